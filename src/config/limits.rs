@@ -1,0 +1,104 @@
+//! The bounds and times of a proxy: one table each, with key, default and range.
+//!
+//! Every queue, line, count and wait has a bound with a name. The defaults suit a farm behind one
+//! address whose miners all come back at once after a power cut.
+
+use std::time::Duration;
+
+use super::raw::{Quantity, Section};
+
+/// Makes a struct, its defaults and its reader of one table. A row is
+/// `key as field: type = default, range;`. A `Duration` needs no unit in its name; a key does.
+macro_rules! table {
+    (
+        $(#[$about:meta])*
+        pub struct $name:ident {
+            $(
+                $(#[$why:meta])*
+                $key:ident as $field:ident: $kind:ty = $default:expr, $range:expr;
+            )*
+        }
+    ) => {
+        $(#[$about])*
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct $name {
+            $( $(#[$why])* pub $field: $kind, )*
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $( $field: <$kind as Quantity>::new($default), )* }
+            }
+        }
+
+        impl $name {
+            pub(super) fn read(section: &mut Section<'_>) -> Self {
+                Self { $( $field: section.number(stringify!($key), $default, $range), )* }
+            }
+        }
+    };
+}
+
+table! {
+    /// When a pool or a link counts as lost, and how miners are moved.
+    pub struct Failover {
+        /// How long a miner's subscribe waits while no pool link is up.
+        subscribe_wait_seconds as subscribe_wait: Duration = 30.0, 0.1..=600.0;
+        /// A lost link that is back by then with the same nonce_1 goes unnoticed.
+        resume_seconds as resume: Duration = 3.0, 0.1..=60.0;
+        /// Pace at which miners are closed that only a reconnect can move to a new nonce_1.
+        reconnect_per_second as reconnect_per_second: u32 = 1000, 1..=1_000_000;
+    }
+}
+
+table! {
+    /// The bound of every line, queue, count and wait.
+    pub struct Limits {
+        /// Longest line a miner may send. An Equihash (200,9) submit is about 2,900 bytes.
+        miner_line_bytes_max as miner_line_bytes_max: usize = 8192, 4096..=1_048_576;
+        /// Longest line a pool may send.
+        pool_line_bytes_max as pool_line_bytes_max: usize = 1_048_576, 4096..=16_777_216;
+        /// Bytes that wait for a miner that reads slowly. Above it the miner is closed.
+        miner_outbox_bytes_max as miner_outbox_bytes_max: usize = 262_144, 16_384..=67_108_864;
+        /// Bytes that wait for a pool. Above it new shares are refused, and counted.
+        pool_outbox_bytes_max as pool_outbox_bytes_max: usize =
+            67_108_864, 65_536..=1_073_741_824;
+        /// A pool that takes no byte for this long is bad.
+        pool_outbox_stalled_seconds as pool_outbox_stalled: Duration = 10.0, 1.0..=600.0;
+        /// A miner that takes no byte of what waits for it for this long is closed.
+        miner_blocked_seconds as miner_blocked: Duration = 60.0, 1.0..=3600.0;
+        /// From a miner's connect to its subscribe.
+        subscribe_timeout_seconds as subscribe_timeout: Duration = 15.0, 1.0..=3600.0;
+        /// From a miner's connect to its authorize.
+        authorize_timeout_seconds as authorize_timeout: Duration = 30.0, 1.0..=3600.0;
+        /// A miner that acknowledges no byte for this long is gone. Finding no share is not idle.
+        idle_timeout_seconds as idle_timeout: Duration = 90.0, 9.0..=86_400.0;
+        /// How long a request to a pool waits for its reply.
+        reply_timeout_seconds as reply_timeout: Duration = 60.0, 1.0..=3600.0;
+        /// Shares of one pool link that wait for the pool's reply.
+        pending_shares_max as pending_shares_max: usize = 1_048_576, 16..=16_777_216;
+        /// Shares of one miner that wait for the pool's reply.
+        pending_shares_per_miner_max as pending_shares_per_miner_max: usize = 4096, 1..=1_048_576;
+        /// The latest jobs that stay known, whatever their age.
+        jobs_kept as jobs_kept: usize = 8, 1..=1024;
+        /// How long a job stays known at least.
+        job_kept_seconds as job_kept: Duration = 120.0, 1.0..=3600.0;
+        /// Jobs that stay known at most, whatever their age.
+        jobs_kept_max as jobs_kept_max: usize = 64, 1..=1024;
+        /// Shares of one job that are remembered, so that a duplicate is refused here.
+        shares_remembered_per_job_max as shares_remembered_per_job_max: usize =
+            1_048_576, 1024..=67_108_864;
+        /// Worker names that one miner may authorize.
+        workers_per_miner_max as workers_per_miner_max: usize = 16, 1..=1024;
+        /// Longest worker name, user agent or password of a miner.
+        worker_bytes_max as worker_bytes_max: usize = 256, 16..=1024;
+        /// Malformed lines, and unknown methods before the subscribe, before a miner is closed.
+        protocol_errors_max as protocol_errors_max: usize = 8, 1..=1_000_000;
+        /// How far a share's time may lie ahead of its job's.
+        ntime_ahead_seconds as ntime_ahead: Duration = 7200.0, 1.0..=86_400.0;
+        /// How long a shutdown waits for what is still under way.
+        shutdown_seconds as shutdown: Duration = 5.0, 0.1..=600.0;
+        /// How long a connect to a pool may take.
+        connect_timeout_seconds as connect_timeout: Duration = 10.0, 0.1..=600.0;
+    }
+}

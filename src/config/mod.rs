@@ -1,0 +1,230 @@
+//! What the operator wrote, checked.
+//!
+//! [`Config::load`] makes a typed [`Config`] of a YAML text, or reports every mistake in it at
+//! once, each with its line, its key and what would be right. Nothing behind it meets a value that
+//! cannot be: defaults are filled in, and what depends on another key was held against it.
+//!
+//! `raw` knows YAML and places, `read` knows the keys, `limits` is the table of bounds, `address`
+//! reads hosts and ports.
+
+mod address;
+mod error;
+mod limits;
+mod locate;
+mod raw;
+mod read;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+pub use self::error::{ConfigError, ConfigErrors};
+pub use self::limits::{Failover, Limits};
+use crate::proto::dialect::equihash::Parameters;
+
+/// A config with every key, its default, its unit and why; it runs as it is.
+pub const EXAMPLE: &str = include_str!("../../proxy-config.example.yaml");
+
+/// Everything the operator said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Number of shards; `None` is one for each CPU this process may use.
+    pub cores: Option<NonZeroUsize>,
+    /// At least one, with names that differ.
+    pub proxies: Vec<ProxyConfig>,
+}
+
+/// One proxy: miners of one coin, and the pools they work for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyConfig {
+    /// Unique; stands in logs and metrics. 1 to 64 letters, digits, `_` and `-`.
+    pub name: String,
+    /// What its dialect needs to know of the coin.
+    pub equihash: EquihashConfig,
+    /// At least one. No two listeners of a config overlap.
+    pub listen: Vec<ListenConfig>,
+    /// At least one, in order of preference.
+    pub pools: Vec<PoolConfig>,
+    /// How many bytes of nonce space tell two miners of a link apart.
+    pub slot_bytes: SlotBytes,
+    /// At most as many as the slots have room for.
+    pub miners_per_link: u32,
+    /// Links that one shard may open to a pool as they fill up.
+    pub links_per_shard_max: u32,
+    /// A miner whose user agent contains one of these gets the pool's own nonce_1 length. In lower
+    /// case, to be looked for in the agent in lower case.
+    pub pass_through_agents: Vec<String>,
+    /// When to leave a pool, and how.
+    pub failover: Failover,
+    /// The bound of everything.
+    pub limits: Limits,
+}
+
+/// An Equihash coin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EquihashConfig {
+    /// `n` and `k`.
+    pub parameters: Parameters,
+    /// What the hash is personalized with, as `ZcashPoW`.
+    pub personalization: [u8; 8],
+}
+
+/// Where miners connect to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenConfig {
+    /// Port 0 lets the kernel choose.
+    pub address: SocketAddr,
+}
+
+/// One pool and our account there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolConfig {
+    /// Where it is.
+    pub url: PoolUrl,
+    /// The name that every share is sent under. `practice` for a practice pool without one.
+    pub worker: String,
+    /// Most pools take any.
+    pub password: Secret,
+    /// Hosts besides its own to which `client.reconnect` may send us. In lower case.
+    pub reconnect_hosts: Vec<String>,
+    /// Whether to ask the pool for `mining.set_extranonce`.
+    pub extranonce_subscribe: bool,
+}
+
+/// Where a pool is. Prints as it is written in a config.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PoolUrl {
+    /// Plain TCP.
+    Tcp {
+        /// A host name in lower case or an IP address; IPv6 without brackets.
+        host: String,
+        /// Never 0.
+        port: u16,
+    },
+    /// The pool in this process.
+    Practice(PracticeConfig),
+}
+
+impl fmt::Display for PoolUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => {
+                write!(f, "stratum+tcp://[{host}]:{port}")
+            }
+            Self::Tcp { host, port } => write!(f, "stratum+tcp://{host}:{port}"),
+            Self::Practice(_) => f.write_str("practice:"),
+        }
+    }
+}
+
+/// How the embedded practice pool behaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PracticeConfig {
+    /// How it judges shares.
+    pub judge: Judge,
+    /// Time between two jobs.
+    pub job_interval: Duration,
+    /// Every so many jobs is one on a new block, with its clean flag set.
+    pub block_interval_jobs: u32,
+    /// The target of its shares, big-endian. Never zero.
+    pub target: [u8; 32],
+    /// Length of the nonce_1 that it gives a link.
+    pub nonce_1_bytes: usize,
+}
+
+/// What a practice pool looks at in a share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judge {
+    /// Solution and hash too. The config has parameters for which that is possible.
+    Full,
+    /// Job, lengths and duplicates.
+    Shape,
+}
+
+/// Length of the part of nonce_2 that tells two miners of a link apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlotBytes {
+    /// 2 where the pool leaves room for it, else 1.
+    Auto,
+    /// 0, 1 or 2.
+    Fixed(u8),
+}
+
+/// A word that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps a word from being printed.
+    #[must_use]
+    pub fn new(word: impl Into<String>) -> Self {
+        Self(word.into())
+    }
+
+    /// The word itself, to be sent to a pool and nowhere else.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Config {
+    /// Reads a config.
+    ///
+    /// # Errors
+    ///
+    /// Every mistake in it, not just the first. After a YAML syntax error there is only that one.
+    pub fn load(text: &str) -> Result<Self, ConfigErrors> {
+        if text.len() > TEXT_BYTES_MAX {
+            let message = format!("longer than {TEXT_BYTES_MAX} bytes; this is no config");
+            return Err(ConfigError::of_file(message).into());
+        }
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let value = raw::parse_yaml(text)?;
+        let mistakes = raw::Mistakes::default();
+        let config = read::config(&raw::Node::root(&value, &mistakes));
+        match config {
+            Some(config) if mistakes.is_empty() => Ok(config),
+            _ => Err(mistakes.into_errors(text)),
+        }
+    }
+
+    /// Reads a config from the bytes of a file.
+    ///
+    /// # Errors
+    ///
+    /// As [`Config::load`]; and what is not UTF-8, with the line where it begins not to be.
+    pub fn load_bytes(bytes: &[u8]) -> Result<Self, ConfigErrors> {
+        let text = std::str::from_utf8(bytes).map_err(|error| {
+            let read = bytes.get(..error.valid_up_to()).unwrap_or_default();
+            let message = if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+                "the file is UTF-16; save it as UTF-8"
+            } else {
+                "the file is not UTF-8 here; save it as UTF-8"
+            };
+            ConfigError {
+                line: Some(1 + read.iter().filter(|byte| **byte == b'\n').count()),
+                ..ConfigError::of_file(message)
+            }
+        })?;
+        Self::load(text)
+    }
+}
+
+/// Longest config. A thousand proxies fit in.
+const TEXT_BYTES_MAX: usize = 1024 * 1024;

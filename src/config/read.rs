@@ -1,0 +1,418 @@
+//! Which keys there are, and what they mean.
+//!
+//! Each function reads all keys of its section before it gives up, so that every mistake is noted.
+//! Where one returns `None`, it has noted why.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+
+use serde_yaml::Value;
+
+use super::address::{overlap, parse_host, parse_listen, parse_pool};
+use super::raw::{Node, Section, shown};
+use super::{
+    Config, EquihashConfig, Failover, Judge, Limits, ListenConfig, PoolConfig, PoolUrl,
+    PracticeConfig, ProxyConfig, Secret, SlotBytes,
+};
+use crate::proto::dialect::equihash::Parameters;
+
+pub(super) fn config(root: &Node<'_>) -> Option<Config> {
+    let mut section = root.section();
+    let cores = section
+        .get("cores")
+        .and_then(|node| node.number(1..=CORES_MAX));
+    let proxies = items(&mut section, "proxies", "write a list of proxies");
+    section.finish(&["admin"]);
+
+    let mut taken = Taken::default();
+    Some(Config {
+        cores: cores.and_then(NonZeroUsize::new),
+        proxies: all(proxies, |node| proxy(node, &mut taken))?,
+    })
+}
+
+/// No machine that we know of has more.
+const CORES_MAX: usize = 1024;
+
+/// What no two proxies may share, each with the path of who has it.
+#[derive(Default)]
+struct Taken {
+    names: Vec<(String, String)>,
+    listeners: Vec<(SocketAddr, String)>,
+}
+
+fn proxy(node: &Node<'_>, taken: &mut Taken) -> Option<ProxyConfig> {
+    let mut section = node.section();
+    let name = section.required(
+        "name",
+        "write a name for logs and metrics, e.g. name: zcash",
+    );
+    let name = name.and_then(|node| proxy_name(&node, &mut taken.names));
+    let dialect = section.required("dialect", "write dialect: equihash");
+    let dialect = dialect.and_then(|node| node.choice(&[("equihash", ())], &LATER_DIALECTS));
+    let equihash = equihash(section.section("equihash"));
+    let listen = items(
+        &mut section,
+        "listen",
+        "write a list, e.g. - address: 0.0.0.0:3333",
+    );
+    let listen = all(listen, |node| listener(node, &mut taken.listeners));
+    let pools = pools(&mut section, equihash);
+    let (slot_bytes, miners_per_link) = slots(&mut section);
+    let links_per_shard_max = section.number("links_per_shard_max", 4, 1..=1024);
+    let pass_through_agents = section.texts("pass_through_agents", AGENT_WANTED, agent);
+    shares(section.section("shares"));
+
+    let mut below = section.section("failover");
+    let failover = Failover::read(&mut below);
+    below.finish(&[
+        "no_job_seconds",
+        "no_reply_seconds",
+        "stable_for_seconds",
+        "standby",
+        "keep_warm",
+    ]);
+    let mut below = section.section("limits");
+    let limits = limits(&mut below);
+    below.finish(&[]);
+    section.finish(&["authorize", "worker_name", "job_exchange", "pool_links"]);
+
+    dialect?;
+    Some(ProxyConfig {
+        name: name?,
+        equihash: equihash?,
+        listen: listen?,
+        pools: pools?,
+        slot_bytes,
+        miners_per_link,
+        links_per_shard_max,
+        pass_through_agents,
+        failover,
+        limits,
+    })
+}
+
+const LATER_DIALECTS: [&str; 2] = ["bitcoin", "monero"];
+
+fn proxy_name(node: &Node<'_>, taken: &mut Vec<(String, String)>) -> Option<String> {
+    const WANTED: &str = "write 1 to 64 letters, digits, _ or -";
+    let name = node.text(WANTED)?;
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    if !(1..=64).contains(&name.len()) || !name.bytes().all(is_plain) {
+        node.mistake(format!("{} is no name; {WANTED}", shown(name)));
+        return None;
+    }
+    if let Some((_, path)) = taken.iter().find(|(other, _)| other == name) {
+        node.mistake(format!("{name} is taken by {path}; write another name"));
+    }
+    taken.push((name.to_owned(), node.path()));
+    Some(name.to_owned())
+}
+
+fn equihash(mut section: Section<'_>) -> Option<EquihashConfig> {
+    let n = section
+        .get("n")
+        .map_or(Some(200), |node| node.number(1..=1024));
+    let k = section.get("k").map_or(Some(9), |node| node.number(1..=32));
+    let parameters = n.zip(k).and_then(|(n, k)| {
+        let parameters = Parameters::new(n, k);
+        if parameters.is_none() {
+            let sets = Parameters::ALL.map(|set| format!("{},{}", set.n(), set.k()));
+            let wanted = format!("the sets are {}", sets.join(" "));
+            section.mistake("n", format!("no coin uses n {n} with k {k}; {wanted}"));
+        }
+        parameters
+    });
+    let personalization = match section.get("personalization") {
+        Some(node) => personalization(&node),
+        None => Some(*b"ZcashPoW"),
+    };
+    section.finish(&[]);
+    Some(EquihashConfig {
+        parameters: parameters?,
+        personalization: personalization?,
+    })
+}
+
+fn personalization(node: &Node<'_>) -> Option<[u8; 8]> {
+    const WANTED: &str = "write 8 ASCII characters, e.g. ZcashPoW";
+    let text = node.text(WANTED)?;
+    let bytes = text.as_bytes().try_into().ok();
+    let bytes = bytes.filter(|bytes: &[u8; 8]| bytes.iter().all(u8::is_ascii_graphic));
+    if bytes.is_none() {
+        node.mistake(format!("{} is something else; {WANTED}", shown(text)));
+    }
+    bytes
+}
+
+fn listener(node: &Node<'_>, taken: &mut Vec<(SocketAddr, String)>) -> Option<ListenConfig> {
+    let mut section = node.section();
+    let node = section.required("address", "write address: host:port, e.g. 0.0.0.0:3333");
+    section.finish(&["tls", "proxy_protocol"]);
+
+    let node = node?;
+    let address = parse_listen(&node)?;
+    if let Some((other, path)) = taken.iter().find(|(other, _)| overlap(*other, address)) {
+        node.mistake(format!(
+            "{address} overlaps {other} of {path}; write another port"
+        ));
+    }
+    taken.push((address, node.path()));
+    Some(ListenConfig { address })
+}
+
+fn pools(section: &mut Section<'_>, equihash: Option<EquihashConfig>) -> Option<Vec<PoolConfig>> {
+    let nodes = items(
+        section,
+        "pools",
+        "write a list of pools, the preferred one first",
+    );
+    let mut taken: Vec<(PoolConfig, String)> = Vec::new();
+    all(nodes, |node| {
+        let pool = pool(node, equihash)?;
+        let is_same = |other: &PoolConfig| other.url == pool.url && other.worker == pool.worker;
+        if let Some((_, path)) = taken.iter().find(|(other, _)| is_same(other))
+            && !matches!(pool.url, PoolUrl::Practice(_))
+        {
+            node.mistake(format!(
+                "the same pool and worker as {path}; leave one of them out"
+            ));
+        }
+        taken.push((pool.clone(), node.path()));
+        Some(pool)
+    })
+}
+
+fn pool(node: &Node<'_>, equihash: Option<EquihashConfig>) -> Option<PoolConfig> {
+    let mut section = node.section();
+    let url = section.required("url", "write url: stratum+tcp://host:port");
+    let text = url
+        .as_ref()
+        .and_then(|url| url.text("write stratum+tcp://host:port"));
+    let is_practice = text.is_some_and(|text| text == "practice:");
+    let url = if is_practice {
+        practice_pool(section.section("practice"), equihash).map(PoolUrl::Practice)
+    } else {
+        let practice = section.get("practice");
+        let parsed = url
+            .zip(text)
+            .and_then(|(node, text)| parse_pool(&node, text));
+        if let (Some(practice), Some(_)) = (practice, &parsed) {
+            practice.mistake("only for the practice pool, which is url: \"practice:\"");
+        }
+        parsed.map(|(host, port)| PoolUrl::Tcp { host, port })
+    };
+
+    let worker = if is_practice {
+        section.get("worker").map_or_else(
+            || Some("practice".to_owned()),
+            |node| word(&node, "worker").map(str::to_owned),
+        )
+    } else {
+        let node = section.required("worker", "write the pool's account, e.g. worker: name.farm");
+        node.and_then(|node| word(&node, "worker").map(str::to_owned))
+    };
+    let password = section
+        .get("password")
+        .map_or(Some("x"), |node| word(&node, "password"))
+        .map(Secret::new);
+    let reconnect_hosts = section.texts("reconnect_hosts", HOST_WANTED, |node, text| {
+        let host = parse_host(text);
+        if host.is_none() {
+            node.mistake(format!("{} is no host; {HOST_WANTED}", shown(text)));
+        }
+        host
+    });
+    let extranonce_subscribe = match section.get("extranonce_subscribe") {
+        Some(node) => node.flag(),
+        None => Some(false),
+    };
+    section.finish(&["tls"]);
+
+    Some(PoolConfig {
+        url: url?,
+        worker: worker?,
+        password: password?,
+        reconnect_hosts,
+        extranonce_subscribe: extranonce_subscribe.unwrap_or_default(),
+    })
+}
+
+const HOST_WANTED: &str = "write the host alone, e.g. eu.pool.example";
+
+/// A worker or a password. Never shown, as one may stand in the other's place.
+fn word<'a>(node: &Node<'a>, word: &str) -> Option<&'a str> {
+    let text = node.text(&format!("write the {word} in quotes: {word}: \"…\""))?;
+    if text.is_empty() || text.len() > WORD_BYTES_MAX || text.contains(char::is_control) {
+        let range = format!("1 to {WORD_BYTES_MAX} bytes without control characters");
+        node.mistake(format!("this is no {word}; write {range}"));
+        return None;
+    }
+    Some(text)
+}
+
+/// Pools cut longer names or refuse them.
+const WORD_BYTES_MAX: usize = 256;
+
+fn practice_pool(
+    mut section: Section<'_>,
+    equihash: Option<EquihashConfig>,
+) -> Option<PracticeConfig> {
+    let judge = match section.get("judge") {
+        Some(node) => node.choice(&[("full", Judge::Full), ("shape", Judge::Shape)], &[]),
+        None => Some(Judge::Full),
+    };
+    if judge == Some(Judge::Full) && equihash.is_some_and(|equihash| !is_checkable(equihash)) {
+        let sets = CHECKABLE.map(|(n, k)| format!("{n},{k}"));
+        section.mistake(
+            "judge",
+            format!(
+                "full needs ZcashPoW with {}; write judge: shape",
+                sets.join(" ")
+            ),
+        );
+    }
+    let target = match section.get("target") {
+        Some(node) => target(&node),
+        None => Some(PRACTICE_TARGET),
+    };
+    let config = PracticeConfig {
+        judge: judge.unwrap_or(Judge::Full),
+        job_interval: section.number("job_interval_seconds", 30.0, 0.1..=3600.0),
+        block_interval_jobs: section.number("block_interval_jobs", 4, 1..=1_000_000),
+        target: target.unwrap_or(PRACTICE_TARGET),
+        nonce_1_bytes: section.number("nonce_1_bytes", 4, 1..=24),
+    };
+    section.finish(&[]);
+    Some(config)
+}
+
+/// One solution in 256 is a share: some for a CPU that mines 48,5, and more than enough for a
+/// machine that mines 200,9.
+const PRACTICE_TARGET: [u8; 32] = {
+    let mut target = [0xff; 32];
+    target[0] = 0;
+    target
+};
+
+/// The sets whose solutions can be checked here, with the personalization of Zcash.
+const CHECKABLE: [(u32, u32); 5] = [(200, 9), (144, 5), (192, 7), (96, 5), (48, 5)];
+
+fn is_checkable(equihash: EquihashConfig) -> bool {
+    let set = (equihash.parameters.n(), equihash.parameters.k());
+    CHECKABLE.contains(&set) && equihash.personalization == *b"ZcashPoW"
+}
+
+/// Hex digits, of which the leading zeros may be left out.
+fn target(node: &Node<'_>) -> Option<[u8; 32]> {
+    const WANTED: &str = "write up to 64 hex digits in quotes, not all 0";
+    let text = node.text(WANTED)?;
+    let padded = format!("{text:0>64}");
+    let mut target = [0; 32];
+    let is_hex = faster_hex::hex_decode(padded.as_bytes(), &mut target).is_ok();
+    if !is_hex || text.len() > 64 || target == [0; 32] {
+        node.mistake(format!("{} is no target; {WANTED}", shown(text)));
+        return None;
+    }
+    Some(target)
+}
+
+fn slots(section: &mut Section<'_>) -> (SlotBytes, u32) {
+    let slot_bytes = section
+        .get("slot_bytes")
+        .and_then(|node| match node.value() {
+            Value::String(text) if text == "auto" => Some(SlotBytes::Auto),
+            Value::Number(number) if number.as_u64().is_some_and(|bytes| bytes <= 2) => node
+                .number(0..=2)
+                .and_then(|bytes: u32| u8::try_from(bytes).ok())
+                .map(SlotBytes::Fixed),
+            _ => {
+                node.mistake("write auto, 0, 1 or 2, without quotes");
+                None
+            }
+        });
+    let slot_bytes = slot_bytes.unwrap_or(SlotBytes::Auto);
+    let room = match slot_bytes {
+        SlotBytes::Auto => MINERS_PER_LINK_MAX,
+        SlotBytes::Fixed(bytes) => 1 << (8 * u32::from(bytes)),
+    };
+    let miners_per_link: u32 = section.number(
+        "miners_per_link",
+        MINERS_PER_LINK_MAX,
+        1..=MINERS_PER_LINK_MAX,
+    );
+    (slot_bytes, miners_per_link.min(room))
+}
+
+/// Two bytes of slot.
+const MINERS_PER_LINK_MAX: u32 = 65_536;
+
+fn agent(node: &Node<'_>, text: &str) -> Option<String> {
+    if text.is_empty() || text.len() > WORD_BYTES_MAX {
+        let range = format!("1 to {WORD_BYTES_MAX} bytes");
+        node.mistake(format!(
+            "{} is no part of an agent; write {range}",
+            shown(text)
+        ));
+        return None;
+    }
+    Some(text.to_ascii_lowercase())
+}
+
+const AGENT_WANTED: &str = "write a part of the miner's user agent, e.g. nheqminer";
+
+/// There is nothing to keep yet: of each of these keys only the default is available.
+fn shares(mut section: Section<'_>) {
+    if let Some(node) = section.get("check") {
+        node.choice(&[("shape", ())], &["full", "solution", "target"]);
+    }
+    section.finish(&["reply"]);
+}
+
+fn limits(section: &mut Section<'_>) -> Limits {
+    let limits = Limits::read(section);
+    let pairs = [
+        (
+            "jobs_kept",
+            limits.jobs_kept,
+            "jobs_kept_max",
+            limits.jobs_kept_max,
+        ),
+        (
+            "pending_shares_per_miner_max",
+            limits.pending_shares_per_miner_max,
+            "pending_shares_max",
+            limits.pending_shares_max,
+        ),
+    ];
+    for (small_key, small, large_key, large) in pairs {
+        if small > large {
+            section.mistake(
+                small_key,
+                format!("{small} is more than {large_key}, which is {large}"),
+            );
+        }
+    }
+    limits
+}
+
+/// The items of a list that must be there and have at least one.
+fn items<'a>(section: &mut Section<'a>, key: &'static str, wanted: &str) -> Vec<Node<'a>> {
+    let Some(node) = section.required(key, wanted) else {
+        return Vec::new();
+    };
+    let items = node.items();
+    if items.as_ref().is_some_and(Vec::is_empty) {
+        node.mistake(format!("this list is empty; {wanted}"));
+    }
+    items.unwrap_or_default()
+}
+
+/// Reads all items, the rest too where one has a mistake.
+fn all<'a, T>(nodes: Vec<Node<'a>>, read: impl FnMut(&Node<'a>) -> Option<T>) -> Option<Vec<T>> {
+    let read: Vec<Option<T>> = nodes.iter().map(read).collect();
+    let is_empty = read.is_empty();
+    read.into_iter()
+        .collect::<Option<Vec<T>>>()
+        .filter(|_| !is_empty)
+}

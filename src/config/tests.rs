@@ -1,0 +1,886 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_yaml::Value;
+
+use super::*;
+
+/// The least that a config needs.
+const MINIMAL: &str = "\
+proxies:
+  - name: zcash
+    dialect: equihash
+    listen:
+      - address: 0.0.0.0:3333
+    pools:                                   # the order is the preference
+      - url: stratum+tcp://pool.example:3333
+        worker: t1account.farm
+        password: x
+";
+
+/// The mistakes of a text, as they are printed.
+#[track_caller]
+fn mistakes(text: &str) -> Vec<String> {
+    let errors = Config::load(text).expect_err("the config has a mistake");
+    errors.as_slice().iter().map(ToString::to_string).collect()
+}
+
+/// The minimal config with one line replaced by others at the same place.
+#[track_caller]
+fn with(line: &str, replacement: &str) -> String {
+    assert!(MINIMAL.contains(line), "{line}");
+    MINIMAL.replace(line, replacement)
+}
+
+/// Asserts what is printed about the minimal config with `line` replaced.
+#[track_caller]
+fn prints(line: &str, replacement: &str, expected: &str) {
+    assert_eq!(
+        mistakes(&with(line, replacement)).join("\n"),
+        expected,
+        "{replacement}"
+    );
+}
+
+/// The example with everything turned on that is off in it.
+fn full_example() -> String {
+    let mut text = EXAMPLE.to_owned();
+    for (off, on) in [
+        ("\n#cores", "\ncores"),
+        ("\n      #-", "\n      -"),
+        ("\n      #  ", "\n        "),
+    ] {
+        assert!(text.contains(off), "{off}");
+        text = text.replace(off, on);
+    }
+    text
+}
+
+#[test]
+fn a_minimal_config_has_a_default_for_the_rest() {
+    let config = Config::load(MINIMAL).unwrap();
+    assert_eq!(config.cores, None);
+    let [proxy] = config.proxies.as_slice() else {
+        panic!("one proxy");
+    };
+    assert_eq!(
+        *proxy,
+        ProxyConfig {
+            name: "zcash".to_owned(),
+            equihash: EquihashConfig {
+                parameters: Parameters::new(200, 9).unwrap(),
+                personalization: *b"ZcashPoW",
+            },
+            listen: vec![ListenConfig {
+                address: "0.0.0.0:3333".parse().unwrap(),
+            }],
+            pools: vec![PoolConfig {
+                url: PoolUrl::Tcp {
+                    host: "pool.example".to_owned(),
+                    port: 3333,
+                },
+                worker: "t1account.farm".to_owned(),
+                password: Secret::new("x"),
+                reconnect_hosts: Vec::new(),
+                extranonce_subscribe: false,
+            }],
+            slot_bytes: SlotBytes::Auto,
+            miners_per_link: 65_536,
+            links_per_shard_max: 4,
+            pass_through_agents: Vec::new(),
+            failover: Failover::default(),
+            limits: Limits::default(),
+        }
+    );
+    assert_eq!(proxy.limits.miner_line_bytes_max, 8192);
+    assert_eq!(proxy.limits.idle_timeout, Duration::from_secs(90));
+    assert_eq!(proxy.failover.reconnect_per_second, 1000);
+    assert_eq!(
+        proxy.pools[0].url.to_string(),
+        "stratum+tcp://pool.example:3333"
+    );
+}
+
+#[test]
+fn the_example_runs_the_practice_pool_with_every_default() {
+    let mut example = Config::load(EXAMPLE).unwrap();
+    let mut least = Config::load(
+        r#"{proxies: [{name: zcash, dialect: equihash, equihash: {n: 48, k: 5},
+            listen: [{address: "0.0.0.0:3333"}], pools: [{url: "practice:"}]}]}"#,
+    )
+    .unwrap();
+    assert_eq!(example, least);
+
+    let PoolUrl::Practice(practice) = &example.proxies[0].pools[0].url else {
+        panic!("a practice pool");
+    };
+    assert_eq!(practice.judge, Judge::Full);
+    assert_eq!(practice.job_interval, Duration::from_secs(30));
+    assert_eq!(practice.target[..2], [0, 0xff]);
+
+    // With its commented lines the example says the rest, again with every default.
+    let full = Config::load(&full_example()).unwrap();
+    assert_eq!(full.cores, NonZeroUsize::new(8));
+    let real = full.proxies[0].pools[0].clone();
+    assert_eq!(real, Config::load(MINIMAL).unwrap().proxies[0].pools[0]);
+    for config in [&mut example, &mut least] {
+        config.cores = full.cores;
+        config.proxies[0].pools.insert(0, real.clone());
+        assert_eq!(*config, full);
+    }
+}
+
+/// The keys of each section, and the lists among the steps counted as one.
+type Sections = BTreeMap<String, BTreeSet<String>>;
+
+/// Puts an unknown key into every map, and notes which keys each has.
+fn poison(value: &mut Value, path: &str, sections: &mut Sections) {
+    match value {
+        Value::Mapping(map) => {
+            for (key, value) in map.iter_mut() {
+                let key = key.as_str().unwrap();
+                sections
+                    .entry(path.to_owned())
+                    .or_default()
+                    .insert(key.to_owned());
+                poison(value, &format!("{path}.{key}"), sections);
+            }
+            map.insert("qqqqqqqqqqqq".into(), 1.into());
+        }
+        Value::Sequence(list) => {
+            for value in list {
+                poison(value, path, sections);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn the_example_has_every_key_there_is() {
+    let mut value: Value = serde_yaml::from_str(&full_example()).unwrap();
+    let mut written = Sections::new();
+    poison(&mut value, "", &mut written);
+
+    let mut known = Sections::new();
+    let errors = Config::load(&serde_yaml::to_string(&value).unwrap()).unwrap_err();
+    for error in errors.as_slice() {
+        let (_, keys) = error.message.split_once("the keys here are ").unwrap();
+        let path: String = error
+            .path
+            .replace(|c: char| c == '[' || c == ']' || c.is_ascii_digit(), "");
+        let section = path
+            .strip_suffix("qqqqqqqqqqqq")
+            .unwrap()
+            .trim_end_matches('.');
+        let dot = if section.is_empty() { "" } else { "." };
+        let keys = keys.split(", ").map(str::to_owned);
+        known
+            .entry(format!("{dot}{section}"))
+            .or_default()
+            .extend(keys);
+    }
+    assert_eq!(written, known);
+}
+
+#[test]
+fn all_mistakes_are_reported_at_once_in_the_order_of_their_lines() {
+    let text = r#"
+cores: 0
+proxys: 1
+proxies:
+  - name: one
+    dialect: bitcoin
+    listen: { address: "0.0.0.0:1" }
+    pools:
+      - url: stratum+tcp://pool.example
+        wroker: x
+    limits:
+      jobs_kept: "8"
+      idle_timeout: 600
+  - dialect: equihash
+    name: one
+    listen:
+      - address: 0.0.0.0:x
+      - {}
+    pools: []
+    tls: {}
+"#;
+    let expected = [
+        "line 2: cores: 0 is out of range; write a whole number from 1 to 1024",
+        "line 3: proxys: unknown key; did you mean proxies?",
+        "line 6: proxies[0].dialect: bitcoin is not available in this version; write equihash",
+        "line 7: proxies[0].listen: this is a map; write a list, each item behind \"- \"",
+        "line 9: proxies[0].pools[0].url: \"stratum+tcp://pool.example\" has no port; \
+         write stratum+tcp://host:port, e.g. stratum+tcp://pool.example:3333",
+        "line 9: proxies[0].pools[0].worker: missing; write the pool's account, e.g. worker: \
+         name.farm",
+        "line 10: proxies[0].pools[0].wroker: unknown key; did you mean worker?",
+        "line 12: proxies[0].limits.jobs_kept: this is text; write the number without quotes: 8",
+        "line 13: proxies[0].limits.idle_timeout: unknown key; did you mean idle_timeout_seconds?",
+        "line 15: proxies[1].name: one is taken by proxies[0].name; write another name",
+        "line 17: proxies[1].listen[0].address: \"0.0.0.0:x\" is no address; \
+         write host:port, e.g. 0.0.0.0:3333",
+        "line 18: proxies[1].listen[1].address: missing; \
+         write address: host:port, e.g. 0.0.0.0:3333",
+        "line 19: proxies[1].pools: this list is empty; \
+         write a list of pools, the preferred one first",
+        "line 20: proxies[1].tls: unknown key; the keys here are name, dialect, equihash, listen, \
+         pools, slot_bytes, miners_per_link, links_per_shard_max, pass_through_agents, shares, \
+         failover, limits",
+    ];
+    assert_eq!(mistakes(text), expected);
+    let errors = Config::load(text).unwrap_err();
+    assert_eq!(errors.to_string(), expected.join("\n"));
+}
+
+#[test]
+fn what_is_no_yaml_is_reported_with_its_place() {
+    let cases: [(&str, &str); 9] = [
+        (
+            "",
+            "the config is empty; stratum-uring -g prints one to begin with",
+        ),
+        ("# nothing\n", "the config is empty"),
+        (
+            "proxies:\n\t- name: x\n",
+            "line 2, column 1: found character that cannot start any token",
+        ),
+        ("proxies: [", "line 2, column 1: "),
+        ("a: 1\na: 2\n", "duplicate entry with key \"a\""),
+        (
+            "proxies:\n  - name: a\n    name: b\n",
+            "duplicate entry with key \"name\"",
+        ),
+        ("just words", "this is text; write keys"),
+        ("--- {}\n--- {}\n", "more than one document"),
+        ("proxies: *nowhere", "line 1, column 10: unknown anchor"),
+    ];
+    for (text, expected) in cases {
+        let found = mistakes(text);
+        assert!(
+            found.len() == 1 && found[0].contains(expected),
+            "{text:?}: {found:?}"
+        );
+    }
+    assert!(mistakes("a:\n\tb: 1")[0].ends_with("this line has a tab"));
+    let unquoted = mistakes(&with("stratum+tcp://pool.example:3333", "practice:"));
+    assert!(
+        unquoted[0].ends_with("needs quotes: url: \"practice:\""),
+        "{unquoted:?}"
+    );
+    let unquoted = mistakes(&with("0.0.0.0:3333", "[::]:3333"));
+    assert!(
+        unquoted[0].ends_with("needs quotes: \"[::]:3333\""),
+        "{unquoted:?}"
+    );
+}
+
+#[test]
+fn bytes_that_are_no_utf8_are_reported_with_their_line() {
+    let errors = Config::load_bytes(b"proxies:\n  - name: \xe9\n").unwrap_err();
+    assert_eq!(
+        errors.to_string(),
+        "line 2: the file is not UTF-8 here; save it as UTF-8"
+    );
+    let utf16: Vec<u8> = "\u{feff}a"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    let errors = Config::load_bytes(&utf16).unwrap_err();
+    assert!(errors.to_string().contains("UTF-16"));
+    let marked = format!("\u{feff}{MINIMAL}");
+    assert_eq!(Config::load_bytes(marked.as_bytes()), Config::load(MINIMAL));
+    assert!(mistakes(&" ".repeat(2_000_000))[0].contains("longer than"));
+}
+
+#[test]
+fn a_section_of_another_kind_is_one_mistake() {
+    prints(
+        "    dialect: equihash",
+        "    dialect: equihash\n    limits:\n    failover: []\n    shares: 3",
+        "line 4: proxies[0].limits: this is empty; give it keys or leave it out\n\
+         line 5: proxies[0].failover: this is a list; write keys, as in \"key: value\"\n\
+         line 6: proxies[0].shares: this is a number; write keys, as in \"key: value\"",
+    );
+}
+
+#[test]
+fn a_listener_needs_an_address_and_a_port() {
+    let wanted = "is no address; write host:port, e.g. 0.0.0.0:3333";
+    let brackets = "is no address; write IPv6 in brackets and quotes: \"[::]:3333\"";
+    for (address, expected) in [
+        ("localhost:3333", format!("\"localhost:3333\" {wanted}")),
+        (":3333", format!("\":3333\" {wanted}")),
+        ("0.0.0.0:99999", format!("\"0.0.0.0:99999\" {wanted}")),
+        (
+            "0.0.0.0",
+            "\"0.0.0.0\" has no port; write host:port, e.g. 0.0.0.0:3333".to_owned(),
+        ),
+        ("'::1:3333'", format!("\"::1:3333\" {brackets}")),
+        ("'::'", format!("\"::\" {brackets}")),
+        (
+            "unix:/run/x",
+            "\"unix:/run/x\" is not available in this version".to_owned(),
+        ),
+        (
+            "3333",
+            "this is a number; write host:port, e.g. 0.0.0.0:3333".to_owned(),
+        ),
+        (
+            "",
+            "this is empty; write host:port, e.g. 0.0.0.0:3333".to_owned(),
+        ),
+    ] {
+        let expected = format!("line 5: proxies[0].listen[0].address: {expected}");
+        prints("0.0.0.0:3333", address, &expected);
+    }
+    for good in ["'[::]:3333'", "127.0.0.1:0", "'[::1]:1'"] {
+        assert!(Config::load(&with("0.0.0.0:3333", good)).is_ok(), "{good}");
+    }
+}
+
+#[test]
+fn a_pool_is_a_url_with_host_and_port() {
+    let wanted = "write stratum+tcp://host:port, e.g. stratum+tcp://pool.example:3333";
+    let tls = "TLS to pools isn't available in this version; write stratum+tcp://";
+    for (url, expected) in [
+        (
+            "pool.example:3333",
+            format!("\"pool.example:3333\" is no URL; {wanted}"),
+        ),
+        (
+            "practice",
+            "\"practice\" is no URL; write \"practice:\" for the practice pool".to_owned(),
+        ),
+        (
+            "http://pool.example:3333",
+            format!("\"http://pool.example:3333\" is no pool; {wanted}"),
+        ),
+        ("stratum+tls://pool.example:3334", tls.to_owned()),
+        ("stratum+ssl://pool.example:3334", tls.to_owned()),
+        ("'stratum+tcp://pool.example:'", {
+            let wanted = "write a port from 1 to 65535";
+            format!("\"stratum+tcp://pool.example:\" has no such port; {wanted}")
+        }),
+        ("stratum+tcp://pool:0", {
+            "\"stratum+tcp://pool:0\" has no such port; write a port from 1 to 65535".to_owned()
+        }),
+        ("stratum+tcp://pool:+1", {
+            "\"stratum+tcp://pool:+1\" has no such port; write a port from 1 to 65535".to_owned()
+        }),
+        (
+            "stratum+tcp://:3333",
+            format!("\"stratum+tcp://:3333\" names no host; {wanted}"),
+        ),
+        (
+            "stratum+tcp://::1:3333",
+            format!("\"stratum+tcp://::1:3333\" names no host; {wanted}"),
+        ),
+        (
+            "stratum+tcp://a b:1",
+            format!("\"stratum+tcp://a b:1\" names no host; {wanted}"),
+        ),
+        (
+            "stratum+tcp://pool:1/x",
+            format!("nothing may follow the port; {wanted}"),
+        ),
+        (
+            "[]",
+            "this is a list; write stratum+tcp://host:port".to_owned(),
+        ),
+    ] {
+        let expected = format!("line 7: proxies[0].pools[0].url: {expected}");
+        prints("stratum+tcp://pool.example:3333", url, &expected);
+    }
+    for (url, shown) in [
+        (
+            "STRATUM+TCP://Pool.Example:3333/",
+            "stratum+tcp://pool.example:3333",
+        ),
+        (
+            "stratum+tcp://[2001:DB8::0]:1",
+            "stratum+tcp://[2001:db8::]:1",
+        ),
+        (
+            "stratum+tcp://10.0.0.1:65535",
+            "stratum+tcp://10.0.0.1:65535",
+        ),
+    ] {
+        let config = Config::load(&with("stratum+tcp://pool.example:3333", url)).unwrap();
+        assert_eq!(config.proxies[0].pools[0].url.to_string(), shown);
+    }
+}
+
+#[test]
+fn numbers_have_ranges_and_units() {
+    for (line, expected) in [
+        (
+            "miners_per_link: 65537",
+            "65537 is out of range; write a whole number from 1 to 65536",
+        ),
+        (
+            "miners_per_link: 0",
+            "0 is out of range; write a whole number from 1 to 65536",
+        ),
+        (
+            "miners_per_link: -1",
+            "-1 is out of range; write a whole number from 1 to 65536",
+        ),
+        (
+            "miners_per_link: 1.5",
+            "1.5 is out of range; write a whole number from 1 to 65536",
+        ),
+        (
+            "miners_per_link: '1'",
+            "this is text; write the number without quotes: 1",
+        ),
+        (
+            "miners_per_link: many",
+            "this is text; write a whole number from 1 to 65536",
+        ),
+        (
+            "miners_per_link: [1]",
+            "this is a list; write a whole number from 1 to 65536",
+        ),
+        (
+            "miners_per_link: yes",
+            "this is text; write a whole number from 1 to 65536",
+        ),
+        (
+            "miners_per_link: true",
+            "this is true or false; write a whole number from 1 to 65536",
+        ),
+        ("slot_bytes: 3", "write auto, 0, 1 or 2, without quotes"),
+        ("slot_bytes: '1'", "write auto, 0, 1 or 2, without quotes"),
+    ] {
+        let key = line.split(':').next().unwrap();
+        prints(
+            "    dialect: equihash",
+            &format!("    dialect: equihash\n    {line}"),
+            &format!("line 4: proxies[0].{key}: {expected}"),
+        );
+    }
+    for (value, expected) in [
+        (
+            "0",
+            "0 is out of range; write a number of seconds from 1 to 86400",
+        ),
+        (
+            ".inf",
+            ".inf is out of range; write a number of seconds from 1 to 86400",
+        ),
+        (
+            ".nan",
+            ".nan is out of range; write a number of seconds from 1 to 86400",
+        ),
+        (
+            "10m",
+            "this is text; write a number of seconds from 1 to 86400",
+        ),
+    ] {
+        prints(
+            "    dialect: equihash",
+            &format!("    dialect: equihash\n    limits: {{ subscribe_timeout_seconds: {value} }}"),
+            &format!("line 4: proxies[0].limits.subscribe_timeout_seconds: {expected}"),
+        );
+    }
+    let half = with(
+        "    dialect: equihash",
+        "    dialect: equihash\n    limits: { subscribe_timeout_seconds: 1.5 }\n    slot_bytes: 1",
+    );
+    let proxy = &Config::load(&half).unwrap().proxies[0];
+    assert_eq!(proxy.limits.subscribe_timeout, Duration::from_millis(1500));
+    assert_eq!(
+        (proxy.slot_bytes, proxy.miners_per_link),
+        (SlotBytes::Fixed(1), 256)
+    );
+}
+
+#[test]
+fn limits_that_contradict_each_other_are_mistakes() {
+    prints(
+        "    dialect: equihash",
+        "    dialect: equihash\n    limits:\n      jobs_kept: 9\n      jobs_kept_max: 8\n\
+         \x20     pending_shares_max: 100",
+        "line 4: proxies[0].limits.pending_shares_per_miner_max: \
+         4096 is more than pending_shares_max, which is 100\n\
+         line 5: proxies[0].limits.jobs_kept: 9 is more than jobs_kept_max, which is 8",
+    );
+}
+
+#[test]
+fn keys_of_later_versions_are_refused_by_name() {
+    let text = r#"
+admin: { listen: "127.0.0.1:9333" }
+proxies:
+  - name: a
+    dialect: monero
+    authorize: { mode: any }
+    worker_name: "{pool_worker}"
+    job_exchange: { enabled: true }
+    pool_links: 2
+    listen: [ { address: "0.0.0.0:1", tls: {}, proxy_protocol: {} } ]
+    pools: [ { url: "stratum+tcp://a:1", worker: w, tls: {} } ]
+    shares: { check: full, reply: pool }
+    failover: { stable_for_seconds: 30, standby: false, keep_warm: false }
+"#;
+    let found = mistakes(text);
+    assert_eq!(found.len(), 14, "{found:#?}");
+    for mistake in found {
+        assert!(
+            mistake.contains("not available in this version"),
+            "{mistake}"
+        );
+    }
+    prints(
+        "        password: x",
+        "        tls: {}",
+        "line 9: proxies[0].pools[0].tls: not available in this version; \
+         the keys here are url, practice, worker, password, reconnect_hosts, extranonce_subscribe",
+    );
+}
+
+#[test]
+fn the_nearest_known_key_is_named() {
+    for (key, near) in [
+        ("pasword", "password"),
+        ("Password", "password"),
+        ("reconnect-hosts", "reconnect_hosts"),
+        ("reconnect", "reconnect_hosts"),
+        ("ulr", "url"),
+    ] {
+        prints(
+            "        password: x",
+            &format!("        {key}: x"),
+            &format!("line 9: proxies[0].pools[0].{key}: unknown key; did you mean {near}?"),
+        );
+    }
+    let odd_keys = with("password: x", "\"a\\nb\": 1\n        5: x\n        [z]: x");
+    let found = mistakes(&odd_keys);
+    assert!(found[0].starts_with("line 7: proxies[0].pools[0]: a number is used as a key;"));
+    assert!(found[1].starts_with("line 7: proxies[0].pools[0]: a list is used as a key;"));
+    assert!(found[2].starts_with(r#"line 9: proxies[0].pools[0]."a\nb": unknown key;"#));
+}
+
+#[test]
+fn listeners_names_and_pools_differ() {
+    let text = r#"
+proxies:
+  - name: a
+    dialect: equihash
+    listen:
+      - address: 0.0.0.0:3333
+      - address: 127.0.0.1:3333
+      - address: 127.0.0.1:0
+      - address: 127.0.0.1:0
+    pools:
+      - { url: "stratum+tcp://a:1", worker: w }
+      - { url: "stratum+tcp://A:1", worker: v }
+      - { url: "stratum+tcp://A:1", worker: w }
+      - { url: "practice:" }
+      - { url: "practice:" }
+  - name: A
+    dialect: equihash
+    listen: [ address: "[::]:3333" ]
+    pools: [ url: "practice:" ]
+  - name: a
+    dialect: equihash
+    listen: [ address: 10.0.0.1:3334 ]
+    pools: [ url: "practice:" ]
+"#;
+    assert_eq!(
+        mistakes(text),
+        [
+            "line 7: proxies[0].listen[1].address: 127.0.0.1:3333 overlaps 0.0.0.0:3333 of \
+             proxies[0].listen[0].address; write another port",
+            "line 13: proxies[0].pools[2]: the same pool and worker as proxies[0].pools[0]; \
+             leave one of them out",
+            "line 18: proxies[1].listen[0].address: [::]:3333 overlaps 0.0.0.0:3333 of \
+             proxies[0].listen[0].address; write another port",
+            "line 20: proxies[2].name: a is taken by proxies[0].name; write another name",
+        ]
+    );
+}
+
+#[test]
+fn names_words_and_sets_are_checked() {
+    let long = "a".repeat(300);
+    for (line, replacement, expected) in [
+        (
+            "name: zcash",
+            "name: 'a b'",
+            "line 2: proxies[0].name: \"a b\" is no name; write 1 to 64 letters, digits, _ or -",
+        ),
+        (
+            "name: zcash",
+            "name: 5",
+            "line 2: proxies[0].name: this is a number; write 1 to 64 letters, digits, _ or -",
+        ),
+        (
+            "dialect: equihash",
+            "dialect: equihsh",
+            "line 3: proxies[0].dialect: \"equihsh\" is unknown; write equihash",
+        ),
+        (
+            "dialect: equihash",
+            "equihash: { n: 200, k: 5 }\n    dialect: equihash",
+            "line 3: proxies[0].equihash.n: no coin uses n 200 with k 5; the sets are 200,9 \
+             144,5 192,7 125,4 96,5 48,5",
+        ),
+        (
+            "dialect: equihash",
+            "equihash: { personalization: Zcash }\n    dialect: equihash",
+            "line 3: proxies[0].equihash.personalization: \"Zcash\" is something else; write \
+             8 ASCII characters, e.g. ZcashPoW",
+        ),
+        (
+            "worker: t1account.farm",
+            "worker: ''",
+            "line 8: proxies[0].pools[0].worker: this is no worker; write 1 to 256 bytes \
+             without control characters",
+        ),
+        (
+            "worker: t1account.farm",
+            "worker: 12",
+            "line 8: proxies[0].pools[0].worker: this is a number; write the worker in \
+             quotes: worker: \"…\"",
+        ),
+        (
+            "password: x",
+            &format!("password: {long}"),
+            "line 9: proxies[0].pools[0].password: this is no password; write 1 to 256 bytes \
+             without control characters",
+        ),
+        (
+            "password: x",
+            "reconnect_hosts: ['eu.pool:1', b.example]",
+            "line 9: proxies[0].pools[0].reconnect_hosts[0]: \"eu.pool:1\" is no host; write \
+             the host alone, e.g. eu.pool.example",
+        ),
+        (
+            "password: x",
+            "practice: {}",
+            "line 9: proxies[0].pools[0].practice: only for the practice pool, \
+             which is url: \"practice:\"",
+        ),
+        (
+            "dialect: equihash",
+            "dialect: equihash\n    pass_through_agents: [NHeq, '', 7]",
+            "line 4: proxies[0].pass_through_agents[1]: \"\" is no part of an agent; write 1 \
+             to 256 bytes\nline 4: proxies[0].pass_through_agents[2]: this is a number; write \
+              a part of the miner's user agent, e.g. nheqminer",
+        ),
+    ] {
+        prints(line, replacement, expected);
+    }
+    let agents = with(
+        "dialect: equihash",
+        "dialect: equihash\n    pass_through_agents: [NHeq]",
+    );
+    assert_eq!(
+        Config::load(&agents).unwrap().proxies[0].pass_through_agents,
+        ["nheq"]
+    );
+}
+
+#[test]
+fn a_practice_pool_is_configured_or_told_why_not() {
+    let practice = |equihash: &str, keys: &str| {
+        format!(
+            "proxies: [{{name: a, dialect: equihash, equihash: {{{equihash}}}, \
+             listen: [{{address: 0.0.0.0:1}}], \
+             pools: [{{url: 'practice:', practice: {{{keys}}}}}]}}]"
+        )
+    };
+    let pool = |keys: &str| match Config::load(&practice("", keys)) {
+        Ok(config) => match config.proxies[0].pools[0].url.clone() {
+            PoolUrl::Practice(practice) => practice,
+            other => panic!("{other}"),
+        },
+        Err(errors) => panic!("{errors}"),
+    };
+    let config = pool("target: '7FF', judge: shape, job_interval_seconds: 0.5, nonce_1_bytes: 8");
+    assert_eq!(config.target[29..], [0, 0x07, 0xff]);
+    assert_eq!(config.judge, Judge::Shape);
+    assert_eq!(config.job_interval, Duration::from_millis(500));
+    assert_eq!(config.nonce_1_bytes, 8);
+    assert_eq!(
+        pool(&format!("target: {}", "f".repeat(64))).target,
+        [0xff; 32]
+    );
+
+    let full = "full needs ZcashPoW with 200,9 144,5 192,7 96,5 48,5; write judge: shape";
+    let target = "is no target; write up to 64 hex digits in quotes, not all 0";
+    for (equihash, keys, expected) in [
+        ("n: 125, k: 4", "", format!("judge: {full}")),
+        (
+            "personalization: BgoldPoW",
+            "judge: full",
+            format!("judge: {full}"),
+        ),
+        (
+            "",
+            "judge: ful",
+            "judge: \"ful\" is unknown; write full or shape".to_owned(),
+        ),
+        ("", "target: xyz", format!("target: \"xyz\" {target}")),
+        ("", "target: ''", format!("target: \"\" {target}")),
+        ("", "target: 'é'", format!("target: \"é\" {target}")),
+        (
+            "",
+            &format!("target: '0{}'", "f".repeat(64)),
+            format!("target: \"0{}\" {target}", "f".repeat(64)),
+        ),
+        (
+            "",
+            "block_interval_jobs: 0",
+            "block_interval_jobs: 0 is out of range; write a whole number from 1 to 1000000"
+                .to_owned(),
+        ),
+    ] {
+        let expected = format!("line 1: proxies[0].pools[0].practice.{expected}");
+        assert_eq!(mistakes(&practice(equihash, keys)), [expected]);
+    }
+    assert!(Config::load(&practice("n: 125, k: 4", "judge: shape")).is_ok());
+}
+
+#[test]
+fn secrets_are_in_no_error_and_no_debug_output() {
+    const SECRET: &str = "hunter2";
+    let config = Config::load(&with("password: x", "password: hunter2")).unwrap();
+    assert_eq!(config.proxies[0].pools[0].password.expose(), SECRET);
+    let printed = format!(
+        "{config:?}{config:#?}{}",
+        config.proxies[0].pools[0].password
+    );
+    assert!(
+        !printed.contains(SECRET) && printed.contains("***"),
+        "{printed}"
+    );
+
+    for (line, replacement) in [
+        ("password: x", "password: 72727272727272727272"),
+        ("password: x", "password: -72727272727272727272"),
+        ("password: x", "password: 7272"),
+        ("password: x", "password: [hunter2]"),
+        ("password: x", "password: { hunter2: 1 }"),
+        ("password: x", "password: !hunter \"hunter2\""),
+        ("password: x", "password: \"hunter2\\n\""),
+        ("worker: t1account.farm", "worker: \"hunter2\\0\""),
+        ("pool.example:3333", "me:hunter2@pool.example:3333"),
+        ("pool.example:3333", "me:hunter2@pool.example"),
+        ("pool.example:3333", "pool.example/?key=hunter2"),
+        ("pool.example:3333", "pool.example:3333#hunter2"),
+        (
+            "stratum+tcp://pool.example:3333",
+            "me:hunter2@pool.example:3333",
+        ),
+        (
+            "stratum+tcp://pool.example:3333",
+            "http://me:hunter2@pool.example:3333/",
+        ),
+        (
+            "stratum+tcp://pool.example:3333",
+            "stratum+tls://hunter2@pool.example:3333/",
+        ),
+    ] {
+        let errors = Config::load(&with(line, replacement)).unwrap_err();
+        let printed = format!("{errors}{errors:?}");
+        assert!(
+            !printed.contains(SECRET) && !printed.contains("7272"),
+            "{printed}"
+        );
+    }
+    prints(
+        "password: x",
+        "password: 72727272727272727272",
+        "line 9, column 19: proxies[0].pools[0].password: \
+         this number is too large; put it in quotes where it is none",
+    );
+    prints(
+        "pool.example:3333",
+        "me:hunter2@pool.example:3333",
+        "line 7: proxies[0].pools[0].url: \
+         a URL holds no worker and no password; write them as worker: and password:",
+    );
+}
+
+#[test]
+fn anchors_and_merge_keys_work_and_mistakes_behind_them_are_found() {
+    let text = r#"
+proxies:
+  - &first
+    name: one
+    dialect: equihash
+    listen: [ { address: "127.0.0.1:1" } ]
+    pools: &pools
+      - url: "practice:"
+    limits: { jobs_kept: 5 }
+  - <<: *first
+    name: two
+    listen: [ { address: "127.0.0.1:2" } ]
+    pools: *pools
+"#;
+    let config = Config::load(text).unwrap();
+    assert_eq!(config.proxies[1].name, "two");
+    assert_eq!(config.proxies[1].limits.jobs_kept, 5);
+    assert_eq!(config.proxies[1].pools, config.proxies[0].pools);
+
+    let found = mistakes(&text.replace("jobs_kept: 5", "jobs_kept: 0"));
+    assert!(found[0].starts_with("line 9: proxies[0].limits.jobs_kept: 0 is out of range"));
+    assert!(found[1].starts_with("line 10: proxies[1].limits.jobs_kept: 0 is out of range"));
+    assert_eq!(mistakes("<<: 5").len(), 1);
+}
+
+#[test]
+fn a_file_of_mistakes_ends_with_a_count() {
+    let text: String = (0..150).map(|key| format!("key_{key}: 1\n")).collect();
+    let found = mistakes(&text);
+    assert_eq!(found.len(), 101);
+    assert_eq!(found[100], "and 51 more mistakes");
+}
+
+/// Changes the example at random: what comes out is a config or a list of mistakes, never a panic,
+/// and each mistake can be printed and has a line within the text.
+#[test]
+fn no_text_panics() {
+    const PIECES: [&str; 24] = [
+        ":", " ", "\n", "\t", "- ", "[", "]", "{", "}", "\"", "'", "#", "&a ", "*a", "!t ", "<<: ",
+        "0", "-1", "1e999", "null", "~", "é", "\0", "|\n",
+    ];
+    let full = full_example();
+    for seed in 0..4000 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let base = [MINIMAL, EXAMPLE, &full][random.usize(..3)];
+        let mut chars: Vec<char> = base.chars().collect();
+        for _ in 0..random.usize(1..8) {
+            let from = random.usize(..chars.len());
+            let to = (from + random.usize(..20)).min(chars.len());
+            let piece: Vec<char> = match random.u8(..3) {
+                0 => PIECES[random.usize(..PIECES.len())].chars().collect(),
+                1 => Vec::new(),
+                _ => {
+                    let start = random.usize(..chars.len());
+                    let end = (start + random.usize(..60)).min(chars.len());
+                    chars[start..end].to_vec()
+                }
+            };
+            let to = if random.bool() { from } else { to };
+            chars.splice(from..to, piece);
+            if chars.is_empty() {
+                chars.push('a');
+            }
+        }
+        let text: String = chars.into_iter().collect();
+        if let Err(errors) = Config::load(&text) {
+            let lines = text.split('\n').count() + 1;
+            assert!(!errors.as_slice().is_empty() && !errors.to_string().is_empty());
+            for error in errors.as_slice() {
+                assert!(
+                    error.line.is_none_or(|line| (1..=lines).contains(&line)),
+                    "{seed}: {error}"
+                );
+            }
+        }
+    }
+}

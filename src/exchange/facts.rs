@@ -1,0 +1,316 @@
+//! What the exchange has to tell: facts for the log, and counters. It writes neither itself.
+
+use crate::proto::share::Reject;
+
+/// Names one miner's connection: the ring's index and generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MinerToken {
+    /// Which of the places for connections; small and used again.
+    pub index: u32,
+    /// How often the place was used before.
+    pub generation: u32,
+}
+
+/// Names one connection of a link to a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LinkKey {
+    /// Which of the exchange's links.
+    pub index: usize,
+    /// How often it was dialled before: what an earlier connection says late is passed over.
+    pub dial: u32,
+}
+
+macro_rules! reasons {
+    ($(#[$doc:meta])* $name:ident { $($(#[$why:meta])* $variant:ident = $label:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$why])* $variant,)+ }
+
+        impl $name {
+            /// Every reason, in order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The label in logs and counters.
+            #[must_use]
+            pub const fn reason(self) -> &'static str {
+                match self { $(Self::$variant => $label,)+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Why a miner's link ended.
+    CloseReason {
+        /// The miner closed it.
+        Closed = "closed",
+        /// The miner reset it, or the network lost it.
+        Reset = "reset",
+        /// A line was longer than it may be.
+        LineTooLong = "line_too_long",
+        /// Too many lines that can't be read.
+        Violation = "violation",
+        /// It read too slowly for what was to be said to it.
+        OutboxFull = "outbox_full",
+        /// It took no byte for too long.
+        Blocked = "blocked",
+        /// It never subscribed.
+        SubscribeTimeout = "subscribe_timeout",
+        /// It never authorized a worker.
+        AuthorizeTimeout = "authorize_timeout",
+        /// No slot was left for it.
+        Full = "full",
+        /// No pool was up in time.
+        NoPool = "no_pool",
+        /// The pool gave other nonce bytes, and only a reconnect can tell this miner.
+        Moved = "moved",
+        /// It acknowledged nothing for too long: the machine or its cable is gone.
+        Idle = "idle",
+        /// We stop.
+        Shutdown = "shutdown",
+    }
+}
+
+reasons! {
+    /// Why a link to a pool ended.
+    LinkEnd {
+        /// It could not be connected.
+        ConnectFailed = "connect_failed",
+        /// The pool closed it.
+        Closed = "closed",
+        /// The pool reset it, or the network lost it.
+        Reset = "reset",
+        /// A line was longer than it may be.
+        LineTooLong = "line_too_long",
+        /// The pool sent what can't be right.
+        Violation = "violation",
+        /// The pool did not answer the handshake in time.
+        HandshakeTimeout = "handshake_timeout",
+        /// The pool refused subscribe or authorize.
+        Refused = "refused",
+        /// The pool took no byte for too long.
+        Stalled = "stalled",
+        /// The pool leaves too few nonce bytes to mine with.
+        NoNonceSpace = "no_nonce_space",
+        /// Another live link has the same nonce space.
+        NonceSpaceTaken = "nonce_space_taken",
+        /// The pool asked us to connect again.
+        Reconnect = "reconnect",
+        /// No miner needed it any more.
+        Unused = "unused",
+        /// We stop.
+        Shutdown = "shutdown",
+    }
+}
+
+/// Something that an operator may act on, or follow with `-v`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fact {
+    /// A pool link is ready for shares.
+    LinkUp {
+        /// Which pool.
+        pool: usize,
+        /// Whether the session before went on: nobody noticed.
+        resumed: bool,
+        /// Hex digits of the pool's extranonce1.
+        extranonce1: String,
+        /// Bytes that we fix for each miner.
+        slot_len: u8,
+        /// Miners that it has room for.
+        capacity: u32,
+    },
+    /// A pool link ended.
+    LinkLost {
+        /// Which pool.
+        pool: usize,
+        /// Why.
+        end: LinkEnd,
+        /// What the pool or the kernel said; may be empty.
+        detail: String,
+        /// Whether it had been ready.
+        was_up: bool,
+        /// Shares that wait for its return.
+        pending: usize,
+    },
+    /// Another pool is tried.
+    PoolChanged {
+        /// The pool given up.
+        from: usize,
+        /// The pool tried next.
+        to: usize,
+    },
+    /// Shares whose link can't be resumed were answered as stale.
+    SharesLost {
+        /// Which pool.
+        pool: usize,
+        /// How many.
+        shares: usize,
+    },
+    /// The pool changed the nonce space of the link's miners.
+    Moved {
+        /// Which pool.
+        pool: usize,
+        /// Miners that were told.
+        told: usize,
+        /// Miners that must reconnect.
+        closed: usize,
+    },
+    /// A miner was refused since every slot is taken.
+    Full {
+        /// Miners on the links.
+        miners: usize,
+        /// Links held.
+        links: usize,
+    },
+    /// A pool's text for people.
+    PoolText {
+        /// Which pool.
+        pool: usize,
+        /// The text.
+        text: String,
+    },
+    /// `client.reconnect` to a host that is not allowed was passed over.
+    ReconnectRefused {
+        /// Which pool.
+        pool: usize,
+        /// Where it wanted us.
+        host: String,
+    },
+    /// Two links share one nonce space, since the pool gives both the same.
+    NonceSpaceShared {
+        /// Which pool.
+        pool: usize,
+        /// The pool's extranonce1.
+        extranonce1: String,
+    },
+    /// A miner authorized a worker.
+    Authorized {
+        /// Which miner.
+        miner: MinerToken,
+        /// The worker.
+        worker: String,
+    },
+    /// A miner's link ended.
+    MinerClosed {
+        /// Which miner.
+        miner: MinerToken,
+        /// Its worker, where it named one.
+        worker: Option<String>,
+        /// Why.
+        reason: CloseReason,
+    },
+}
+
+/// Plain counters and gauges of one exchange. Nobody waits for them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Miners connected now.
+    pub miners: u64,
+    /// Of these, miners that mine.
+    pub mining: u64,
+    /// Of these, subscribes that wait for a pool.
+    pub waiting: u64,
+    /// Links ready for shares now.
+    pub links_up: u64,
+    /// Connects in total.
+    pub connects: u64,
+    /// Links ended, by [`CloseReason`].
+    pub closes: [u64; CloseReason::ALL.len()],
+    /// Pool links ended, by [`LinkEnd`].
+    pub link_ends: [u64; LinkEnd::ALL.len()],
+    /// Submits read.
+    pub submits: u64,
+    /// Shares that the pool accepted.
+    pub accepted: u64,
+    /// Hashes that the accepted shares stand for, by expectation.
+    pub work: u64,
+    /// Shares that the pool rejected.
+    pub rejected: u64,
+    /// Requests refused here, by [`Reject::index`].
+    pub refused: [u64; Reject::REASONS.len()],
+    /// Jobs taken from pools.
+    pub jobs: u64,
+    /// Jobs that a slow reader was spared, since a newer one came before.
+    pub jobs_replaced: u64,
+    /// Slots handed out before they had rested.
+    pub slots_unrested: u64,
+    /// Shares sent a second time on a link that was taken up again.
+    pub resent: u64,
+    /// Shares too many to be remembered against duplicates.
+    pub not_remembered: u64,
+    /// Answers of pools to nothing that waits: too late, twice, or made up.
+    pub answers_unexpected: u64,
+    /// Sends that a miner did not take whole.
+    pub miners_blocked: u64,
+    /// Lines of miners that can't be read.
+    pub lines_unreadable: u64,
+    /// Links to which a pool sent what can't be right.
+    pub pool_faults: u64,
+}
+
+impl Counters {
+    /// Every counter and gauge, in an order that does not change while the process runs.
+    pub fn cells_mut(&mut self) -> impl Iterator<Item = &mut u64> {
+        let Self {
+            miners,
+            mining,
+            waiting,
+            links_up,
+            connects,
+            closes,
+            link_ends,
+            submits,
+            accepted,
+            work,
+            rejected,
+            refused,
+            jobs,
+            jobs_replaced,
+            slots_unrested,
+            resent,
+            not_remembered,
+            answers_unexpected,
+            miners_blocked,
+            lines_unreadable,
+            pool_faults,
+        } = self;
+        [
+            miners,
+            mining,
+            waiting,
+            links_up,
+            connects,
+            submits,
+            accepted,
+            work,
+            rejected,
+            jobs,
+            jobs_replaced,
+            slots_unrested,
+            resent,
+            not_remembered,
+            answers_unexpected,
+            miners_blocked,
+            lines_unreadable,
+            pool_faults,
+        ]
+        .into_iter()
+        .chain(closes)
+        .chain(link_ends)
+        .chain(refused)
+    }
+
+    /// Adds another exchange's.
+    pub fn add(&mut self, other: &Self) {
+        let mut other = other.clone();
+        for (into, from) in self.cells_mut().zip(other.cells_mut()) {
+            *into = into.saturating_add(*from);
+        }
+    }
+
+    /// Everything refused here.
+    #[must_use]
+    pub fn refused_total(&self) -> u64 {
+        self.refused.iter().sum()
+    }
+}

@@ -1,0 +1,237 @@
+//! The jobs of one link: the current one, and those whose shares still count.
+
+use std::collections::{HashSet, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::time::Duration;
+
+use crate::exchange::settings::Limits;
+use crate::proto::job::{Job, JobId};
+use crate::proto::target::Target;
+
+/// A job with what it meant when it was announced.
+#[derive(Debug)]
+pub(crate) struct KnownJob {
+    /// The id that miners know.
+    pub(crate) id: JobId,
+    /// Its place among all jobs of this exchange.
+    pub(crate) sequence: u64,
+    /// What the pool said.
+    pub(crate) job: Job,
+    /// The target that the pool judges its shares by.
+    pub(crate) pool_target: Option<Target>,
+    /// The target that its miners were told. The pool's, until the proxy sets difficulties itself.
+    pub(crate) miner_target: Option<Target>,
+    /// Hashes that a share stands for, by expectation.
+    pub(crate) work: u64,
+    received: Duration,
+    seen: SeenShares,
+}
+
+/// A job that was just announced.
+#[derive(Debug)]
+pub(crate) struct NewJob {
+    /// The id that miners are told.
+    pub(crate) id: JobId,
+    /// Its place among all jobs of this exchange.
+    pub(crate) sequence: u64,
+    /// What the pool said.
+    pub(crate) job: Job,
+    /// The pool's target in force.
+    pub(crate) target: Option<Target>,
+}
+
+impl KnownJob {
+    /// Remembers a share by the hash of its identity.
+    pub(crate) fn remember(&mut self, identity: u64, limits: &Limits) -> Remembered {
+        if self.seen.contains(&identity) {
+            return Remembered::Duplicate;
+        }
+        if self.seen.len() >= limits.shares_remembered_per_job_max {
+            return Remembered::NoRoom;
+        }
+        self.seen.insert(identity);
+        Remembered::New
+    }
+}
+
+/// Whether a share came before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Remembered {
+    /// It did not.
+    New,
+    /// It did.
+    Duplicate,
+    /// It did not, but a second one would not be noticed: too many are remembered.
+    NoRoom,
+}
+
+/// Identities are hashes already.
+#[derive(Debug, Default)]
+pub(crate) struct NoHash(u64);
+
+impl Hasher for NoHash {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        debug_assert!(false, "only u64 keys: {bytes:?}");
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
+    }
+}
+
+type SeenShares = HashSet<u64, BuildHasherDefault<NoHash>>;
+
+/// Emptied tables kept for the next jobs, so that a share allocates nothing once the farm is warm.
+const SPARE_TABLES_MAX: usize = 16;
+
+/// A job dies when it is neither among the last ones nor young, and when its session ends. A clean
+/// flag tells miners to switch; it kills nothing here, for some pools send it on every job and still
+/// pay for the one before.
+#[derive(Debug, Default)]
+pub(crate) struct Jobs {
+    /// From the oldest to the current one.
+    known: VecDeque<KnownJob>,
+    spare: Vec<SeenShares>,
+}
+
+impl Jobs {
+    /// The sequence of the oldest job that is known.
+    #[must_use]
+    pub(crate) fn oldest_sequence(&self) -> Option<u64> {
+        self.known.front().map(|known| known.sequence)
+    }
+
+    /// Takes a new job, and lets the dead ones go.
+    pub(crate) fn announce(&mut self, now: Duration, new: NewJob, limits: &Limits) {
+        let seen = self.spare.pop().unwrap_or_default();
+        let (pool_target, miner_target) = (new.target, new.target);
+        self.known.push_back(KnownJob {
+            id: new.id,
+            sequence: new.sequence,
+            job: new.job,
+            work: miner_target.map_or(0, Target::work),
+            pool_target,
+            miner_target,
+            received: now,
+            seen,
+        });
+        while self.known.front().is_some_and(|oldest| {
+            let old = now.saturating_sub(oldest.received) >= limits.job_kept;
+            (old && self.known.len() > limits.jobs_kept) || self.known.len() > limits.jobs_kept_max
+        }) {
+            let dead = self.known.pop_front();
+            self.keep_table(dead);
+        }
+    }
+
+    /// The job that a miner names, if it is known.
+    pub(crate) fn find(&mut self, id: JobId) -> Option<&mut KnownJob> {
+        self.known.iter_mut().rev().find(|known| known.id == id)
+    }
+
+    /// Forgets all of them: their session is over.
+    pub(crate) fn clear(&mut self) {
+        while let Some(dead) = self.known.pop_front() {
+            self.keep_table(Some(dead));
+        }
+    }
+
+    fn keep_table(&mut self, dead: Option<KnownJob>) {
+        if let Some(mut dead) = dead
+            && self.spare.len() < SPARE_TABLES_MAX
+        {
+            dead.seen.clear();
+            self.spare.push(dead.seen);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job() -> Job {
+        Job {
+            pool_id: Box::from(&b"\"1\""[..]),
+            clean: true,
+            body: Box::default(),
+            extra: Box::default(),
+        }
+    }
+
+    fn announce(jobs: &mut Jobs, seconds: u64, number: u32, limits: &Limits) {
+        let at = Duration::from_secs(seconds);
+        let new = NewJob {
+            id: JobId(number),
+            sequence: u64::from(number),
+            job: job(),
+            target: None,
+        };
+        jobs.announce(at, new, limits);
+    }
+
+    #[test]
+    fn a_job_outlives_clean_jobs_for_eight_jobs_and_two_minutes() {
+        let limits = Limits::default();
+        let mut jobs = Jobs::default();
+        for number in 0..20 {
+            announce(&mut jobs, u64::from(number), number, &limits);
+        }
+        assert!(
+            jobs.find(JobId(0)).is_some(),
+            "young, if not among the last"
+        );
+        announce(&mut jobs, 125, 20, &limits);
+        assert!(jobs.find(JobId(5)).is_none());
+        assert!(jobs.find(JobId(6)).is_some());
+        for number in 21..28 {
+            announce(&mut jobs, 1000, number, &limits);
+        }
+        assert!(jobs.find(JobId(19)).is_none());
+        assert!(
+            jobs.find(JobId(20)).is_some(),
+            "among the last eight, if old"
+        );
+        assert_eq!(jobs.oldest_sequence(), Some(20));
+    }
+
+    #[test]
+    fn a_flood_of_jobs_is_bounded() {
+        let limits = Limits::default();
+        let mut jobs = Jobs::default();
+        for number in 0..1000 {
+            announce(&mut jobs, 0, number, &limits);
+        }
+        assert_eq!(jobs.known.len(), limits.jobs_kept_max);
+    }
+
+    #[test]
+    fn a_share_is_remembered_for_its_job_and_no_other() {
+        let limits = Limits {
+            shares_remembered_per_job_max: 2,
+            ..Limits::default()
+        };
+        let mut jobs = Jobs::default();
+        announce(&mut jobs, 0, 1, &limits);
+        announce(&mut jobs, 0, 2, &limits);
+        let first = jobs.find(JobId(1)).unwrap();
+        assert_eq!(first.remember(7, &limits), Remembered::New);
+        assert_eq!(first.remember(7, &limits), Remembered::Duplicate);
+        assert_eq!(first.remember(8, &limits), Remembered::New);
+        assert_eq!(first.remember(9, &limits), Remembered::NoRoom);
+        assert_eq!(
+            jobs.find(JobId(2)).unwrap().remember(7, &limits),
+            Remembered::New
+        );
+        jobs.clear();
+        announce(&mut jobs, 0, 3, &limits);
+        assert_eq!(
+            jobs.find(JobId(3)).unwrap().remember(7, &limits),
+            Remembered::New
+        );
+    }
+}

@@ -1,0 +1,301 @@
+//! One link to a pool as the exchange sees it, and when to dial it.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::exchange::facts::LinkKey;
+use crate::exchange::jobs::Jobs;
+use crate::exchange::output::LinkOutput;
+use crate::exchange::pending::PendingShares;
+use crate::exchange::slots::NonceSpace;
+use crate::proto::dialect::{Dialect, Subscription};
+use crate::proto::job::{Job, JobId};
+use crate::proto::pool::PoolSession;
+use crate::proto::target::Target;
+
+/// The first try after a loss comes within this time.
+const FIRST_DELAY_MAX: Duration = Duration::from_millis(250);
+/// The wait after one failed round through the pools; it doubles with each round.
+const BACKOFF_FIRST: Duration = Duration::from_millis(500);
+/// The longest wait between rounds.
+const BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// A link that held for so long starts anew when it is lost: its pool is well.
+const STABLE: Duration = Duration::from_secs(10);
+/// The longest wait that a pool's `client.reconnect` may ask for.
+const RECONNECT_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// Where a link stands.
+#[derive(Debug)]
+pub(crate) enum LinkState {
+    /// Nobody needs it.
+    Idle,
+    /// It is dialled at this time.
+    Waiting(Duration),
+    /// It is being connected.
+    Dialling(Duration),
+    /// Connected; our handshake step was sent at this time.
+    Handshaking(Duration, PoolSession),
+    /// Ready for shares since this time.
+    Up(Duration, PoolSession),
+}
+
+/// The lines that all miners of a link are sent alike, each encoded once.
+#[derive(Debug, Default)]
+pub(crate) struct Lines {
+    /// The current job as the pool flagged it.
+    pub(crate) job: Option<Rc<[u8]>>,
+    /// The current job, flagged clean.
+    pub(crate) clean_job: Option<Rc<[u8]>>,
+    /// The target of the current job.
+    pub(crate) target: Option<Rc<[u8]>>,
+    /// The target of the next job, where the pool sent one since.
+    pub(crate) next_target: Option<Rc<[u8]>>,
+}
+
+/// Where `client.reconnect` sent us.
+#[derive(Clone, Debug)]
+pub(crate) struct Redirect {
+    /// The host.
+    pub(crate) host: String,
+    /// Its port.
+    pub(crate) port: u16,
+}
+
+/// One link to a pool: its session, its jobs, its shares.
+#[derive(Debug)]
+pub(crate) struct Link {
+    /// Its connection.
+    pub(crate) key: LinkKey,
+    /// The pool it is for, by its place in the operator's list.
+    pub(crate) pool: usize,
+    /// Where it stands.
+    pub(crate) state: LinkState,
+    /// Whether it serves one miner whose firmware takes only the pool's own extranonce1.
+    pub(crate) pass_through: bool,
+    /// The session to ask for again, with the pool that gave it.
+    pub(crate) session_id: Option<(usize, Box<[u8]>)>,
+    /// The nonce space of its epoch.
+    pub(crate) space: Option<Rc<RefCell<NonceSpace>>>,
+    /// Other bytes in front, from the next job on.
+    pub(crate) next_subscription: Option<Subscription>,
+    /// The nonce space to which its miners move once the link is ready.
+    pub(crate) next_space: Option<Rc<RefCell<NonceSpace>>>,
+    /// Whether the next job is flagged clean whatever the pool says: the first one of an epoch.
+    pub(crate) fresh: bool,
+    /// Lines of this connection that could not be read.
+    pub(crate) unreadable_lines: u32,
+    /// The jobs of its epoch.
+    pub(crate) jobs: Jobs,
+    /// The target of the newest job, and of the next one.
+    pub(crate) target: Option<Target>,
+    /// Lines for the miners.
+    pub(crate) lines: Lines,
+    /// Its unanswered shares.
+    pub(crate) pending: PendingShares,
+    /// Lines of our handshake; they go out first.
+    pub(crate) handshake: Vec<u8>,
+    /// Shares for the pool.
+    pub(crate) output: LinkOutput,
+    /// When the pool last took a byte, or had nothing to take.
+    pub(crate) took_bytes: Duration,
+    /// When a link that was ready was lost, until its epoch ends.
+    pub(crate) lost: Option<Duration>,
+    /// When its last miner left.
+    pub(crate) unused_since: Option<Duration>,
+    /// Tries since it last held.
+    pub(crate) tries: u32,
+    /// Where the pool sent us for the next connection.
+    pub(crate) redirect: Option<Redirect>,
+    /// Times that this connection's nonce space was found to be another link's.
+    pub(crate) space_taken: u32,
+}
+
+impl Link {
+    /// A link that was never dialled.
+    #[must_use]
+    pub(crate) fn new(index: usize, pool: usize, pass_through: bool) -> Self {
+        Self {
+            key: LinkKey { index, dial: 0 },
+            pool,
+            state: LinkState::Idle,
+            pass_through,
+            session_id: None,
+            space: None,
+            next_subscription: None,
+            next_space: None,
+            fresh: true,
+            unreadable_lines: 0,
+            jobs: Jobs::default(),
+            target: None,
+            lines: Lines::default(),
+            pending: PendingShares::default(),
+            handshake: Vec::new(),
+            output: LinkOutput::default(),
+            took_bytes: Duration::ZERO,
+            lost: None,
+            unused_since: None,
+            tries: 0,
+            redirect: None,
+            space_taken: 0,
+        }
+    }
+
+    /// Whether shares can be sent.
+    #[must_use]
+    pub(crate) const fn is_up(&self) -> bool {
+        matches!(self.state, LinkState::Up(..))
+    }
+
+    /// Whether shares are taken: the link is ready, or lost so shortly that its session may go on.
+    #[must_use]
+    pub(crate) const fn takes_shares(&self) -> bool {
+        self.is_up() || self.lost.is_some()
+    }
+
+    /// Whether another miner finds a slot.
+    #[must_use]
+    pub(crate) fn has_room(&self) -> bool {
+        self.space
+            .as_ref()
+            .is_some_and(|space| space.borrow().slots.has_room())
+    }
+
+    /// What is to be written next: the handshake first, shares only when it is done.
+    #[must_use]
+    pub(crate) fn unwritten(&self) -> &[u8] {
+        if !self.handshake.is_empty() {
+            &self.handshake
+        } else if self.is_up() {
+            self.output.unwritten()
+        } else {
+            &[]
+        }
+    }
+
+    /// Says that so many bytes of [`Link::unwritten`] were written.
+    pub(crate) fn wrote(&mut self, now: Duration, len: usize) {
+        self.took_bytes = now;
+        if self.handshake.is_empty() {
+            self.output.wrote(len);
+            self.output.release(&self.pending);
+        } else {
+            self.handshake.drain(..len.min(self.handshake.len()));
+        }
+    }
+
+    /// Takes a new target; returns whether it is another one than miners know.
+    pub(crate) fn set_target(
+        &mut self,
+        target: Target,
+        dialect: &dyn Dialect,
+        scratch: &mut Vec<u8>,
+    ) -> bool {
+        // Pools send the same target with every job: 65,536 miners need not hear it again.
+        if self.target == Some(target) {
+            return false;
+        }
+        self.target = Some(target);
+        scratch.clear();
+        dialect.write_target(scratch, &target);
+        self.lines.next_target = Some(Rc::from(scratch.as_slice()));
+        true
+    }
+
+    /// Makes this job the current one.
+    pub(crate) fn set_job(
+        &mut self,
+        id: JobId,
+        job: &Job,
+        dialect: &dyn Dialect,
+        scratch: &mut Vec<u8>,
+    ) {
+        if let Some(target) = self.lines.next_target.take() {
+            self.lines.target = Some(target);
+        }
+        let mut line = |clean| {
+            scratch.clear();
+            dialect.write_job(scratch, job, id, clean);
+            Rc::from(scratch.as_slice())
+        };
+        let clean: Rc<[u8]> = line(true);
+        self.lines.job = Some(if job.clean {
+            Rc::clone(&clean)
+        } else {
+            line(false)
+        });
+        self.lines.clean_job = Some(clean);
+    }
+
+    /// Ends the epoch: its jobs are dead and its lines gone. The shares are the caller's to answer.
+    pub(crate) fn end_epoch(&mut self) {
+        self.lost = None;
+        self.jobs.clear();
+        self.lines = Lines::default();
+        self.target = None;
+        self.next_subscription = None;
+        self.output.clear();
+    }
+
+    /// When to dial after a loss or a failed try, out of `pools` that take turns.
+    ///
+    /// Within a round each pool is tried at once; each round waits twice as long as the one before, with
+    /// jitter, so that neither a dead pool nor a farm of shards costs anything.
+    #[must_use]
+    pub(crate) fn next_delay(&self, pools: usize, random: u64) -> Duration {
+        let fraction = |of: Duration| {
+            let part = u128::from(random % 1024);
+            let nanos = of.as_nanos() * part / 1024;
+            Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+        };
+        let pools = u32::try_from(pools).unwrap_or(u32::MAX).max(1);
+        // The first try of all is the lost pool's own, and not a round.
+        let round = self.tries / pools;
+        if self.tries == 0 || !self.tries.is_multiple_of(pools) {
+            return fraction(FIRST_DELAY_MAX);
+        }
+        let whole = BACKOFF_FIRST
+            .saturating_mul(1 << (round - 1).min(16))
+            .min(BACKOFF_MAX);
+        whole / 2 + fraction(whole / 2)
+    }
+
+    /// Whether the link held long enough to count as well.
+    #[must_use]
+    pub(crate) fn was_stable(&self, now: Duration) -> bool {
+        matches!(self.state, LinkState::Up(since, _) if now.saturating_sub(since) >= STABLE)
+    }
+
+    /// The wait that a `client.reconnect` asked for, bounded.
+    #[must_use]
+    pub(crate) fn reconnect_wait(wait_seconds: u32) -> Duration {
+        Duration::from_secs(u64::from(wait_seconds)).min(RECONNECT_WAIT_MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_doubles_with_each_round_up_to_half_a_minute() {
+        let mut link = Link::new(0, 0, false);
+        let mut delays = |pools, random| -> Vec<u128> {
+            (0..12)
+                .map(|tries| {
+                    link.tries = tries;
+                    link.next_delay(pools, random).as_millis()
+                })
+                .collect()
+        };
+        assert_eq!(
+            delays(1, 0),
+            [
+                0, 250, 500, 1000, 2000, 4000, 8000, 15000, 15000, 15000, 15000, 15000
+            ]
+        );
+        assert!(delays(1, 1023).iter().all(|&delay| delay < 30_000));
+        assert!(delays(1, 1023)[0] < 500 && delays(1, 1023)[1] < 500);
+        assert_eq!(delays(3, 0)[..8], [0, 0, 0, 250, 0, 0, 500, 0]);
+    }
+}

@@ -1,0 +1,433 @@
+//! The proxy itself: joins the miners and the pool links of one shard.
+//!
+//! Pure: no socket, no clock, no async. The shell feeds it events (a miner's line, a pool's line, a link
+//! up or down, a tick), each with the time, and then takes what is to be done:
+//!
+//! - [`Exchange::flush`] gives the bytes for miners and the links to close,
+//! - [`Exchange::poll_command`] the pool links to dial and to hang up,
+//! - [`Exchange::unwritten`] the bytes for a pool link,
+//! - [`Exchange::poll_fact`] what an operator may want to know.
+//!
+//! Invariants: every submit gets exactly one answer, and no miner gets another's; no two live miners of
+//! one nonce space share a slot; a share leaves only under a job of its link's epoch; what is queued for
+//! anyone has a bound.
+
+mod facts;
+mod jobs;
+mod link;
+mod miner_side;
+mod miners;
+mod outbox;
+mod output;
+mod pending;
+mod pool_side;
+mod settings;
+mod slots;
+
+use std::collections::VecDeque;
+use std::hash::BuildHasher;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::exchange::link::{Link, LinkState};
+use crate::exchange::miners::{Miner, Miners, Stage};
+use crate::exchange::outbox::{Outbox, Owed};
+use crate::proto::dialect::Dialect;
+use crate::proto::job::JobId;
+use crate::proto::time::Now;
+use crate::wire::json::Reader;
+
+pub use facts::{CloseReason, Counters, Fact, LinkEnd, LinkKey, MinerToken};
+pub use outbox::{CloseHow, Tag, Transmit};
+pub use settings::{Limits, PoolSettings, Settings};
+
+/// Facts kept for a shell that does not ask. A fact is for people: past this many the oldest go.
+const FACTS_MAX: usize = 4096;
+/// Emptied outboxes kept for the next miners, so that an answer allocates nothing.
+const SPARE_OUTBOXES_MAX: usize = 1024;
+/// An outbox that grew past this many bytes is not kept.
+const SPARE_OUTBOX_BYTES_MAX: usize = 4096;
+/// Ticks after which every miner's time-outs were looked at once.
+const SWEEP_TICKS: usize = 16;
+
+/// Something the shell is to do with a pool link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Connect it.
+    Dial {
+        /// The connection's name from now on.
+        link: LinkKey,
+        /// Host name or address literal.
+        host: String,
+        /// Its port.
+        port: u16,
+    },
+    /// Close it; nothing it says counts any more.
+    HangUp(LinkKey),
+}
+
+/// The proxy of one shard: see the module's text.
+#[derive(Debug)]
+pub struct Exchange {
+    settings: Settings,
+    dialect: Box<dyn Dialect>,
+    hasher: foldhash::quality::FixedState,
+    reader: Reader,
+    miners: Miners,
+    links: Vec<Link>,
+    /// Miners to send to or to close at the next flush.
+    listed: Vec<MinerToken>,
+    /// Miners that only a reconnect can move, in their turn.
+    leaving: VecDeque<MinerToken>,
+    /// Miners whose subscribe waits for a pool.
+    waiting: VecDeque<MinerToken>,
+    commands: VecDeque<Command>,
+    facts: VecDeque<Fact>,
+    counters: Counters,
+    /// Jobs announced so far, for ids and for the rest of slots.
+    sequence: u64,
+    random_state: u64,
+    scratch: Vec<u8>,
+    spare_outboxes: Vec<Box<Outbox>>,
+    /// Where the next fan-out and the next sweep begin.
+    fan_out_start: usize,
+    sweep_start: usize,
+    last_tick: Duration,
+    /// Parts of a miner's close that the pace has granted, in thousandths.
+    close_credit: u64,
+    shutting_down: bool,
+}
+
+impl Exchange {
+    /// An exchange without miners; it dials nobody yet.
+    #[must_use]
+    pub fn new(settings: Settings, dialect: Box<dyn Dialect>) -> Self {
+        let seed = settings.seed;
+        Self {
+            dialect,
+            hasher: foldhash::quality::FixedState::with_seed(seed),
+            reader: Reader::new(),
+            miners: Miners::default(),
+            links: vec![Link::new(0, 0, false)],
+            listed: Vec::new(),
+            leaving: VecDeque::new(),
+            waiting: VecDeque::new(),
+            commands: VecDeque::new(),
+            facts: VecDeque::new(),
+            counters: Counters::default(),
+            sequence: 0,
+            random_state: seed,
+            scratch: Vec::new(),
+            spare_outboxes: Vec::new(),
+            fan_out_start: 0,
+            sweep_start: 0,
+            last_tick: Duration::ZERO,
+            close_credit: 0,
+            shutting_down: false,
+            settings,
+        }
+    }
+
+    /// Counters and gauges, as of now.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        let mut counters = self.counters.clone();
+        counters.miners = self.miners.len() as u64;
+        counters.waiting = self.waiting.len() as u64;
+        counters.links_up = self.links.iter().filter(|link| link.is_up()).count() as u64;
+        counters
+    }
+
+    /// The next thing to tell an operator.
+    pub fn poll_fact(&mut self) -> Option<Fact> {
+        self.facts.pop_front()
+    }
+
+    /// The next thing to do with a pool link.
+    pub fn poll_command(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    /// Bytes to write on this connection; none for one that is over.
+    #[must_use]
+    pub fn unwritten(&self, key: LinkKey) -> &[u8] {
+        match self.links.get(key.index) {
+            Some(link) if link.key == key => link.unwritten(),
+            _ => &[],
+        }
+    }
+
+    /// Says that so many of these bytes were written.
+    pub fn wrote(&mut self, now: Now, key: LinkKey, len: usize) {
+        if let Some(link) = self.link_of(key) {
+            link.wrote(now.since_start, len);
+        }
+    }
+
+    /// Whether this connection is still wanted.
+    #[must_use]
+    pub fn is_current(&self, key: LinkKey) -> bool {
+        self.links
+            .get(key.index)
+            .is_some_and(|link| link.key == key)
+    }
+
+    /// Stops: nothing is dialled any more. What is in flight may still be answered.
+    pub fn begin_shutdown(&mut self) {
+        self.shutting_down = true;
+    }
+
+    /// Whether no share waits for a pool that could still answer it.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.links
+            .iter()
+            .all(|link| link.pending.is_empty() || !link.is_up())
+    }
+
+    /// Answers what is still unanswered, and closes every miner and link.
+    pub fn finish_shutdown(&mut self, now: Now) {
+        for index in 0..self.links.len() {
+            self.abandon_shares(index);
+            let link = &mut self.links[index];
+            if !matches!(link.state, LinkState::Idle | LinkState::Waiting(_)) {
+                let key = link.key;
+                self.counters.link_ends[LinkEnd::Shutdown as usize] += 1;
+                self.commands.push_back(Command::HangUp(key));
+            }
+            self.links[index].state = LinkState::Idle;
+        }
+        let tokens: Vec<MinerToken> = self.miners.iter().map(|miner| miner.token).collect();
+        for token in tokens {
+            self.close_miner(token, CloseHow::Graceful, CloseReason::Shutdown);
+        }
+        debug_assert!(self.links.iter().all(|link| link.pending.is_empty()));
+        self.last_tick = now.since_start;
+    }
+
+    /// Time passed: 250 ms or so since the last tick.
+    pub fn handle_tick(&mut self, now: Now) {
+        for index in 0..self.links.len() {
+            self.tick_link(now, index);
+        }
+        self.release_idle_links(now);
+        self.expire_waiting(now);
+        self.close_leaving(now);
+        self.sweep_miners(now);
+        self.last_tick = now.since_start;
+    }
+
+    /// Hands what is to be said to miners to the shell: at most one send for each.
+    pub fn flush(&mut self, transmit: &mut impl Transmit) {
+        let mut listed = std::mem::take(&mut self.listed);
+        for token in listed.drain(..) {
+            let Some(place) = self.miners.place(token) else {
+                continue;
+            };
+            self.send_owed(place, transmit);
+            let miner = self.miners.at(place);
+            miner.listed = false;
+            if let Stage::Leaving(how, reason) = miner.stage {
+                transmit.close(token, how, reason);
+                self.forget_miner(token, reason);
+            }
+        }
+        self.listed = listed;
+    }
+
+    fn send_owed(&mut self, place: usize, transmit: &mut impl Transmit) {
+        let miner = self.miners.at(place);
+        // Until its subscribe is answered nothing else is: some firmware takes the first reply for it.
+        if miner.blocked || matches!(miner.stage, Stage::Waiting(_)) {
+            return;
+        }
+        let link = miner.link().and_then(|link| self.links.get(link));
+        let lines = link.map(|link| &link.lines);
+        let line = |owed, tag, of: fn(&link::Lines) -> &Option<Rc<[u8]>>| {
+            let line = lines.and_then(|lines| of(lines).as_ref());
+            line.filter(|_| miner.owed.has(owed))
+                .map(|line| (line, tag))
+        };
+        let job = if miner.owed.has(Owed::CLEAN) {
+            line(Owed::JOB, Tag::CleanJob, |lines| &lines.clean_job)
+        } else {
+            line(Owed::JOB, Tag::Job, |lines| &lines.job)
+        };
+        let target = line(Owed::TARGET, Tag::Target, |lines| &lines.target);
+        let next = line(Owed::NEXT_TARGET, Tag::NextTarget, |lines| {
+            &lines.next_target
+        });
+        // The bytes hold from the next job on, so they go out right before it and not without it.
+        let moved = miner.owed.has(Owed::EXTRANONCE) && job.is_some();
+        let own = miner.outbox.as_deref().filter(|outbox| !outbox.is_empty());
+
+        if let (Some((line, tag)), None, None, false, None) = (job, target, next, moved, own) {
+            transmit.send_shared(miner.token, line, tag);
+        } else {
+            self.scratch.clear();
+            if moved
+                && let Stage::Placed { slot, .. } = miner.stage
+                && let Some(space) = link.and_then(|link| link.space.as_ref())
+            {
+                let space = space.borrow();
+                self.dialect.write_extranonce(
+                    &mut self.scratch,
+                    &space.extranonce1_of(slot),
+                    space.plan.extranonce2_len,
+                );
+            }
+            let mut pieces: [(&[u8], Tag); 6] = [(&[], Tag::Rest); 6];
+            let own = own.map(|own| [(&own.rest[..], Tag::Rest), (&own.replies[..], Tag::Replies)]);
+            let shared = [target, job, next].into_iter().flatten();
+            let parts = own
+                .into_iter()
+                .flatten()
+                .chain([(&self.scratch[..], Tag::Extranonce)])
+                .chain(shared.map(|(line, tag)| (&line[..], tag)))
+                .filter(|(bytes, _)| !bytes.is_empty());
+            let mut count = 0;
+            for (place, part) in pieces.iter_mut().zip(parts) {
+                *place = part;
+                count += 1;
+            }
+            if count > 0 {
+                transmit.send_pieces(miner.token, &pieces[..count]);
+            }
+        }
+        let mut sent = Owed::NOTHING;
+        if job.is_some() {
+            sent = sent.and(Owed::JOB).and(Owed::CLEAN).and(Owed::EXTRANONCE);
+        }
+        if target.is_some() {
+            sent = sent.and(Owed::TARGET);
+        }
+        if next.is_some() {
+            sent = sent.and(Owed::NEXT_TARGET);
+        }
+        miner.owed = miner.owed.without(sent);
+        let outbox = miner.outbox.take();
+        self.keep_outbox(outbox);
+    }
+
+    fn keep_outbox(&mut self, outbox: Option<Box<Outbox>>) {
+        if let Some(mut outbox) = outbox
+            && self.spare_outboxes.len() < SPARE_OUTBOXES_MAX
+            && outbox.replies.capacity() + outbox.rest.capacity() <= SPARE_OUTBOX_BYTES_MAX
+        {
+            outbox.clear();
+            self.spare_outboxes.push(outbox);
+        }
+    }
+
+    /// Puts a miner on the list of those to send to.
+    fn list(listed: &mut Vec<MinerToken>, miner: &mut Miner) {
+        if !miner.listed {
+            miner.listed = true;
+            listed.push(miner.token);
+        }
+    }
+
+    /// Appends to what this miner is to be told, and closes it where that is too much.
+    fn say(&mut self, token: MinerToken, write: impl FnOnce(&mut Vec<u8>)) {
+        let Some(miner) = self.miners.get_mut(token) else {
+            return;
+        };
+        let outbox = miner
+            .outbox
+            .get_or_insert_with(|| self.spare_outboxes.pop().unwrap_or_default());
+        write(&mut outbox.replies);
+        let full = outbox.len() > self.settings.limits.miner_outbox_bytes_max;
+        Self::list(&mut self.listed, miner);
+        if full {
+            self.close_miner(token, CloseHow::Reset, CloseReason::OutboxFull);
+        }
+    }
+
+    /// Ends a miner's link once what was said to it is out.
+    fn close_miner(&mut self, token: MinerToken, how: CloseHow, reason: CloseReason) {
+        let Some(place) = self.miners.place(token) else {
+            return;
+        };
+        if matches!(self.miners.at(place).stage, Stage::Leaving(..)) {
+            return;
+        }
+        self.leave_link(place);
+        let miner = self.miners.at(place);
+        miner.stage = Stage::Leaving(how, reason);
+        Self::list(&mut self.listed, miner);
+    }
+
+    /// Takes a miner off its link: its slot is free from now on.
+    fn leave_link(&mut self, place: usize) {
+        let miner = self.miners.at(place);
+        let stage = std::mem::replace(&mut miner.stage, Stage::New);
+        miner.owed = Owed::NOTHING;
+        match stage {
+            Stage::Placed { link, slot } => {
+                if miner.session.is_mining() {
+                    self.counters.mining -= 1;
+                }
+                if let Some(space) = self.links.get(link).and_then(|link| link.space.as_ref()) {
+                    space.borrow_mut().slots.give_back(slot, self.sequence);
+                }
+            }
+            Stage::Waiting(_) => {
+                let token = miner.token;
+                self.waiting.retain(|&waiting| waiting != token);
+            }
+            Stage::New | Stage::Leaving(..) | Stage::Unplaced => {}
+        }
+    }
+
+    /// Drops a miner whose link is over.
+    fn forget_miner(&mut self, token: MinerToken, reason: CloseReason) {
+        let Some(place) = self.miners.place(token) else {
+            return;
+        };
+        self.leave_link(place);
+        let Some(miner) = self.miners.remove(token) else {
+            return;
+        };
+        self.counters.closes[reason as usize] += 1;
+        self.keep_outbox(miner.outbox);
+        self.fact(Fact::MinerClosed {
+            miner: token,
+            worker: miner.session.worker().map(str::to_owned),
+            reason,
+        });
+    }
+
+    /// The oldest job that is still known on any link: what was freed before it has rested.
+    fn oldest_job(&self) -> u64 {
+        let oldest = self
+            .links
+            .iter()
+            .filter_map(|link| link.jobs.oldest_sequence());
+        oldest.min().unwrap_or(self.sequence + 1)
+    }
+
+    /// Our id for the next job: unique among shards, and among runs while jobs come slower than one
+    /// each second.
+    fn next_job_id(&mut self) -> JobId {
+        self.sequence += 1;
+        let count = self.settings.start_unix_seconds.wrapping_add(self.sequence);
+        let [low, middle, high, ..] = count.to_le_bytes();
+        JobId(u32::from_be_bytes([high, middle, low, self.settings.shard]))
+    }
+
+    fn random(&mut self) -> u64 {
+        self.random_state = self.random_state.wrapping_add(1);
+        self.hasher.hash_one(self.random_state)
+    }
+
+    fn fact(&mut self, fact: Fact) {
+        if self.facts.len() >= FACTS_MAX {
+            self.facts.pop_front();
+        }
+        self.facts.push_back(fact);
+    }
+
+    fn link_of(&mut self, key: LinkKey) -> Option<&mut Link> {
+        self.links.get_mut(key.index).filter(|link| link.key == key)
+    }
+}

@@ -1,0 +1,166 @@
+//! Shares on their way: our request id, the miner, and the id that the miner waits for.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::exchange::facts::MinerToken;
+use crate::proto::pool::SHARE_ID_FIRST;
+use crate::wire::request_id::RequestId;
+
+/// A share that the pool has not answered.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    /// Who waits.
+    pub(crate) miner: MinerToken,
+    /// For the answer to which of its requests.
+    pub(crate) id: RequestId,
+    /// Since when.
+    pub(crate) since: Duration,
+    /// Where its line begins in the link's output.
+    pub(crate) start: u64,
+    /// The line's length in bytes.
+    pub(crate) len: usize,
+    /// Hashes that it stands for, by expectation.
+    pub(crate) work: u64,
+    /// Whether it may have reached the pool twice, so that "duplicate" means accepted.
+    pub(crate) resent: bool,
+}
+
+/// The unanswered shares of one link, in the order in which they were sent.
+///
+/// Request ids count up and are never used again on a link, so a late answer finds nobody. An id's
+/// place is its distance from the first one: no hash, no search.
+#[derive(Debug)]
+pub(crate) struct PendingShares {
+    first_id: u64,
+    shares: VecDeque<Option<Pending>>,
+    waiting: usize,
+}
+
+impl Default for PendingShares {
+    fn default() -> Self {
+        Self {
+            first_id: SHARE_ID_FIRST,
+            shares: VecDeque::new(),
+            waiting: 0,
+        }
+    }
+}
+
+impl PendingShares {
+    /// The request id of the share that is pushed next.
+    #[must_use]
+    pub(crate) fn next_id(&self) -> u64 {
+        self.first_id + self.shares.len() as u64
+    }
+
+    /// How many wait.
+    #[must_use]
+    pub(crate) const fn len(&self) -> usize {
+        self.waiting
+    }
+
+    /// Whether none waits.
+    #[must_use]
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.waiting == 0
+    }
+
+    /// Adds a share under [`PendingShares::next_id`].
+    pub(crate) fn push(&mut self, share: Pending) {
+        self.shares.push_back(Some(share));
+        self.waiting += 1;
+    }
+
+    /// Takes out the share with this request id, if it waits.
+    pub(crate) fn take(&mut self, id: u64) -> Option<Pending> {
+        let place = usize::try_from(id.checked_sub(self.first_id)?).ok()?;
+        let share = self.shares.get_mut(place)?.take()?;
+        self.waiting -= 1;
+        self.drop_answered();
+        Some(share)
+    }
+
+    /// Takes out the oldest share if it was sent before `deadline`.
+    pub(crate) fn take_older(&mut self, deadline: Duration) -> Option<Pending> {
+        if self.oldest()?.since >= deadline {
+            return None;
+        }
+        self.take(self.first_id)
+    }
+
+    /// The oldest share.
+    #[must_use]
+    pub(crate) fn oldest(&self) -> Option<&Pending> {
+        self.shares.front()?.as_ref()
+    }
+
+    /// The request id of the oldest share that waits; the next id where none does.
+    #[must_use]
+    pub(crate) const fn oldest_id(&self) -> u64 {
+        self.first_id
+    }
+
+    /// All that wait, oldest first.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Pending> {
+        self.shares.iter_mut().flatten()
+    }
+
+    /// Keeps the front a share that waits: answers come mostly in order, so this is O(1) for each.
+    fn drop_answered(&mut self) {
+        while let Some(None) = self.shares.front() {
+            self.shares.pop_front();
+            self.first_id += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn push(pending: &mut PendingShares, seconds: u64) -> u64 {
+        let id = pending.next_id();
+        pending.push(Pending {
+            miner: MinerToken {
+                index: 0,
+                generation: 0,
+            },
+            id: RequestId::NULL,
+            since: Duration::from_secs(seconds),
+            start: 0,
+            len: 0,
+            work: 1,
+            resent: false,
+        });
+        id
+    }
+
+    #[test]
+    fn answers_may_come_in_any_order_but_once() {
+        let mut pending = PendingShares::default();
+        let ids: Vec<u64> = (0..5).map(|second| push(&mut pending, second)).collect();
+        for &place in &[3, 0, 4, 1, 2] {
+            assert!(pending.take(ids[place]).is_some());
+            assert!(pending.take(ids[place]).is_none());
+        }
+        assert!(pending.is_empty());
+        assert_eq!(pending.next_id(), SHARE_ID_FIRST + 5);
+        assert!(pending.take(0).is_none());
+        assert!(pending.take(u64::MAX).is_none());
+    }
+
+    #[test]
+    fn the_oldest_expire_first() {
+        let mut pending = PendingShares::default();
+        for second in 0..5 {
+            push(&mut pending, second);
+        }
+        let deadline = Duration::from_secs(3);
+        let mut expired = 0;
+        while pending.take_older(deadline).is_some() {
+            expired += 1;
+        }
+        assert_eq!((expired, pending.len()), (3, 2));
+    }
+}

@@ -1,0 +1,133 @@
+//! What the exchange is told of the operator's wishes: small structs, not the config itself.
+
+use std::time::Duration;
+
+use crate::proto::extranonce::SlotWidth;
+use crate::proto::miner::MinerLimits;
+
+/// A pool, in the operator's order of preference.
+#[derive(Clone)]
+pub struct PoolSettings {
+    /// Host name or address literal.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// The worker that is paid.
+    pub worker: String,
+    /// Its password.
+    pub password: String,
+    /// Whether to ask the pool that our extranonce1 may change without a reconnect.
+    pub extranonce_subscribe: bool,
+    /// Hosts besides its own to which it may send us with `client.reconnect`.
+    pub reconnect_hosts: Vec<String>,
+}
+
+impl std::fmt::Debug for PoolSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PoolSettings")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("worker", &self.worker)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Every bound of the exchange.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// What one miner's session may cost.
+    pub miner: MinerLimits,
+    /// Bytes queued for a miner that does not read.
+    pub miner_outbox_bytes_max: usize,
+    /// How long a miner may take no byte while some wait for it.
+    pub miner_blocked: Duration,
+    /// Unanswered shares of one miner.
+    pub pending_shares_per_miner_max: u32,
+    /// From connect to subscribe.
+    pub subscribe_timeout: Duration,
+    /// From subscribe to authorize.
+    pub authorize_timeout: Duration,
+    /// How long a subscribe waits for a pool.
+    pub subscribe_wait: Duration,
+    /// Bytes queued for a pool.
+    pub pool_outbox_bytes_max: usize,
+    /// How long a pool may take no byte while some wait for it.
+    pub pool_outbox_stalled: Duration,
+    /// Unanswered shares of one link.
+    pub pending_shares_max: usize,
+    /// How long a share waits for the pool's answer.
+    pub reply_timeout: Duration,
+    /// For each step of a link's start: the connect, subscribe, authorize.
+    pub handshake_timeout: Duration,
+    /// How long a lost link may be taken up again as if nothing had been.
+    pub resume: Duration,
+    /// How long a link without a miner is kept.
+    pub link_unused: Duration,
+    /// Miners closed for each second when only a reconnect can move them.
+    pub reconnect_per_second: u32,
+    /// Jobs that stay known however old they are.
+    pub jobs_kept: usize,
+    /// How long a job stays known however many came after it.
+    pub job_kept: Duration,
+    /// Jobs that stay known at the very most.
+    pub jobs_kept_max: usize,
+    /// Shares of one job that are remembered against duplicates.
+    pub shares_remembered_per_job_max: usize,
+    /// How far ahead of our clock a share's time may lie.
+    pub ntime_ahead: Duration,
+}
+
+impl Default for Limits {
+    /// The defaults of the config.
+    fn default() -> Self {
+        Self {
+            miner: MinerLimits {
+                workers_max: 16,
+                worker_len_max: 256,
+                protocol_errors_max: 8,
+            },
+            miner_outbox_bytes_max: 256 * 1024,
+            miner_blocked: Duration::from_secs(60),
+            pending_shares_per_miner_max: 4096,
+            subscribe_timeout: Duration::from_secs(15),
+            authorize_timeout: Duration::from_secs(30),
+            subscribe_wait: Duration::from_secs(30),
+            pool_outbox_bytes_max: 64 * 1024 * 1024,
+            pool_outbox_stalled: Duration::from_secs(10),
+            pending_shares_max: 1024 * 1024,
+            reply_timeout: Duration::from_secs(60),
+            handshake_timeout: Duration::from_secs(10),
+            resume: Duration::from_secs(3),
+            link_unused: Duration::from_secs(60),
+            reconnect_per_second: 1000,
+            jobs_kept: 8,
+            job_kept: Duration::from_secs(120),
+            jobs_kept_max: 64,
+            shares_remembered_per_job_max: 1024 * 1024,
+            ntime_ahead: Duration::from_secs(7200),
+        }
+    }
+}
+
+/// How one proxy works on one shard.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The shard's number, for job ids that no other shard makes.
+    pub shard: u8,
+    /// When the process started, in seconds since 1970, for job ids that no earlier run made.
+    pub start_unix_seconds: u64,
+    /// Keys the hashes and the jitter, so that a simulation replays and a stranger can't aim.
+    pub seed: u64,
+    /// At least one.
+    pub pools: Vec<PoolSettings>,
+    /// How many bytes of nonce space to fix for each miner.
+    pub slot_width: SlotWidth,
+    /// Miners on one link, at most 65,536.
+    pub miners_per_link: u32,
+    /// Links to the pool that this exchange may hold.
+    pub links_max: usize,
+    /// Parts of user agents, lower-case, whose firmware takes only the pool's own extranonce1.
+    pub pass_through_agents: Vec<String>,
+    /// Every bound.
+    pub limits: Limits,
+}

@@ -1,0 +1,186 @@
+//! The slots of one nonce space: which part of the pool's extranonce2 is whose.
+
+use std::collections::VecDeque;
+
+use crate::proto::extranonce::{Extranonce1, SlotBytes, SlotPlan};
+
+/// A slot that was handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Taken {
+    /// Its number.
+    pub(crate) slot: u16,
+    /// Whether the jobs on which its last owner worked are gone. A miner starts its counters at zero,
+    /// so on one of those jobs it would repeat its predecessor's work.
+    pub(crate) rested: bool,
+}
+
+#[derive(Debug)]
+struct Freed {
+    slot: u16,
+    /// The newest job when it was freed.
+    newest_job: u64,
+}
+
+/// Hands out slots in O(1): first what has rested, then what was never used, then what has rested
+/// longest. Rest is a preference, not a wall: 65,536 miners that lose power and come back in ten
+/// seconds are all served.
+#[derive(Debug)]
+pub(crate) struct Slots {
+    capacity: u32,
+    live_max: u32,
+    live: u32,
+    never_used: u32,
+    freed: VecDeque<Freed>,
+}
+
+impl Slots {
+    /// For `capacity` numbers (at most 65,536), of which `live_max` may be in use at once.
+    #[must_use]
+    pub(crate) fn new(capacity: u32, live_max: u32) -> Self {
+        Self {
+            capacity: capacity.min(1 << 16),
+            live_max,
+            live: 0,
+            never_used: 0,
+            freed: VecDeque::new(),
+        }
+    }
+
+    /// How many are in use.
+    #[must_use]
+    pub(crate) const fn live(&self) -> u32 {
+        self.live
+    }
+
+    /// Whether another one may be handed out.
+    #[must_use]
+    pub(crate) fn has_room(&self) -> bool {
+        self.live < self.live_max.min(self.capacity)
+    }
+
+    /// Hands out a slot; `oldest_job` is the oldest job that is still known. `None` when full.
+    pub(crate) fn take(&mut self, oldest_job: u64) -> Option<Taken> {
+        if !self.has_room() {
+            return None;
+        }
+        let rested = self
+            .freed
+            .front()
+            .is_some_and(|freed| freed.newest_job < oldest_job);
+        let taken = if !rested && self.never_used < self.capacity {
+            let slot = u16::try_from(self.never_used).ok()?;
+            self.never_used += 1;
+            Taken { slot, rested: true }
+        } else {
+            let slot = self.freed.pop_front()?.slot;
+            Taken { slot, rested }
+        };
+        self.live += 1;
+        debug_assert!(self.live as usize + self.freed.len() == self.never_used as usize);
+        Some(taken)
+    }
+
+    /// Takes a slot back; `newest_job` is the newest job that its owner may have worked on.
+    pub(crate) fn give_back(&mut self, slot: u16, newest_job: u64) {
+        debug_assert!(self.live > 0 && u32::from(slot) < self.never_used);
+        self.live -= 1;
+        self.freed.push_back(Freed { slot, newest_job });
+    }
+}
+
+/// The nonce space that a pool gave a link. Two links that were given the same one share it.
+#[derive(Debug)]
+pub(crate) struct NonceSpace {
+    /// The pool that gave it.
+    pub(crate) pool: usize,
+    /// The bytes that the pool fixes.
+    pub(crate) extranonce1: Extranonce1,
+    /// How the rest is divided.
+    pub(crate) plan: SlotPlan,
+    /// Who has which part.
+    pub(crate) slots: Slots,
+}
+
+impl NonceSpace {
+    /// The bytes that we fix for the miner with this slot.
+    #[must_use]
+    pub(crate) const fn slot_bytes(&self, slot: u16) -> SlotBytes {
+        SlotBytes::new(slot, self.plan.slot_len)
+    }
+
+    /// What the miner with this slot is told: the pool's bytes and its own.
+    #[must_use]
+    pub(crate) fn extranonce1_of(&self, slot: u16) -> Extranonce1 {
+        // The plan leaves the miner at least four of the bytes that may follow, so the slot fits.
+        self.extranonce1
+            .with_slot(self.slot_bytes(slot))
+            .unwrap_or(self.extranonce1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_slots_can_be_freed_and_taken_again_at_once() {
+        let mut slots = Slots::new(1 << 16, 1 << 16);
+        for round in 0..3 {
+            let mut taken = vec![false; 1 << 16];
+            for _ in 0..1 << 16 {
+                let next = slots.take(1).unwrap();
+                assert_eq!(next.rested, round == 0);
+                assert!(!std::mem::replace(&mut taken[usize::from(next.slot)], true));
+            }
+            assert_eq!(slots.take(1), None);
+            for slot in 0..=u16::MAX {
+                slots.give_back(slot, 1);
+            }
+        }
+    }
+
+    #[test]
+    fn a_freed_slot_rests_until_the_jobs_of_its_time_are_gone() {
+        let mut slots = Slots::new(256, 256);
+        let first = slots.take(5).unwrap().slot;
+        slots.give_back(first, 7);
+        assert_ne!(slots.take(7).unwrap().slot, first);
+        let again = slots.take(8).unwrap();
+        assert_eq!((again.slot, again.rested), (first, true));
+    }
+
+    #[test]
+    fn fewer_may_live_than_there_are_numbers() {
+        let mut slots = Slots::new(256, 2);
+        let first = slots.take(1).unwrap().slot;
+        slots.take(1).unwrap();
+        assert_eq!(slots.take(1), None);
+        slots.give_back(first, 1);
+        assert_ne!(
+            slots.take(1).unwrap().slot,
+            first,
+            "a fresh one while the first rests"
+        );
+    }
+
+    #[test]
+    fn a_space_of_one_holds_one() {
+        let mut slots = Slots::new(1, 65_536);
+        assert_eq!(
+            slots.take(0),
+            Some(Taken {
+                slot: 0,
+                rested: true
+            })
+        );
+        assert_eq!(slots.take(0), None);
+        slots.give_back(0, 3);
+        assert_eq!(
+            slots.take(2),
+            Some(Taken {
+                slot: 0,
+                rested: false
+            })
+        );
+    }
+}

@@ -1,0 +1,207 @@
+//! Where one coin differs from another: method names, parameter order, who owns which nonce bytes.
+//!
+//! The exchange speaks to every coin through [`Dialect`]. A dialect reads what a peer sent into the
+//! enums below and appends whole lines to a buffer that the caller owns; it keeps no state.
+
+pub mod equihash;
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use crate::proto::extranonce::Extranonce1;
+use crate::proto::job::{Job, JobId};
+use crate::proto::share::{Reject, Submit};
+use crate::proto::target::Target;
+use crate::wire::json::Raw;
+use crate::wire::request_id::RequestId;
+
+pub use equihash::Equihash;
+
+/// What the proxy says of itself to a pool.
+pub const AGENT: &str = concat!("stratum-uring/", env!("CARGO_PKG_VERSION"));
+
+/// What goes into the subscribe that we send to a pool.
+#[derive(Clone, Copy, Debug)]
+pub struct Subscribe<'a> {
+    /// The session that we would like back, as the JSON text the pool gave it.
+    pub session_id: Option<&'a [u8]>,
+    /// The host that we dialled.
+    pub host: &'a str,
+    /// Its port.
+    pub port: u16,
+}
+
+/// What a pool answered to our subscribe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    /// The session id as JSON text, where the pool gives one.
+    pub session_id: Option<Box<[u8]>>,
+    /// The bytes that the pool fixes.
+    pub extranonce1: Extranonce1,
+    /// Bytes that it leaves to us.
+    pub extranonce2_len: usize,
+}
+
+/// A message of a pool that is no reply.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PoolMessage<'a> {
+    /// New work.
+    Job(Job),
+    /// The target of the next job and the later ones.
+    Target(Target),
+    /// Other bytes in front, from the next job on.
+    Extranonce {
+        /// The bytes that the pool fixes now.
+        extranonce1: Extranonce1,
+        /// Bytes that it leaves to us.
+        extranonce2_len: usize,
+    },
+    /// The pool wants us to connect again, perhaps elsewhere.
+    Reconnect {
+        /// The host, or `None` for the same one.
+        host: Option<Cow<'a, str>>,
+        /// The port, or `None` for the same one.
+        port: Option<u16>,
+        /// Seconds to wait first.
+        wait_seconds: u32,
+    },
+    /// A text for people.
+    Text(Cow<'a, str>),
+    /// The pool asks what we are.
+    VersionRequest,
+    /// Known, and of no use to us.
+    Ignored,
+    /// A method that we don't know.
+    Unknown,
+}
+
+/// A request of a miner.
+#[derive(Clone, Debug)]
+pub enum MinerRequest<'a> {
+    /// It asks for its part of the nonce space.
+    Subscribe {
+        /// What the firmware calls itself; empty where it does not say.
+        agent: Cow<'a, str>,
+    },
+    /// It names a worker.
+    Authorize {
+        /// The worker's name.
+        worker: Cow<'a, str>,
+        /// Its password; empty where it sent none.
+        password: Cow<'a, str>,
+    },
+    /// It claims a share.
+    Submit(Submit<'a>),
+    /// It can take another extranonce1 without a reconnect.
+    ExtranonceSubscribe,
+    /// Extensions (BIP 310) that it would like; the answer says for each whether it has it.
+    Configure {
+        /// The names, as a JSON array.
+        extensions: Option<Raw<'a>>,
+    },
+    /// Something that needs no more than this polite result, as JSON text.
+    Polite(&'static str),
+}
+
+/// Something a pool sent that can't be right. The link is closed and the pool tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct PoolFault(pub &'static str);
+
+/// The parts from which the line of a share for the pool is made.
+#[derive(Clone, Copy, Debug)]
+pub struct ShareParts<'a> {
+    /// Our request id.
+    pub request_id: u64,
+    /// The worker that the pool knows.
+    pub worker: &'a str,
+    /// The pool's own job id, as the JSON text it wrote.
+    pub pool_job_id: &'a [u8],
+    /// The bytes that we fixed for this miner.
+    pub slot: &'a [u8],
+    /// What the miner sent; checked.
+    pub submit: &'a Submit<'a>,
+}
+
+/// One coin's way to speak Stratum, on both sides.
+///
+/// Everything appended to `out` is whole lines, ended by LF alone: nheqminer drops a line whose last
+/// byte before the LF is not a brace.
+pub trait Dialect: std::fmt::Debug {
+    /// Appends our subscribe to a pool.
+    fn write_subscribe(&self, out: &mut Vec<u8>, request_id: u64, subscribe: Subscribe<'_>);
+
+    /// Appends our authorize to a pool.
+    fn write_authorize(&self, out: &mut Vec<u8>, request_id: u64, worker: &str, password: &str);
+
+    /// Appends the request that the pool may change our extranonce1 without a reconnect.
+    fn write_extranonce_subscribe(&self, out: &mut Vec<u8>, request_id: u64);
+
+    /// Reads the result of our subscribe, in every shape that pools use.
+    ///
+    /// # Errors
+    ///
+    /// A fault where no extranonce1 can be found in it.
+    fn read_subscription(&self, result: Raw<'_>) -> Result<Subscription, PoolFault>;
+
+    /// Reads a pool's message that has a method.
+    ///
+    /// # Errors
+    ///
+    /// A fault where a known method's params can't be right.
+    fn read_pool_message<'a>(
+        &self,
+        method: &[u8],
+        params: Option<Raw<'a>>,
+    ) -> Result<PoolMessage<'a>, PoolFault>;
+
+    /// Reads a miner's request.
+    ///
+    /// # Errors
+    ///
+    /// What the miner is to be told where the method is unknown or its params can't be read.
+    fn read_miner_request<'a>(
+        &self,
+        method: &[u8],
+        params: Option<Raw<'a>>,
+    ) -> Result<MinerRequest<'a>, Reject>;
+
+    /// Appends the answer to a miner's subscribe: the pool's bytes with the miner's slot behind.
+    fn write_subscription(
+        &self,
+        out: &mut Vec<u8>,
+        id: &RequestId,
+        extranonce1: &Extranonce1,
+        extranonce2_len: usize,
+    );
+
+    /// Appends the job for miners, under our id.
+    fn write_job(&self, out: &mut Vec<u8>, job: &Job, id: JobId, clean: bool);
+
+    /// Appends the target for miners.
+    fn write_target(&self, out: &mut Vec<u8>, target: &Target);
+
+    /// Appends a miner's new extranonce1.
+    fn write_extranonce(
+        &self,
+        out: &mut Vec<u8>,
+        extranonce1: &Extranonce1,
+        extranonce2_len: usize,
+    );
+
+    /// Checks a share's shape: hex, lengths, and a time not after `time_max` (seconds since 1970).
+    ///
+    /// # Errors
+    ///
+    /// What the miner is to be told.
+    fn check_share(
+        &self,
+        submit: &Submit<'_>,
+        extranonce2_len: usize,
+        time_max: u64,
+    ) -> Result<(), Reject>;
+
+    /// Appends the share for the pool, its hex in lower case, and says which bytes of `out` are the
+    /// share's identity: two shares of one job are the same share when these bytes are.
+    fn write_share(&self, out: &mut Vec<u8>, share: ShareParts<'_>) -> Range<usize>;
+}

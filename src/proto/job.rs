@@ -1,0 +1,58 @@
+//! Work that a pool announced.
+
+/// A job as one pool link announced it, parsed just as far as a proxy must understand it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// The pool's own id, as the JSON text it wrote (quotes included), for the shares that go back.
+    pub pool_id: Box<[u8]>,
+    /// Whether the pool tells miners to drop what they are doing. Not whether older jobs are dead.
+    pub clean: bool,
+    /// Everything of the job that is the same for all miners, between the id and the clean flag,
+    /// as JSON text.
+    pub body: Box<[u8]>,
+    /// What followed the clean flag, as JSON text with its leading comma; empty for most pools.
+    pub extra: Box<[u8]>,
+}
+
+/// The id that we give a job: unique across pools, links, shards and restarts, and at most eight
+/// lower-case hex digits, since some firmware reads it as a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct JobId(pub u32);
+
+impl JobId {
+    /// Reads an id that a miner sent back. `None` for what can't be one of ours.
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        if text.is_empty() || text.len() > 8 {
+            return None;
+        }
+        let mut value = 0;
+        for &digit in text {
+            value = (value << 4) | char::from(digit).to_digit(16)?;
+        }
+        Some(Self(value))
+    }
+}
+
+impl std::fmt::Display for JobId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:x}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_read_back_as_it_was_written() {
+        for id in [0, 1, 0xabc, u32::MAX] {
+            let text = JobId(id).to_string();
+            assert!(text.len() <= 8);
+            assert_eq!(JobId::parse(text.as_bytes()), Some(JobId(id)));
+        }
+        for bad in ["", "123456789", "xyz", "-1", " 1"] {
+            assert_eq!(JobId::parse(bad.as_bytes()), None);
+        }
+    }
+}

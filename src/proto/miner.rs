@@ -1,0 +1,308 @@
+//! The state of a miner's link, and which of its requests need the exchange.
+//!
+//! ```text
+//!           subscribe                authorize
+//!   new ───────────────▶ subscribed ───────────▶ mining
+//!    │                                             ▲
+//!    └───── authorize ──▶ authorized ── subscribe ─┘
+//! ```
+//!
+//! Some firmware authorizes before it subscribes. We remember the worker and answer at once; waiting
+//! for the order of the specification would leave such a miner idle until it reconnects. Both may be
+//! repeated, and are answered again with the same data.
+
+use crate::proto::dialect::{Dialect, MinerRequest};
+use crate::proto::share::Reject;
+use crate::wire::encode;
+use crate::wire::json::{Kind, Message, Raw};
+use crate::wire::request_id::RequestId;
+
+/// What a miner may cost us.
+#[derive(Clone, Copy, Debug)]
+pub struct MinerLimits {
+    /// Workers that one connection may authorize.
+    pub workers_max: usize,
+    /// Bytes of a worker's name.
+    pub worker_len_max: usize,
+    /// Lines that can't be read, or unknown methods before a subscribe, until the link is closed.
+    pub protocol_errors_max: u8,
+}
+
+/// A request that the exchange must decide; everything else is answered by the session itself.
+#[derive(Debug)]
+pub enum MinerEvent<'a> {
+    /// Nothing is left to do.
+    Answered,
+    /// The link has sent too much that can't be read.
+    Violation,
+    /// A request with its id.
+    Request(RequestId, MinerRequest<'a>),
+}
+
+/// What is known of one miner's link.
+#[derive(Debug, Default)]
+pub struct MinerSession {
+    /// The first worker, and the others of the few miners that have some.
+    worker: Option<Box<str>>,
+    more_workers: Option<Box<Vec<Box<str>>>>,
+    subscribed: bool,
+    takes_extranonce: bool,
+    protocol_errors: u8,
+}
+
+impl MinerSession {
+    /// Whether it was given its part of the nonce space.
+    #[must_use]
+    pub const fn is_subscribed(&self) -> bool {
+        self.subscribed
+    }
+
+    /// Whether it named a worker.
+    #[must_use]
+    pub const fn is_authorized(&self) -> bool {
+        self.worker.is_some()
+    }
+
+    /// Whether it is to be sent jobs.
+    #[must_use]
+    pub const fn is_mining(&self) -> bool {
+        self.subscribed && self.worker.is_some()
+    }
+
+    /// Whether it said that it can take another extranonce1 without a reconnect.
+    #[must_use]
+    pub const fn takes_extranonce(&self) -> bool {
+        self.takes_extranonce
+    }
+
+    /// The worker that it named first.
+    #[must_use]
+    pub fn worker(&self) -> Option<&str> {
+        self.worker.as_deref()
+    }
+
+    /// Marks it as subscribed.
+    pub const fn subscribe(&mut self) {
+        self.subscribed = true;
+    }
+
+    /// Adds a worker; again is no error.
+    ///
+    /// # Errors
+    ///
+    /// A reject where it has as many as one connection may have, or the name is too long.
+    pub fn authorize(&mut self, worker: &str, limits: &MinerLimits) -> Result<(), Reject> {
+        if worker.is_empty() || worker.len() > limits.worker_len_max {
+            return Err(Reject::Malformed("the worker's name is empty or too long"));
+        }
+        if self.knows(worker) {
+            return Ok(());
+        }
+        if self.worker.is_none() {
+            self.worker = Some(worker.into());
+            return Ok(());
+        }
+        let more = self.more_workers.get_or_insert_default();
+        if more.len() + 1 >= limits.workers_max {
+            return Err(Reject::Malformed("too many workers on one connection"));
+        }
+        more.push(worker.into());
+        Ok(())
+    }
+
+    /// Whether this worker was authorized on this connection.
+    #[must_use]
+    pub fn knows(&self, worker: &str) -> bool {
+        self.worker.as_deref() == Some(worker)
+            || self
+                .more_workers
+                .as_deref()
+                .is_some_and(|more| more.iter().any(|known| **known == *worker))
+    }
+
+    /// Counts a line that can't be read. Returns whether the link has now sent too many of them.
+    pub fn protocol_error(&mut self, limits: &MinerLimits) -> bool {
+        self.protocol_errors = self.protocol_errors.saturating_add(1);
+        self.protocol_errors > limits.protocol_errors_max
+    }
+
+    /// Reads one message, and answers what needs nobody else.
+    ///
+    /// A message without a method is somebody's reply to nothing we asked: it is passed over, so that
+    /// no miner can answer in a pool's name.
+    pub fn handle_message<'a>(
+        &mut self,
+        dialect: &dyn Dialect,
+        message: &Message<'a>,
+        limits: &MinerLimits,
+        out: &mut Vec<u8>,
+    ) -> MinerEvent<'a> {
+        let Some(method) = message.method else {
+            return if message.result.is_some() || message.error.is_some() {
+                MinerEvent::Answered
+            } else {
+                self.refuse(out, &RequestId::NULL, "a line without a method", limits)
+            };
+        };
+        let Some(id) = message
+            .id
+            .map_or(Some(RequestId::NULL), |id| RequestId::parse(id.bytes()))
+        else {
+            return self.refuse(
+                out,
+                &RequestId::NULL,
+                "an id is a number, a string or null, of at most 64 bytes",
+                limits,
+            );
+        };
+        let Some(name) = method.as_str() else {
+            return self.refuse(out, &id, "a method is a string", limits);
+        };
+        match dialect.read_miner_request(name, message.params) {
+            Ok(MinerRequest::Polite(result)) => {
+                encode::reply_result(out, id.as_bytes(), result.as_bytes());
+                MinerEvent::Answered
+            }
+            Ok(MinerRequest::ExtranonceSubscribe) => {
+                self.takes_extranonce = true;
+                encode::reply_true(out, id.as_bytes());
+                MinerEvent::Answered
+            }
+            Ok(MinerRequest::Configure { extensions }) => {
+                self.configure(extensions, &id, out);
+                MinerEvent::Answered
+            }
+            Ok(request) => MinerEvent::Request(id, request),
+            Err(reject) => {
+                encode::reply_error(out, id.as_bytes(), reject.code(), &reject.to_string());
+                // Firmware asks for many a thing that we don't know: it is told so, and lives on.
+                if !self.subscribed && self.protocol_error(limits) {
+                    MinerEvent::Violation
+                } else {
+                    MinerEvent::Answered
+                }
+            }
+        }
+    }
+
+    /// Answers for each extension whether the miner has it: `subscribe-extranonce` is the only one.
+    fn configure(&mut self, extensions: Option<Raw<'_>>, id: &RequestId, out: &mut Vec<u8>) {
+        let mut result = vec![b'{'];
+        for name in extensions.into_iter().flat_map(Raw::elements) {
+            if name.kind() != Kind::String {
+                continue;
+            }
+            let granted = name.as_str() == Some(b"subscribe-extranonce");
+            self.takes_extranonce |= granted;
+            if result.len() > 1 {
+                result.push(b',');
+            }
+            result.extend_from_slice(name.bytes());
+            result.extend_from_slice(if granted { b":true" } else { b":false" });
+        }
+        result.push(b'}');
+        encode::reply_result(out, id.as_bytes(), &result);
+    }
+
+    fn refuse<'a>(
+        &mut self,
+        out: &mut Vec<u8>,
+        id: &RequestId,
+        text: &'static str,
+        limits: &MinerLimits,
+    ) -> MinerEvent<'a> {
+        let reject = Reject::Malformed(text);
+        encode::reply_error(out, id.as_bytes(), reject.code(), text);
+        if self.protocol_error(limits) {
+            MinerEvent::Violation
+        } else {
+            MinerEvent::Answered
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::dialect::Equihash;
+    use crate::proto::dialect::equihash::Parameters;
+    use crate::wire::json::Reader;
+
+    const LIMITS: MinerLimits = MinerLimits {
+        workers_max: 2,
+        worker_len_max: 16,
+        protocol_errors_max: 2,
+    };
+
+    fn answer(session: &mut MinerSession, line: &str) -> (String, bool) {
+        let dialect = Equihash::new(Parameters::new(200, 9).unwrap());
+        let mut reader = Reader::new();
+        let mut out = Vec::new();
+        let message = reader.read(line.as_bytes()).unwrap();
+        let event = session.handle_message(&dialect, &message, &LIMITS, &mut out);
+        let open = !matches!(event, MinerEvent::Violation);
+        (String::from_utf8(out).unwrap(), open)
+    }
+
+    #[test]
+    fn what_firmware_asks_for_is_answered_politely_with_its_id() {
+        let mut session = MinerSession::default();
+        session.subscribe();
+        for (asked, answered) in [
+            (
+                r#"{"id":"a\u0041","method":"mining.multi_version","params":[1]}"#,
+                r#"{"id":"a\u0041","result":true,"error":null}"#,
+            ),
+            (
+                r#"{"id":1.50,"method":"mining.suggest_target","params":["00ff"]}"#,
+                r#"{"id":1.50,"result":true,"error":null}"#,
+            ),
+            (
+                r#"{"id":null,"method":"mining.capabilities","params":null}"#,
+                r#"{"id":null,"result":null,"error":[-3,"Method not found",null]}"#,
+            ),
+            (
+                r#"{"id":7,"method":"mining.configure","params":[["version-rolling","subscribe-extranonce"],{}]}"#,
+                r#"{"id":7,"result":{"version-rolling":false,"subscribe-extranonce":true},"error":null}"#,
+            ),
+            (
+                r#"{"id":8,"method":"mining.configure","params":{}}"#,
+                r#"{"id":8,"result":{},"error":null}"#,
+            ),
+        ] {
+            assert_eq!(answer(&mut session, asked), (format!("{answered}\n"), true));
+        }
+        assert!(session.takes_extranonce());
+    }
+
+    #[test]
+    fn a_reply_to_nothing_is_passed_over() {
+        let mut session = MinerSession::default();
+        for _ in 0..100 {
+            let line = r#"{"id":3,"result":true,"error":null}"#;
+            assert_eq!(answer(&mut session, line), (String::new(), true));
+        }
+    }
+
+    #[test]
+    fn a_link_that_never_makes_sense_is_closed() {
+        let mut session = MinerSession::default();
+        let line = r#"{"id":3,"method":5}"#;
+        assert!(answer(&mut session, line).1);
+        assert!(answer(&mut session, line).1);
+        assert!(!answer(&mut session, line).1);
+    }
+
+    #[test]
+    fn a_worker_is_known_by_its_whole_name() {
+        let mut session = MinerSession::default();
+        assert_eq!(session.authorize("a.rig1", &LIMITS), Ok(()));
+        assert_eq!(session.authorize("a.rig1", &LIMITS), Ok(()));
+        assert_eq!(session.authorize("a.rig2", &LIMITS), Ok(()));
+        assert!(session.authorize("a.rig3", &LIMITS).is_err());
+        assert!(session.authorize("", &LIMITS).is_err());
+        assert!(session.authorize("a.rig4567890123456789", &LIMITS).is_err());
+        assert!(session.knows("a.rig1") && session.knows("a.rig2"));
+        assert!(!session.knows("a.rig") && !session.knows("a.rig3"));
+    }
+}

@@ -1,0 +1,93 @@
+//! Why a start failed, with the cure.
+
+use std::io;
+use std::net::SocketAddr;
+
+use crate::ring::RingError;
+
+/// Something of the machine is in the way. The text names it and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address is somebody else's, perhaps another instance of this program.
+    #[error(
+        "proxy {proxy}: {address} is in use by another program, or by another instance of this one; \
+         stop that one (`ss -ltnp 'sport = :{port}'` names it) or choose another address in the config",
+        port = address.port()
+    )]
+    PortInUse {
+        /// The proxy.
+        proxy: String,
+        /// Its listener.
+        address: SocketAddr,
+    },
+    /// The address can't be listened on.
+    #[error("proxy {proxy}: can't listen on {address}: {source}{cure}")]
+    Listen {
+        /// The proxy.
+        proxy: String,
+        /// Its listener.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+        /// What helps, behind a semicolon; may be empty.
+        cure: &'static str,
+    },
+    /// The practice pool could not start.
+    #[error("proxy {proxy}: the practice pool can't listen on loopback: {source}")]
+    Practice {
+        /// The proxy.
+        proxy: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The ring for the miners' sockets was refused.
+    #[error("shard {shard}: {source}")]
+    Ring {
+        /// The shard.
+        shard: usize,
+        /// What the kernel said, and the cure.
+        source: RingError,
+    },
+    /// The shard's executor was refused.
+    #[error(
+        "shard {shard}: the executor can't start: {detail}; it needs io_uring (Linux 6.1 or later, not \
+         blocked by a seccomp filter or by kernel.io_uring_disabled) and 512 KiB of lockable memory \
+         (`ulimit -l`)"
+    )]
+    Executor {
+        /// The shard.
+        shard: usize,
+        /// What glommio said.
+        detail: String,
+    },
+    /// Signals can't be caught.
+    #[error("can't catch signals: {0}")]
+    Signals(io::Error),
+}
+
+/// Why a running process ended on its own.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// It could not start: exit code 3.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// A shard ended: exit code 1.
+    #[error("shard {shard} ended: {detail}")]
+    ShardEnded {
+        /// The shard.
+        shard: usize,
+        /// Why.
+        detail: String,
+    },
+}
+
+impl RunError {
+    /// The exit code of the process.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Start(_) => 3,
+            Self::ShardEnded { .. } => 1,
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! The shell: pinned threads, each of which drives exchanges with a ring.
+//!
+//! [`run`] opens the listeners, starts one shard for each core and waits for a signal. A shard is one
+//! glommio executor with a ring of its own for the miners' sockets; its pool links, its tick and the
+//! loop around the ring are tasks of that executor. Shards share nothing.
+
+mod clock;
+mod error;
+mod listen;
+mod pool_link;
+mod report;
+mod start;
+mod state;
+
+use std::cell::RefCell;
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
+
+use crate::metrics::Published;
+use crate::ring::{MinerRing, RingConfig};
+use crate::shard::clock::Clock;
+use crate::shard::report::Reporter;
+use crate::shard::state::{Proxy, Shard, ShellLimits};
+
+pub use error::{RunError, StartError};
+pub use start::run;
+
+/// How often time is told to the exchanges. A timer wake costs about 90 µs: at rest this is 0.04 %.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Memory that an executor pins for its own I/O, in bytes. The default, 10 MiB, would not fit into the
+/// lockable memory of most systems; we do no file I/O.
+const EXECUTOR_MEMORY: usize = 65_536;
+
+/// Entries of an executor's own rings: pool links, the tick, the wake-up.
+const EXECUTOR_RING_ENTRIES: usize = 128;
+
+/// Threads that resolve host names, for each shard; two, so that a slow name does not delay another.
+const RESOLVER_THREADS: usize = 2;
+
+/// Rounds in a row that may find work before the pool links get their turn.
+const ROUNDS_BEFORE_LINKS: u32 = 2;
+
+/// What one shard is started with.
+pub(crate) struct ShardSetup {
+    pub(crate) number: usize,
+    /// The CPU to stay on.
+    pub(crate) cpu: Option<usize>,
+    pub(crate) clock: Clock,
+    pub(crate) connections_max: u32,
+    pub(crate) proxies: Vec<ProxySetup>,
+    pub(crate) stopping: Arc<AtomicBool>,
+    pub(crate) events: mpsc::Sender<ShardEvent>,
+}
+
+/// One proxy of a shard.
+pub(crate) struct ProxySetup {
+    pub(crate) name: String,
+    pub(crate) pools: Vec<String>,
+    pub(crate) listeners: Vec<TcpListener>,
+    pub(crate) settings: crate::exchange::Settings,
+    pub(crate) parameters: crate::proto::dialect::equihash::Parameters,
+    pub(crate) limits: ShellLimits,
+    pub(crate) published: Published,
+}
+
+/// What a shard tells the main thread.
+pub(crate) enum ShardEvent {
+    /// It takes miners.
+    Ready,
+    /// It could not start.
+    Failed(StartError),
+    /// It ended; with an error where nobody had asked it to.
+    Ended(usize, Option<String>),
+    /// A signal came.
+    Signal(i32),
+}
+
+/// Starts a shard's thread.
+pub(crate) fn spawn(setup: ShardSetup) -> Result<(), StartError> {
+    let number = setup.number;
+    let placement = setup.cpu.map_or(Placement::Unbound, Placement::Fixed);
+    let spawned = LocalExecutorBuilder::new(placement)
+        .name(&format!("shard-{number}"))
+        .io_memory(EXECUTOR_MEMORY)
+        .ring_depth(EXECUTOR_RING_ENTRIES)
+        .blocking_thread_pool_placement(PoolPlacement::Unbound(RESOLVER_THREADS))
+        .spawn(move || async move {
+            let mut last_word = LastWord {
+                events: setup.events.clone(),
+                word: Some(ShardEvent::Ended(number, Some("it panicked".to_owned()))),
+            };
+            last_word.word = Some(match start_shard(setup) {
+                Ok((shard, stopping)) => {
+                    drop(last_word.events.send(ShardEvent::Ready));
+                    ShardEvent::Ended(number, drive(shard, stopping).await.err())
+                }
+                Err(error) => ShardEvent::Failed(error),
+            });
+        });
+    match spawned {
+        Ok(_) => Ok(()),
+        Err(error) => Err(StartError::Executor {
+            shard: number,
+            detail: error.to_string(),
+        }),
+    }
+}
+
+/// Tells the main thread how a shard ended, also when it unwinds.
+struct LastWord {
+    events: mpsc::Sender<ShardEvent>,
+    word: Option<ShardEvent>,
+}
+
+impl Drop for LastWord {
+    fn drop(&mut self) {
+        if let Some(word) = self.word.take() {
+            // The main thread may be gone, and then nobody needs to know.
+            drop(self.events.send(word));
+        }
+    }
+}
+
+fn start_shard(setup: ShardSetup) -> Result<(Shard, Arc<AtomicBool>), StartError> {
+    let config = RingConfig {
+        connections_max: setup.connections_max,
+        ..RingConfig::default()
+    };
+    let mut ring = MinerRing::new(&config).map_err(|source| StartError::Ring {
+        shard: setup.number,
+        source,
+    })?;
+    let mut listeners = Vec::new();
+    let mut proxies = Vec::new();
+    for (index, proxy) in (0..).zip(setup.proxies) {
+        for listener in proxy.listeners {
+            let id = ring.listen(listener.into());
+            debug_assert_eq!(usize::from(id.0), listeners.len());
+            listeners.push(index);
+        }
+        let dialect = crate::proto::dialect::Equihash::new(proxy.parameters);
+        proxies.push(Proxy {
+            exchange: crate::exchange::Exchange::new(proxy.settings, Box::new(dialect)),
+            limits: proxy.limits,
+            reporter: Reporter::new(proxy.name, setup.number, proxy.pools),
+            published: proxy.published,
+            links: std::collections::HashMap::new(),
+        });
+    }
+    let shard = Shard::new(ring, setup.clock, proxies, listeners);
+    Ok((shard, setup.stopping))
+}
+
+/// The shard's life: rounds of the ring, with the tick and the pool links beside it.
+async fn drive(shard: Shard, stopping: Arc<AtomicBool>) -> Result<(), String> {
+    let wake = shard.ring.wake().map_err(|error| error.to_string())?;
+    let notifier = wake.notifier();
+    let shard = Rc::new(RefCell::new(shard));
+    let ticking = Rc::clone(&shard);
+    let tick_notifier = notifier.clone();
+    glommio::spawn_local(async move {
+        loop {
+            glommio::timer::sleep(TICK).await;
+            let mut shard = ticking.borrow_mut();
+            shard.tick(stopping.load(Ordering::Relaxed));
+            if shard.has_stopped() || !shard.dials.is_empty() {
+                tick_notifier.notify();
+            }
+        }
+    })
+    .detach();
+    let mut busy_rounds = 0;
+    loop {
+        let handled = shard.borrow_mut().round();
+        // A task runs as soon as it is spawned, so nothing may be borrowed here.
+        let dials = std::mem::take(&mut shard.borrow_mut().dials);
+        for dial in dials {
+            let shard = Rc::clone(&shard);
+            let link = pool_link::run(shard, dial.proxy, dial.link, dial.host, dial.port);
+            glommio::spawn_local(link).detach();
+        }
+        if shard.borrow().has_stopped() {
+            shard.borrow_mut().ring.submit();
+            return Ok(());
+        }
+        if handled > 0 {
+            busy_rounds += 1;
+            if busy_rounds < ROUNDS_BEFORE_LINKS {
+                continue;
+            }
+            // The executor looks at its own ring, and so at the pools, only when it waits.
+            notifier.notify();
+        } else if !shard.borrow_mut().ring.prepare_wait() {
+            continue;
+        }
+        busy_rounds = 0;
+        wake.wait()
+            .await
+            .map_err(|error| format!("its eventfd: {error}"))?;
+    }
+}

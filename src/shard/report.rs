@@ -1,0 +1,261 @@
+//! What an operator reads: one line for each event that somebody acts on, none for each share.
+
+use std::cell::Cell;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::exchange::{CloseReason, Counters, Fact, LinkEnd};
+use crate::proto::time::Now;
+
+/// The same complaint is logged again only after this long.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// Lets a complaint through now and then.
+#[derive(Debug, Default)]
+struct Throttle {
+    last: Cell<Option<Duration>>,
+}
+
+impl Throttle {
+    fn passes(&self, now: Now) -> bool {
+        let passes = self.last.get().is_none_or(|last| now.since(last) >= QUIET);
+        if passes {
+            self.last.set(Some(now.since_start));
+        }
+        passes
+    }
+}
+
+/// Writes the log of one proxy on one shard.
+#[derive(Debug)]
+pub(crate) struct Reporter {
+    proxy: String,
+    shard: usize,
+    /// The pools' addresses as they are configured.
+    pools: Vec<String>,
+    full: Throttle,
+    table_full: Throttle,
+    accept_failed: Throttle,
+}
+
+impl Reporter {
+    pub(crate) fn new(proxy: String, shard: usize, pools: Vec<String>) -> Self {
+        Self {
+            proxy,
+            shard,
+            pools,
+            full: Throttle::default(),
+            table_full: Throttle::default(),
+            accept_failed: Throttle::default(),
+        }
+    }
+
+    fn pool(&self, index: usize) -> &str {
+        self.pools.get(index).map_or("", String::as_str)
+    }
+
+    pub(crate) fn connected(&self, peer: SocketAddr) {
+        let Self { proxy, shard, .. } = self;
+        log::debug!("proxy={proxy} shard={shard} miner={peer}: connected");
+    }
+
+    pub(crate) fn disconnected(&self, peer: SocketAddr, worker: Option<&str>, reason: CloseReason) {
+        let Self { proxy, shard, .. } = self;
+        let (worker, reason) = (worker.unwrap_or("-"), reason.reason());
+        log::debug!(
+            "proxy={proxy} shard={shard} miner={peer} worker={worker:?} reason={reason}: disconnected"
+        );
+    }
+
+    pub(crate) fn authorized(&self, peer: SocketAddr, worker: &str) {
+        let Self { proxy, shard, .. } = self;
+        log::debug!("proxy={proxy} shard={shard} miner={peer} worker={worker:?}: authorized");
+    }
+
+    pub(crate) fn accept_failed(&self, now: Now, error: &io::Error) {
+        let Self { proxy, shard, .. } = self;
+        if self.accept_failed.passes(now) {
+            log::warn!("proxy={proxy} shard={shard}: a miner could not be accepted: {error}");
+        }
+    }
+
+    pub(crate) fn table_full(&self, now: Now, held: usize) {
+        let Self { proxy, shard, .. } = self;
+        if self.table_full.passes(now) {
+            log::error!(
+                "proxy={proxy} shard={shard}: no room for another connection, this shard holds {held}; \
+                 miners that the kernel gives to it wait; start with more --cores, or raise the \
+                 descriptor limit (`ulimit -n`, LimitNOFILE=), which bounds each shard"
+            );
+        }
+    }
+
+    /// Logs a fact of the exchange.
+    pub(crate) fn report(&self, now: Now, fact: &Fact) {
+        let Self { proxy, shard, .. } = self;
+        match fact {
+            Fact::LinkUp {
+                pool,
+                resumed,
+                extranonce1,
+                slot_len,
+                capacity,
+            } => {
+                let pool = self.pool(*pool);
+                let how = if *resumed {
+                    "the session goes on"
+                } else {
+                    "a new session"
+                };
+                log::info!(
+                    "proxy={proxy} shard={shard} pool={pool}: link up, {how}; extranonce1 {extranonce1:?}, \
+                     {slot_len} slot bytes, room for {capacity} miners"
+                );
+                if capacity_is_small(*slot_len) {
+                    log::warn!(
+                        "proxy={proxy} shard={shard} pool={pool}: each link has room for {capacity} \
+                         miners only, since so the pool's extranonce1 or slot_bytes leave it"
+                    );
+                }
+            }
+            Fact::LinkLost {
+                pool,
+                end: LinkEnd::Unused,
+                ..
+            } => {
+                let pool = self.pool(*pool);
+                log::info!(
+                    "proxy={proxy} shard={shard} pool={pool}: link let go, no miner needs it"
+                );
+            }
+            Fact::LinkLost {
+                pool,
+                end,
+                detail,
+                was_up,
+                pending,
+            } => {
+                let pool = self.pool(*pool);
+                let reason = end.reason();
+                let colon = if detail.is_empty() { "" } else { ": " };
+                let what = if *was_up { "link lost" } else { "link failed" };
+                log::warn!(
+                    "proxy={proxy} shard={shard} pool={pool} reason={reason}: {what}{colon}{detail}; \
+                     {pending} shares wait for it; it is dialled again"
+                );
+            }
+            Fact::PoolChanged { from, to } => {
+                let (from, to) = (self.pool(*from), self.pool(*to));
+                log::warn!("proxy={proxy} shard={shard} pool={to}: tried next, in place of {from}");
+            }
+            Fact::SharesLost { pool, shares } => {
+                let pool = self.pool(*pool);
+                log::warn!(
+                    "proxy={proxy} shard={shard} pool={pool}: {shares} shares were answered as stale, \
+                     the session on which they were found is over"
+                );
+            }
+            Fact::Moved { pool, told, closed } => {
+                let pool = self.pool(*pool);
+                log::warn!(
+                    "proxy={proxy} shard={shard} pool={pool}: other nonce space; {told} miners were \
+                     told, {closed} can't be told and are closed, to come back"
+                );
+            }
+            Fact::Full { miners, links } => {
+                if self.full.passes(now) {
+                    log::error!(
+                        "proxy={proxy} shard={shard}: full, a miner was refused; {links} links hold \
+                         {miners} miners; raise links_per_shard_max or miners_per_link, or start with \
+                         more --cores"
+                    );
+                }
+            }
+            Fact::PoolText { pool, text } => {
+                let pool = self.pool(*pool);
+                log::info!("proxy={proxy} shard={shard} pool={pool}: the pool says {text:?}");
+            }
+            Fact::ReconnectRefused { pool, host } => {
+                let pool = self.pool(*pool);
+                log::warn!(
+                    "proxy={proxy} shard={shard} pool={pool}: the pool wants us at {host:?}, which is \
+                     not its own host and not in reconnect_hosts: passed over"
+                );
+            }
+            Fact::NonceSpaceShared { pool, extranonce1 } => {
+                let pool = self.pool(*pool);
+                log::error!(
+                    "proxy={proxy} shard={shard} pool={pool}: the pool gives two links the same \
+                     extranonce1 {extranonce1}; they share its slots"
+                );
+            }
+            // Told where the peer's address is known.
+            Fact::Authorized { .. } | Fact::MinerClosed { .. } => {}
+        }
+    }
+}
+
+const fn capacity_is_small(slot_len: u8) -> bool {
+    slot_len < 2
+}
+
+/// The line of every minute: how one proxy does.
+pub(crate) fn log_summary(proxy: &str, before: &Counters, now: &Counters, seconds: f64) {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "figures for people, of three digits"
+    )]
+    let rate = |now: u64, before: u64| now.saturating_sub(before) as f64 / seconds;
+    let accepted = now.accepted - before.accepted;
+    let rejected = now.rejected - before.rejected;
+    let refused = now.refused_total() - before.refused_total();
+    let shares = 60.0 * rate(now.submits, before.submits);
+    let hashrate = rate(now.work, before.work);
+    log::info!(
+        "proxy={proxy}: {} miners ({} mining, {} waiting), {} links up, {shares:.0} shares a minute, \
+         about {} accepted hashrate; {accepted} accepted, {rejected} rejected by the pool, {refused} \
+         refused here",
+        now.miners,
+        now.mining,
+        now.waiting,
+        now.links_up,
+        with_unit(hashrate),
+    );
+}
+
+/// A rate in Sol/s with its prefix.
+fn with_unit(rate: f64) -> String {
+    let mut rate = rate;
+    for unit in ["", "k", "M", "G", "T", "P"] {
+        if rate < 1000.0 {
+            return format!("{rate:.1} {unit}Sol/s");
+        }
+        rate /= 1000.0;
+    }
+    format!("{rate:.1} ESol/s")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_have_prefixes() {
+        assert_eq!(with_unit(0.0), "0.0 Sol/s");
+        assert_eq!(with_unit(1234.0), "1.2 kSol/s");
+        assert_eq!(with_unit(8.4e11), "840.0 GSol/s");
+    }
+
+    #[test]
+    fn the_same_complaint_waits() {
+        let throttle = Throttle::default();
+        let at = |seconds| Now {
+            since_start: Duration::from_secs(seconds),
+            unix_seconds: 0,
+        };
+        assert!(throttle.passes(at(1)));
+        assert!(!throttle.passes(at(10)));
+        assert!(throttle.passes(at(11)));
+    }
+}

@@ -1,0 +1,372 @@
+//! From a config to running shards, and back to an exit.
+
+use std::hash::BuildHasher;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::config::{Config, PoolUrl, PracticeConfig, ProxyConfig, SlotBytes};
+use crate::exchange::{Counters, Limits, PoolSettings, Settings};
+use crate::metrics::Published;
+use crate::practice::{Judge, PracticeServer, PracticeSettings};
+use crate::proto::extranonce::SlotWidth;
+use crate::proto::miner::MinerLimits;
+use crate::shard::clock::Clock;
+use crate::shard::error::{RunError, StartError};
+use crate::shard::state::ShellLimits;
+use crate::shard::{ProxySetup, ShardEvent, ShardSetup, listen, report, spawn};
+
+/// How often the summary is logged.
+const SUMMARY_INTERVAL: Duration = Duration::from_secs(60);
+/// Shards at most: their number is one byte of each job id.
+const SHARDS_MAX: usize = 256;
+/// Descriptors that are not for miners: a shard's rings and sockets, the log, the pools.
+const DESCRIPTORS_APART: u64 = 64;
+/// What one ring's table can hold at the most: two bytes of slots on each link.
+const CONNECTIONS_PER_SHARD_MAX: u64 = 65_536;
+/// Shares that an embedded practice pool remembers against duplicates; 64 bytes or so each.
+const PRACTICE_SHARES_REMEMBERED_MAX: usize = 256 * 1024;
+/// Handshake steps of a link wait this long at the most, and no longer than a reply may take.
+const HANDSHAKE_TIMEOUT_MAX: Duration = Duration::from_secs(10);
+
+/// Runs the proxies of a config until a signal ends them.
+///
+/// # Errors
+///
+/// A [`RunError`], whose text says what to do, and which knows its exit code.
+pub fn run(config: &Config, cores: Option<usize>) -> Result<(), RunError> {
+    let clock = Clock::start();
+    let (events, inbox) = mpsc::channel();
+    watch_signals(&events)?;
+    let cpus = allowed_cpus();
+    let configured = config.cores.map(std::num::NonZero::get);
+    let shards = cores
+        .or(configured)
+        .unwrap_or(cpus.len())
+        .clamp(1, SHARDS_MAX);
+    let pinned = shards <= cpus.len();
+    if !pinned {
+        log::warn!(
+            "--cores {shards} is more than the {} CPUs that this process may use: shards are not pinned, \
+             and share them",
+            cpus.len()
+        );
+    }
+    let connections_max = raise_descriptor_limit();
+    let mut proxies = Vec::new();
+    for proxy in &config.proxies {
+        proxies.push(StartedProxy::start(proxy, shards)?);
+    }
+    let stopping = Arc::new(AtomicBool::new(false));
+    let started = clock.now();
+    for number in 0..shards {
+        let setups = proxies
+            .iter_mut()
+            .map(|proxy| proxy.setup(number, started.unix_seconds))
+            .collect();
+        spawn(ShardSetup {
+            number,
+            cpu: pinned.then(|| cpus[number]),
+            clock,
+            connections_max,
+            proxies: setups,
+            stopping: Arc::clone(&stopping),
+            events: events.clone(),
+        })?;
+    }
+    for _ in 0..shards {
+        match inbox.recv() {
+            Ok(ShardEvent::Failed(error)) => return Err(error.into()),
+            Ok(ShardEvent::Ended(shard, detail)) => return Err(ended(shard, detail)),
+            Ok(ShardEvent::Signal(SIGINT | SIGTERM)) => return Ok(()),
+            Ok(ShardEvent::Ready | ShardEvent::Signal(_)) | Err(_) => {}
+        }
+    }
+    log::info!(
+        "ready: {shards} shards, room for {connections_max} miners on each, {} proxies; no fee is taken",
+        proxies.len()
+    );
+    serve(clock, &inbox, &proxies, shards, &stopping)
+}
+
+/// Waits for the end, and logs the summary meanwhile.
+fn serve(
+    clock: Clock,
+    inbox: &mpsc::Receiver<ShardEvent>,
+    proxies: &[StartedProxy],
+    shards: usize,
+    stopping: &AtomicBool,
+) -> Result<(), RunError> {
+    let mut before: Vec<Counters> = proxies.iter().map(StartedProxy::counters).collect();
+    let mut summary_at = clock.now().since_start + SUMMARY_INTERVAL;
+    let mut running = shards;
+    loop {
+        let wait = summary_at.saturating_sub(clock.now().since_start);
+        match inbox.recv_timeout(wait) {
+            Ok(ShardEvent::Signal(SIGHUP)) => {
+                log::warn!(
+                    "SIGHUP: the config is not read again in this version; restart for that"
+                );
+            }
+            Ok(ShardEvent::Signal(_)) if stopping.load(Ordering::Relaxed) => {
+                log::warn!("a second signal: stopping without waiting");
+                return Ok(());
+            }
+            Ok(ShardEvent::Signal(signal)) => {
+                let name = if signal == SIGINT {
+                    "SIGINT"
+                } else {
+                    "SIGTERM"
+                };
+                log::info!(
+                    "{name}: no new miners; shares in flight are answered, then all is closed"
+                );
+                stopping.store(true, Ordering::Relaxed);
+            }
+            Ok(ShardEvent::Ended(_, None)) => {
+                running -= 1;
+                if running == 0 {
+                    log_summaries(proxies, &mut before, SUMMARY_INTERVAL);
+                    log::info!("stopped");
+                    return Ok(());
+                }
+            }
+            Ok(ShardEvent::Ended(shard, detail)) => return Err(ended(shard, detail)),
+            Ok(ShardEvent::Failed(error)) => return Err(error.into()),
+            Ok(ShardEvent::Ready) => {}
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                log_summaries(proxies, &mut before, SUMMARY_INTERVAL);
+                summary_at = clock.now().since_start + SUMMARY_INTERVAL;
+            }
+        }
+    }
+}
+
+fn ended(shard: usize, detail: Option<String>) -> RunError {
+    RunError::ShardEnded {
+        shard,
+        detail: detail.unwrap_or_else(|| "nobody knows why".to_owned()),
+    }
+}
+
+fn log_summaries(proxies: &[StartedProxy], before: &mut [Counters], passed: Duration) {
+    for (proxy, before) in proxies.iter().zip(before) {
+        let now = proxy.counters();
+        report::log_summary(&proxy.name, before, &now, passed.as_secs_f64());
+        *before = now;
+    }
+}
+
+fn watch_signals(events: &mpsc::Sender<ShardEvent>) -> Result<(), StartError> {
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])
+        .map_err(StartError::Signals)?;
+    let events = events.clone();
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            for signal in signals.forever() {
+                if events.send(ShardEvent::Signal(signal)).is_err() {
+                    return;
+                }
+            }
+        })
+        .map_err(StartError::Signals)?;
+    Ok(())
+}
+
+/// The CPUs that this process may use, which a cpuset or `taskset` may have made fewer.
+fn allowed_cpus() -> Vec<usize> {
+    let allowed = rustix::thread::sched_getaffinity(None).map(|set| {
+        (0..rustix::thread::CpuSet::MAX_CPU)
+            .filter(|&cpu| set.is_set(cpu))
+            .collect::<Vec<_>>()
+    });
+    match allowed {
+        Ok(cpus) if !cpus.is_empty() => cpus,
+        _ => vec![0],
+    }
+}
+
+/// Raises the soft limit of descriptors to the hard one; returns how many miners each ring can hold.
+fn raise_descriptor_limit() -> u32 {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    let current = match rustix::process::setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    };
+    let room = current
+        .unwrap_or(u64::MAX)
+        .saturating_sub(DESCRIPTORS_APART);
+    u32::try_from(room.clamp(1, CONNECTIONS_PER_SHARD_MAX)).unwrap_or(1)
+}
+
+/// A proxy with its sockets open.
+struct StartedProxy {
+    name: String,
+    config: ProxyConfig,
+    pools: Vec<PoolSettings>,
+    /// For each address one socket for each shard.
+    listeners: Vec<Vec<std::net::TcpListener>>,
+    published: Vec<Published>,
+    /// They stop when they are dropped.
+    _practice: Vec<PracticeServer>,
+}
+
+impl StartedProxy {
+    fn start(config: &ProxyConfig, shards: usize) -> Result<Self, StartError> {
+        let name = config.name.clone();
+        let mut listeners = Vec::new();
+        for listen in &config.listen {
+            let idle_timeout = config.limits.idle_timeout;
+            let opened = listen::open(&name, listen.address, idle_timeout, shards)?;
+            if let Some(address) = opened.first().and_then(|socket| socket.local_addr().ok()) {
+                log::info!("proxy={name}: listening on {address}");
+            }
+            listeners.push(opened);
+        }
+        let mut pools = Vec::new();
+        let mut practice = Vec::new();
+        for pool in &config.pools {
+            let (host, port) = match &pool.url {
+                PoolUrl::Tcp { host, port } => (host.clone(), *port),
+                PoolUrl::Practice(settings) => {
+                    let server = start_practice(config, settings)?;
+                    let address = server.address();
+                    practice.push(server);
+                    (address.ip().to_string(), address.port())
+                }
+            };
+            pools.push(PoolSettings {
+                host,
+                port,
+                worker: pool.worker.clone(),
+                password: pool.password.expose().to_owned(),
+                extranonce_subscribe: pool.extranonce_subscribe,
+                reconnect_hosts: pool.reconnect_hosts.clone(),
+            });
+        }
+        Ok(Self {
+            name,
+            config: config.clone(),
+            pools,
+            listeners,
+            published: (0..shards).map(|_| Published::default()).collect(),
+            _practice: practice,
+        })
+    }
+
+    fn counters(&self) -> Counters {
+        let mut sum = Counters::default();
+        for shard in &self.published {
+            sum.add(&shard.read());
+        }
+        sum
+    }
+
+    /// What shard `number` needs of this proxy. Asked for once for each shard, in order.
+    fn setup(&mut self, number: usize, start_unix_seconds: u64) -> ProxySetup {
+        let listeners = self
+            .listeners
+            .iter_mut()
+            .filter_map(|sockets| sockets.pop());
+        let pools = self.config.pools.iter().map(|pool| pool.url.to_string());
+        let limits = &self.config.limits;
+        ProxySetup {
+            name: self.name.clone(),
+            pools: pools.collect(),
+            listeners: listeners.collect(),
+            settings: Settings {
+                shard: u8::try_from(number).unwrap_or(u8::MAX),
+                start_unix_seconds,
+                seed: std::hash::RandomState::new().hash_one(number),
+                pools: self.pools.clone(),
+                slot_width: match self.config.slot_bytes {
+                    SlotBytes::Auto => SlotWidth::Auto,
+                    SlotBytes::Fixed(len) => SlotWidth::Fixed(len),
+                },
+                miners_per_link: self.config.miners_per_link,
+                links_max: self.config.links_per_shard_max as usize,
+                pass_through_agents: self.config.pass_through_agents.clone(),
+                limits: exchange_limits(&self.config),
+            },
+            parameters: self.config.equihash.parameters,
+            limits: ShellLimits {
+                miner_line_len_max: limits.miner_line_bytes_max,
+                pool_line_len_max: limits.pool_line_bytes_max,
+                connect_timeout: limits.connect_timeout,
+                shutdown: limits.shutdown,
+            },
+            published: self.published[number].clone(),
+        }
+    }
+}
+
+fn start_practice(
+    config: &ProxyConfig,
+    practice: &PracticeConfig,
+) -> Result<PracticeServer, StartError> {
+    let name = &config.name;
+    let settings = PracticeSettings {
+        parameters: config.equihash.parameters,
+        judge: match practice.judge {
+            crate::config::Judge::Full => Judge::Full,
+            crate::config::Judge::Shape => Judge::Shape,
+        },
+        job_interval: practice.job_interval,
+        block_interval_jobs: practice.block_interval_jobs,
+        target: practice.target,
+        nonce_1_bytes: practice.nonce_1_bytes,
+        shares_remembered_max: PRACTICE_SHARES_REMEMBERED_MAX,
+        ..PracticeSettings::default()
+    };
+    let loopback = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+    let server =
+        PracticeServer::start(settings, loopback).map_err(|source| StartError::Practice {
+            proxy: name.clone(),
+            source,
+        })?;
+    log::warn!(
+        "proxy={name}: works for the embedded practice pool: nothing real is mined, and nobody is paid"
+    );
+    Ok(server)
+}
+
+fn exchange_limits(config: &ProxyConfig) -> Limits {
+    let (limits, failover) = (&config.limits, &config.failover);
+    Limits {
+        miner: MinerLimits {
+            workers_max: limits.workers_per_miner_max,
+            worker_len_max: limits.worker_bytes_max,
+            protocol_errors_max: u8::try_from(limits.protocol_errors_max).unwrap_or(u8::MAX),
+        },
+        miner_outbox_bytes_max: limits.miner_outbox_bytes_max,
+        miner_blocked: limits.miner_blocked,
+        pending_shares_per_miner_max: u32::try_from(limits.pending_shares_per_miner_max)
+            .unwrap_or(u32::MAX),
+        subscribe_timeout: limits.subscribe_timeout,
+        authorize_timeout: limits.authorize_timeout,
+        subscribe_wait: failover.subscribe_wait,
+        pool_outbox_bytes_max: limits.pool_outbox_bytes_max,
+        pool_outbox_stalled: limits.pool_outbox_stalled,
+        pending_shares_max: limits.pending_shares_max,
+        reply_timeout: limits.reply_timeout,
+        handshake_timeout: HANDSHAKE_TIMEOUT_MAX.min(limits.reply_timeout),
+        resume: failover.resume,
+        link_unused: Limits::default().link_unused,
+        reconnect_per_second: failover.reconnect_per_second,
+        jobs_kept: limits.jobs_kept,
+        job_kept: limits.job_kept,
+        jobs_kept_max: limits.jobs_kept_max,
+        shares_remembered_per_job_max: limits.shares_remembered_per_job_max,
+        ntime_ahead: limits.ntime_ahead,
+    }
+}

@@ -1,0 +1,25 @@
+//! End to end: the real binary between scripted pools and scripted miners, over loopback.
+//!
+//! Each test starts its own proxy on port 0 and reads like a script: what one side says, what the
+//! other side must hear. Nothing waits for a time to pass where it can wait for a condition; every
+//! wait has a deadline. `support` holds the actors.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests read the clock for their deadlines, and a failed unwrap is a failed test"
+)]
+
+mod support;
+
+mod bad_input;
+mod cli;
+mod failover;
+mod handshake;
+mod jobs;
+mod many;
+mod practice;
+mod proxies;
+mod regression;
+mod shares;
+mod shutdown;
+mod vector;

@@ -1,0 +1,82 @@
+//! Writes the config of a test.
+
+use std::fmt::Write;
+
+use super::{POOL_PASSWORD, POOL_WORKER};
+
+/// A config with one proxy, named `zcash`, or with more.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    proxies: Vec<Section>,
+}
+
+#[derive(Clone, Debug)]
+struct Section {
+    name: String,
+    pools: Vec<String>,
+    keys: Vec<String>,
+}
+
+impl Config {
+    /// One proxy for the pool of this URL.
+    pub(crate) fn new(url: &str) -> Self {
+        Self {
+            proxies: Vec::new(),
+        }
+        .proxy("zcash", url)
+    }
+
+    /// Adds a proxy; what follows belongs to it.
+    pub(crate) fn proxy(mut self, name: &str, url: &str) -> Self {
+        self.proxies.push(Section {
+            name: name.to_owned(),
+            pools: vec![url.to_owned()],
+            keys: Vec::new(),
+        });
+        self
+    }
+
+    /// Adds a pool behind those that the proxy has.
+    pub(crate) fn fallback(mut self, url: &str) -> Self {
+        self.last().pools.push(url.to_owned());
+        self
+    }
+
+    /// Adds a key of the proxy, as YAML on one line.
+    pub(crate) fn key(mut self, line: &str) -> Self {
+        self.last().keys.push(line.to_owned());
+        self
+    }
+
+    pub(crate) fn keys(self, lines: &[&str]) -> Self {
+        lines.iter().fold(self, |config, line| config.key(line))
+    }
+
+    pub(crate) fn yaml(&self) -> String {
+        let mut out = String::from("proxies:\n");
+        for Section { name, pools, keys } in &self.proxies {
+            write!(
+                out,
+                "  - name: {name}\n    dialect: equihash\n    listen:\n      \
+                 - address: 127.0.0.1:0\n    pools:\n"
+            )
+            .unwrap();
+            for url in pools {
+                write!(
+                    out,
+                    "      - url: \"{url}\"\n        worker: {POOL_WORKER}\n        \
+                     password: \"{POOL_PASSWORD}\"\n"
+                )
+                .unwrap();
+            }
+            for key in keys {
+                writeln!(out, "    {key}").unwrap();
+            }
+        }
+        out
+    }
+
+    fn last(&mut self) -> &mut Section {
+        self.proxies.last_mut().unwrap()
+    }
+}
