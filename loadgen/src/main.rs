@@ -1,1 +1,43 @@
-fn main() {}
+//! Simulates a farm of Equihash miners against stratum-uring, or any other proxy or pool.
+//!
+//! - [`miner`]: one miner, what it says and hears. Pure, as are [`job`], [`shares`], [`schedule`].
+//! - [`farm`]: the miners of one thread, and what happened to them ([`tally`]). Pure.
+//! - [`links`], [`driver`]: the thread itself: a ring of connections, the time, the rate.
+//! - [`fleet`]: all threads, from stage to stage; [`nonces`] watches over all of them.
+//! - [`proxy`]: starts the proxy where none was named. [`usage`]: what it cost.
+//! - [`report`], [`json`], [`progress`]: what is told.
+
+mod cli;
+mod clock;
+mod driver;
+mod farm;
+mod fleet;
+mod job;
+mod json;
+mod links;
+mod miner;
+mod nonces;
+mod progress;
+mod proxy;
+mod report;
+mod run;
+mod schedule;
+mod shares;
+mod tally;
+mod text;
+mod usage;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match run::run(&cli::Arguments::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("loadgen: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

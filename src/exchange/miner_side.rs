@@ -33,9 +33,12 @@ impl Exchange {
     /// A miner connected.
     pub fn handle_connect(&mut self, now: Now, token: MinerToken) {
         self.counters.connects += 1;
-        if let Some(place) = self.miners.place(token) {
-            debug_assert!(false, "{token:?} connected twice at {place}");
-            return;
+        debug_assert!(
+            self.miners.place(token).is_none(),
+            "{token:?} connected twice"
+        );
+        if let Some(displaced) = self.miners.at_index(token.index) {
+            self.forget_miner(displaced, CloseReason::Reset);
         }
         self.miners.insert(Miner::new(token, now.seconds()));
         // The pool is dialled before the first subscribe comes, which so waits less.

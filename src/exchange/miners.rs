@@ -117,16 +117,21 @@ impl Miners {
         self.miners.is_empty()
     }
 
-    /// Adds one. A miner still known under the same index is gone; it is returned.
-    pub(crate) fn insert(&mut self, miner: Miner) -> Option<Miner> {
+    /// The miner that is known under this index.
+    pub(crate) fn at_index(&self, index: u32) -> Option<MinerToken> {
+        let place = *self.places.get(index as usize)? as usize;
+        Some(self.miners.get(place)?.token)
+    }
+
+    /// Adds one. Its index is nobody else's.
+    pub(crate) fn insert(&mut self, miner: Miner) {
+        debug_assert_eq!(self.at_index(miner.token.index), None);
         let index = miner.token.index as usize;
-        let old = self.remove_index(index);
         if self.places.len() <= index {
             self.places.resize(index + 1, NOBODY);
         }
         self.places[index] = u32::try_from(self.miners.len()).unwrap_or(NOBODY);
         self.miners.push(miner);
-        old
     }
 
     /// Where this miner stands, if it is still the one with this token.
@@ -189,14 +194,16 @@ mod tests {
     fn a_token_finds_its_miner_and_no_later_one() {
         let mut miners = Miners::default();
         for index in [5, 0, 9] {
-            assert!(miners.insert(Miner::new(token(index, 1), 0)).is_none());
+            miners.insert(Miner::new(token(index, 1), 0));
         }
         assert!(miners.remove(token(5, 2)).is_none());
         assert!(miners.remove(token(5, 1)).is_some());
         assert!(miners.remove(token(5, 1)).is_none());
         assert_eq!(miners.get_mut(token(9, 1)).unwrap().token, token(9, 1));
         assert_eq!(miners.get_mut(token(0, 1)).unwrap().token, token(0, 1));
-        assert!(miners.insert(Miner::new(token(9, 2), 0)).is_some());
+        assert_eq!(miners.at_index(9), Some(token(9, 1)));
+        assert!(miners.remove(token(9, 1)).is_some());
+        miners.insert(Miner::new(token(9, 2), 0));
         assert!(miners.place(token(9, 1)).is_none());
         assert_eq!(miners.len(), 2);
     }

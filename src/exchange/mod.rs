@@ -295,13 +295,17 @@ impl Exchange {
             }
         }
         let mut sent = Owed::NOTHING;
+        if next.is_some() && target.is_none() {
+            // No job is there yet: its target will be this one.
+            sent = sent.and(Owed::TARGET);
+        }
         if job.is_some() {
             sent = sent.and(Owed::JOB).and(Owed::CLEAN).and(Owed::EXTRANONCE);
         }
         if target.is_some() {
             sent = sent.and(Owed::TARGET);
         }
-        if next.is_some() {
+        if lines.is_none_or(|lines| lines.next_target.is_none()) || next.is_some() {
             sent = sent.and(Owed::NEXT_TARGET);
         }
         miner.owed = miner.owed.without(sent);
@@ -406,13 +410,18 @@ impl Exchange {
         oldest.min().unwrap_or(self.sequence + 1)
     }
 
-    /// Our id for the next job: unique among shards, and among runs while jobs come slower than one
+    /// Our id for the next job: unique among the exchanges of a process, and among runs while jobs come slower than one
     /// each second.
     fn next_job_id(&mut self) -> JobId {
         self.sequence += 1;
         let count = self.settings.start_unix_seconds.wrapping_add(self.sequence);
         let [low, middle, high, ..] = count.to_le_bytes();
-        JobId(u32::from_be_bytes([high, middle, low, self.settings.shard]))
+        JobId(u32::from_be_bytes([
+            high,
+            middle,
+            low,
+            self.settings.series,
+        ]))
     }
 
     fn random(&mut self) -> u64 {

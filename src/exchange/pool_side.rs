@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Command, Counters, Exchange, Fact, LinkEnd, LinkKey};
+use super::{Command, Exchange, Fact, LinkEnd, LinkKey};
 use crate::exchange::jobs::NewJob;
 use crate::exchange::link::{Link, LinkState, Redirect};
 use crate::exchange::miner_side::{Answer, owed_to_newcomer};
@@ -103,7 +103,7 @@ impl Exchange {
             }
             Ok(PoolEvent::Ready) => self.handle_ready(now, key.index),
             Ok(PoolEvent::Refused(step, verdict)) => {
-                let detail = refusal_text(step, &verdict);
+                let detail = refusal_text(step, &pool.worker, &verdict);
                 self.lose_link(now, key.index, LinkEnd::Refused, detail);
             }
             Ok(PoolEvent::Message(PoolMessage::VersionRequest)) => {
@@ -290,7 +290,7 @@ impl Exchange {
         let dialect = self.dialect.as_ref();
         let link = &mut self.links[index];
         if link.set_target(target, dialect, &mut self.scratch) && link.is_up() {
-            self.for_each_of(index, |miner_owed, _| miner_owed.and(Owed::NEXT_TARGET));
+            self.for_each_of(index, |owed| owed.and(Owed::NEXT_TARGET));
         }
     }
 
@@ -344,8 +344,7 @@ impl Exchange {
     /// Owes the current job to all miners of the link.
     fn fan_out_job(&mut self, index: usize) {
         let clean = std::mem::take(&mut self.links[index].fresh);
-        self.for_each_of(index, |owed, counters| {
-            counters.jobs_replaced += u64::from(owed.has(Owed::JOB));
+        self.for_each_of(index, |owed| {
             let mut owed = owed.and(Owed::JOB);
             if clean {
                 owed = owed.and(Owed::CLEAN);
@@ -359,14 +358,16 @@ impl Exchange {
     }
 
     /// Changes what each miner of a link is owed. Each time another miner is the first.
-    fn for_each_of(&mut self, index: usize, change: impl Fn(Owed, &mut Counters) -> Owed) {
+    fn for_each_of(&mut self, index: usize, change: impl Fn(Owed) -> Owed) {
         let count = self.miners.len();
         let start = self.fan_out_start % count.max(1);
         self.fan_out_start = start + count / 7 + 1;
         for place in (start..count).chain(0..start) {
             let miner = self.miners.at(place);
             if miner.mines_on(index) {
-                miner.owed = change(miner.owed, &mut self.counters);
+                let replaces = miner.blocked && miner.owed.has(Owed::JOB);
+                self.counters.jobs_replaced += u64::from(replaces);
+                miner.owed = change(miner.owed);
                 Self::list(&mut self.listed, miner);
             }
         }
@@ -582,13 +583,15 @@ impl Exchange {
     }
 }
 
-fn refusal_text(step: PoolState, verdict: &Verdict<'_>) -> String {
+fn refusal_text(step: PoolState, worker: &str, verdict: &Verdict<'_>) -> String {
     let method = match step {
-        PoolState::Subscribing => "mining.subscribe",
-        PoolState::Authorizing | PoolState::Ready => "mining.authorize",
+        PoolState::Subscribing => "mining.subscribe".to_owned(),
+        PoolState::Authorizing | PoolState::Ready => {
+            format!("mining.authorize as {worker:?}")
+        }
     };
     match verdict {
-        Verdict::Accepted => method.to_owned(),
+        Verdict::Accepted => method,
         Verdict::Rejected { code, text } => format!("{method}: [{code}] {text}"),
     }
 }

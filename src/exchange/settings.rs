@@ -112,8 +112,8 @@ impl Default for Limits {
 /// How one proxy works on one shard.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The shard's number, for job ids that no other shard makes.
-    pub shard: u8,
+    /// Which of the process's exchanges this is, for job ids that no other one makes.
+    pub series: u8,
     /// When the process started, in seconds since 1970, for job ids that no earlier run made.
     pub start_unix_seconds: u64,
     /// Keys the hashes and the jitter, so that a simulation replays and a stranger can't aim.

@@ -185,8 +185,18 @@ impl MinerRing {
     /// What came of it is for [`MinerRing::drain`] to tell.
     pub fn submit(&mut self) {
         self.flush();
-        while self.queue.has_work() && self.pending.len() < self.events_per_round_max {
+        let mut fruitless = 0;
+        while fruitless < FRUITLESS_ENTERS_MAX
+            && self.queue.has_work()
+            && self.pending.len() < self.events_per_round_max
+        {
+            let before = self.pending.len();
             self.flush();
+            fruitless = if self.pending.len() > before {
+                0
+            } else {
+                fruitless + 1
+            };
         }
     }
 
@@ -202,7 +212,7 @@ impl MinerRing {
     pub fn prepare_wait(&mut self) -> bool {
         self.queue.wake_on_work(true);
         self.submit();
-        let idle = !self.has_completions() && !self.queue.has_work();
+        let idle = !self.has_completions();
         if !idle {
             self.queue.wake_on_work(false);
         }
@@ -446,6 +456,11 @@ impl Drop for MinerRing {
 /// Bounds the end of a ring: 65,536 connections with two operations each, of which the kernel ends
 /// 20 at a time.
 const DROP_ROUNDS_MAX: usize = 8 * 1024;
+
+/// Times that the kernel may claim that work is due and then have none. It puts work on its list before
+/// it raises that flag, so on another core the flag can come when the work is done already; it then
+/// stays up until there is work again, and whoever waits for it to fall spins for ever.
+const FRUITLESS_ENTERS_MAX: u32 = 3;
 
 /// The longest chain of entries that must go to the kernel together is that of a connect, five.
 const SUBMISSION_ENTRIES_MIN: u32 = 8;

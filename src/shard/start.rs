@@ -23,8 +23,11 @@ use crate::shard::{ProxySetup, ShardEvent, ShardSetup, listen, report, spawn};
 
 /// How often the summary is logged.
 const SUMMARY_INTERVAL: Duration = Duration::from_secs(60);
-/// Shards at most: their number is one byte of each job id.
-const SHARDS_MAX: usize = 256;
+/// Exchanges whose job ids differ: one byte of each id. With more, two proxies may use the same id,
+/// which no miner of either sees.
+const SERIES_MAX: usize = 256;
+/// Shards at most, so that the ids of one proxy's shards differ.
+const SHARDS_MAX: usize = SERIES_MAX;
 /// Descriptors that are not for miners: a shard's rings and sockets, the log, the pools.
 const DESCRIPTORS_APART: u64 = 64;
 /// What one ring's table can hold at the most: two bytes of slots on each link.
@@ -59,8 +62,8 @@ pub fn run(config: &Config, cores: Option<usize>) -> Result<(), RunError> {
     }
     let connections_max = raise_descriptor_limit();
     let mut proxies = Vec::new();
-    for proxy in &config.proxies {
-        proxies.push(StartedProxy::start(proxy, shards)?);
+    for (index, proxy) in config.proxies.iter().enumerate() {
+        proxies.push(StartedProxy::start(proxy, index * shards, shards)?);
     }
     let stopping = Arc::new(AtomicBool::new(false));
     let started = clock.now();
@@ -212,6 +215,8 @@ fn raise_descriptor_limit() -> u32 {
 /// A proxy with its sockets open.
 struct StartedProxy {
     name: String,
+    /// The number of its first exchange among all of the process.
+    series: usize,
     config: ProxyConfig,
     pools: Vec<PoolSettings>,
     /// For each address one socket for each shard.
@@ -222,7 +227,7 @@ struct StartedProxy {
 }
 
 impl StartedProxy {
-    fn start(config: &ProxyConfig, shards: usize) -> Result<Self, StartError> {
+    fn start(config: &ProxyConfig, series: usize, shards: usize) -> Result<Self, StartError> {
         let name = config.name.clone();
         let mut listeners = Vec::new();
         for listen in &config.listen {
@@ -256,6 +261,7 @@ impl StartedProxy {
         }
         Ok(Self {
             name,
+            series,
             config: config.clone(),
             pools,
             listeners,
@@ -285,7 +291,7 @@ impl StartedProxy {
             pools: pools.collect(),
             listeners: listeners.collect(),
             settings: Settings {
-                shard: u8::try_from(number).unwrap_or(u8::MAX),
+                series: u8::try_from((self.series + number) % SERIES_MAX).unwrap_or(0),
                 start_unix_seconds,
                 seed: std::hash::RandomState::new().hash_one(number),
                 pools: self.pools.clone(),

@@ -44,6 +44,7 @@ pub(crate) struct Proxy {
 
 /// What the shell knows of a miner's connection.
 struct Connection {
+    generation: u32,
     proxy: u16,
     tail: Tail,
     peer: SocketAddr,
@@ -101,12 +102,15 @@ impl Shard {
             listeners: &self.listeners,
             connections: &mut self.connections,
             tails: &mut self.tails,
+            told: false,
         };
+        // Sends that were cut short are told too, and not counted.
         let handled = self.ring.drain(&mut events);
-        if handled > 0 {
+        let told = events.told;
+        if told {
             self.finish_round();
         }
-        handled
+        handled.max(usize::from(told))
     }
 
     /// Time passed.
@@ -176,7 +180,9 @@ impl Shard {
                 match &fact {
                     Fact::Authorized { miner, worker } => {
                         let connection = self.connections.get(miner.index as usize);
-                        if let Some(Some(connection)) = connection {
+                        if let Some(Some(connection)) = connection
+                            && connection.generation == miner.generation
+                        {
                             proxy.reporter.authorized(connection.peer, worker);
                         }
                     }
@@ -185,8 +191,11 @@ impl Shard {
                         worker,
                         reason,
                     } => {
-                        let connection = self.connections.get_mut(miner.index as usize);
-                        if let Some(mut connection) = connection.and_then(Option::take) {
+                        let place = self.connections.get_mut(miner.index as usize);
+                        let connection = place.and_then(|place| {
+                            place.take_if(|it| it.generation == miner.generation)
+                        });
+                        if let Some(mut connection) = connection {
                             let worker = worker.as_deref();
                             proxy
                                 .reporter
@@ -288,11 +297,17 @@ struct Events<'a> {
     listeners: &'a [u16],
     connections: &'a mut Vec<Option<Connection>>,
     tails: &'a mut TailPool,
+    /// Whether there was anything to tell.
+    told: bool,
 }
 
 impl Events<'_> {
     fn exchange_of(&mut self, token: Token) -> Option<&mut Exchange> {
+        self.told = true;
         let connection = self.connections.get(token.index as usize)?.as_ref()?;
+        if connection.generation != token.generation {
+            return None;
+        }
         let proxy = self.proxies.get_mut(usize::from(connection.proxy))?;
         Some(&mut proxy.exchange)
     }
@@ -300,12 +315,14 @@ impl Events<'_> {
 
 impl RingHandler for Events<'_> {
     fn accepted(&mut self, token: Token, listener: ListenerId, peer: SocketAddr) {
+        self.told = true;
         let index = token.index as usize;
         let proxy = self.listeners[usize::from(listener.0)];
         if self.connections.len() <= index {
             self.connections.resize_with(index + 1, || None);
         }
         self.connections[index] = Some(Connection {
+            generation: token.generation,
             proxy,
             tail: Tail::default(),
             peer,
@@ -316,10 +333,13 @@ impl RingHandler for Events<'_> {
     }
 
     fn received(&mut self, token: Token, bytes: &mut [u8]) {
-        let index = token.index as usize;
-        let Some(Some(connection)) = self.connections.get_mut(index) else {
+        self.told = true;
+        let Some(Some(connection)) = self.connections.get_mut(token.index as usize) else {
             return;
         };
+        if connection.generation != token.generation {
+            return;
+        }
         let proxy = &mut self.proxies[usize::from(connection.proxy)];
         let line_len_max = proxy.limits.miner_line_len_max;
         let mut lines = cut(&mut connection.tail, self.tails, bytes, line_len_max);

@@ -381,7 +381,7 @@ fn slots_do_not_leak(visit: impl Fn(&Proxy)) {
         "miners_per_link: 4",
         "links_per_shard_max: 1",
     ]);
-    let proxy = Proxy::one_shard(&config.yaml());
+    let proxy = Proxy::start_with(&["--cores", "1", "-v"], &config.yaml());
     for _ in 0..300 {
         visit(&proxy);
     }

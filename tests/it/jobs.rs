@@ -322,6 +322,11 @@ fn notices_that_mean_nothing_to_us_do_no_harm() {
     ] {
         scene.link.send_line(line);
     }
+    let version = scene.link.expect_line();
+    assert!(
+        version.starts_with(r#"{"id":77,"result":"stratum-uring/"#),
+        "{version}"
+    );
     scene.announce(&PoolJob::new("2"));
     scene.expect_share_passes(1);
 }

@@ -205,11 +205,12 @@ fn b3_a_pool_line_without_an_end_costs_the_link_and_no_miner() {
 
 /// B3: a line of the pool that was no UTF-8 ended everything.
 #[test]
-fn b3_a_pool_line_that_is_no_utf8_costs_the_link_and_no_miner() {
+fn b3_pool_lines_that_are_no_utf8_cost_the_link_and_no_miner() {
     let mut scene = Scene::start();
-    scene
-        .link
-        .send_raw(b"{\"id\":null,\"method\":\"\xff\xfe\",\"params\":[]}\n");
+    let line = b"{\"id\":null,\"method\":\"\xff\xfe\",\"params\":[]}\n";
+    scene.link.send_raw(line);
+    scene.expect_share_passes(1);
+    scene.link.send_raw(&line.repeat(8));
     scene.link = scene.pool.accept_link();
     scene.link.welcome(NONCE_1);
     scene.announce(&PoolJob::new("after"));

@@ -68,12 +68,17 @@ fn a_job_id_in_upper_case_is_the_same_job() {
 }
 
 #[test]
-fn a_sixth_param_is_no_obstacle() {
+fn a_sixth_param_reaches_the_pool() {
     let mut scene = Scene::start();
     let params = scene.miner.share(&scene.job, 1).params();
-    let longer = params.replace(']', ",null]");
+    let longer = params.replace(']', r#", "more",[1] ]"#);
     let id = scene.miner.send_request("mining.submit", &longer);
     let submit = scene.link.expect_submit();
+    assert!(
+        submit.raw.ends_with(r#"", "more",[1] ]}"#),
+        "{}",
+        submit.raw
+    );
     scene.link.accept(&submit.id);
     scene.miner.expect_accepted(id);
 }

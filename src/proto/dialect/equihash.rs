@@ -191,7 +191,6 @@ impl Dialect for Equihash {
             b"mining.suggest_target" | b"mining.suggest_difficulty" | b"mining.multi_version" => {
                 MinerRequest::Polite("true")
             }
-            b"mining.get_transactions" => MinerRequest::Polite("[]"),
             b"mining.ping" => MinerRequest::Polite("\"pong\""),
             _ => return Err(Reject::UnknownMethod),
         })

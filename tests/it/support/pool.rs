@@ -267,7 +267,7 @@ impl PoolLink {
         let Request {
             id, params, raw, ..
         } = self.expect("mining.submit");
-        assert_eq!(params.items().len(), 5, "five params: {raw}");
+        assert!(params.items().len() >= 5, "five params: {raw}");
         let field = |index: usize| params.at(index).text().to_owned();
         Submit {
             id,
@@ -323,6 +323,14 @@ impl PoolLink {
             params: json.get("params").clone(),
             raw,
         })
+    }
+
+    /// The next line, whatever it is.
+    pub(crate) fn expect_line(&mut self) -> String {
+        match self.socket.hear(PATIENCE) {
+            Heard::Line(raw) => raw,
+            other => panic!("a line expected, not {other:?}"),
+        }
     }
 
     /// Fails if a share comes within a moment.

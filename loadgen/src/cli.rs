@@ -1,0 +1,156 @@
+//! The command line.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+use stratum_uring::proto::dialect::equihash::Parameters;
+
+/// Simulates a farm of Equihash miners against a proxy or a pool.
+///
+/// Without --connect it starts stratum-uring itself, with the practice pool, on a free port of this
+/// machine; nothing real is mined. Exits 0 when no share was lost and nothing was wrong, else 1.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "loadgen", version)]
+pub(crate) struct Arguments {
+    /// Where the miners connect; without it the proxy is started here
+    #[arg(long, value_name = "HOST:PORT", value_parser = parse_address)]
+    pub(crate) connect: Option<SocketAddr>,
+
+    /// How many miners
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) miners: u32,
+
+    /// How long shares are sent, in seconds, counted from the last connect
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = parse_seconds)]
+    pub(crate) duration: Duration,
+
+    /// Shares per second of all miners together; 0 for none
+    #[arg(long, value_name = "PER_SECOND", default_value = "1000", value_parser = parse_rate)]
+    pub(crate) share_rate: f64,
+
+    /// Seconds from one job of the practice pool to the next
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, conflicts_with = "connect", value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub(crate) job_interval: u32,
+
+    /// Connects per second; as fast as they are accepted, if not given
+    #[arg(long, value_name = "PER_SECOND", value_parser = parse_connect_rate)]
+    pub(crate) connect_rate: Option<f64>,
+
+    /// Shards of the proxy that is started here
+    #[arg(long, value_name = "N", conflicts_with = "connect")]
+    pub(crate) cores: Option<u32>,
+
+    /// Equihash parameters; shares of 48,5 are real, those of others are filler of the right shape
+    #[arg(long, value_name = "N,K", default_value = "48,5", value_parser = parse_parameters)]
+    pub(crate) parameters: Parameters,
+
+    /// Threads of this load generator; as few as hold the miners, if not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=200))]
+    pub(crate) threads: Option<u32>,
+
+    /// Writes the report to this file too, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+
+    /// The process whose CPU time and memory are reported
+    #[arg(long, value_name = "PID", requires = "connect")]
+    pub(crate) pid: Option<u32>,
+}
+
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    let mut addresses = text
+        .to_socket_addrs()
+        .map_err(|error| format!("write HOST:PORT ({error})"))?;
+    addresses
+        .next()
+        .ok_or_else(|| "the host has no address".to_owned())
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text
+        .parse()
+        .ok()
+        .filter(|seconds| (0.0..=1e7).contains(seconds));
+    seconds
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| "write a number of seconds, 0 to 10000000".to_owned())
+}
+
+fn parse_rate(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|rate| (0.0..=1e7).contains(rate))
+        .ok_or_else(|| "write a number, 0 to 10000000".to_owned())
+}
+
+fn parse_connect_rate(text: &str) -> Result<f64, String> {
+    parse_rate(text)
+        .ok()
+        .filter(|rate| *rate > 0.0)
+        .ok_or_else(|| "write a number above 0, up to 10000000".to_owned())
+}
+
+fn parse_parameters(text: &str) -> Result<Parameters, String> {
+    let known = || {
+        let sets = Parameters::ALL.map(|set| format!("{},{}", set.n(), set.k()));
+        format!("write one of {}", sets.join(" "))
+    };
+    let (n, k) = text.split_once(',').ok_or_else(known)?;
+    let number = |text: &str| text.trim().parse().ok();
+    number(n)
+        .zip(number(k))
+        .and_then(|(n, k)| Parameters::new(n, k))
+        .ok_or_else(known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &str) -> Result<Arguments, clap::Error> {
+        let words = arguments.split_ascii_whitespace();
+        Arguments::try_parse_from(std::iter::once("loadgen").chain(words))
+    }
+
+    #[test]
+    fn without_arguments_a_thousand_miners_send_real_shares() {
+        let arguments = parse("").unwrap();
+        assert_eq!(arguments.miners, 1000);
+        assert!((arguments.share_rate - 1000.0).abs() < 1e-9);
+        assert_eq!(arguments.duration, Duration::from_secs(10));
+        assert!(crate::shares::are_real(arguments.parameters));
+        assert_eq!(arguments.connect, None);
+    }
+
+    #[test]
+    fn all_options_are_read() {
+        let arguments = parse(
+            "--connect 127.0.0.1:3333 --miners 7 --duration 0.5 --share-rate 2.5 \
+             --connect-rate 100 --json out.json --pid 1 --parameters 200,9 --threads 2",
+        )
+        .unwrap();
+        assert_eq!(arguments.connect, "127.0.0.1:3333".parse().ok());
+        assert_eq!(arguments.duration, Duration::from_millis(500));
+        assert_eq!(arguments.parameters.n(), 200);
+    }
+
+    #[test]
+    fn mistakes_are_told() {
+        for mistake in [
+            "--connect nowhere",
+            "--miners 0",
+            "--duration -1",
+            "--share-rate NaN",
+            "--connect-rate 0",
+            "--parameters 200",
+            "--parameters 210,9",
+            "--pid 1",
+            "--connect 127.0.0.1:1 --cores 2",
+            "--connect 127.0.0.1:1 --job-interval 2",
+        ] {
+            assert!(parse(mistake).is_err(), "{mistake}");
+        }
+    }
+}

@@ -1,0 +1,411 @@
+//! All threads of a run: starts them, leads them from stage to stage, adds up what they counted.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use stratum_uring::proto::dialect::equihash::Parameters;
+use stratum_uring::ring::RingError;
+
+use crate::clock::Clock;
+use crate::driver::{self, Control, Gauges, Setup, Stage};
+use crate::miner::Wrong;
+use crate::nonces::{Change, Nonces};
+use crate::progress::Progress;
+use crate::report::{ProxyUsage, Report};
+use crate::tally::Tally;
+use crate::usage::{self, Usage};
+
+/// A ramp without a new miner for so long goes on without the rest. A subscribe may wait 30 seconds
+/// for a pool.
+const RAMP_PATIENCE: Duration = Duration::from_secs(35);
+
+/// What has no answer so long after the last share is lost.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often the threads are looked at.
+const TICK: Duration = Duration::from_millis(20);
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    pub(crate) destination: SocketAddr,
+    pub(crate) miners: u32,
+    pub(crate) threads: usize,
+    pub(crate) parameters: Parameters,
+    pub(crate) duration: Duration,
+    pub(crate) share_rate: f64,
+    pub(crate) connect_rate: Option<f64>,
+    /// The process that is measured.
+    pub(crate) pid: Option<u32>,
+}
+
+/// How all threads together are doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    pub(crate) connected: u64,
+    pub(crate) mining: u64,
+    pub(crate) sent: u64,
+    pub(crate) accepted: u64,
+    pub(crate) unanswered: u64,
+}
+
+type Thread = JoinHandle<Result<Tally, RingError>>;
+
+/// The threads, as the one who leads them sees them.
+struct Fleet<'a> {
+    clock: Clock,
+    plan: Plan,
+    control: Arc<Control>,
+    gauges: Vec<Arc<Gauges>>,
+    threads: Vec<Thread>,
+    changes: Receiver<Change>,
+    nonces: Nonces,
+    interrupted: &'a AtomicBool,
+    /// Says whether the proxy is still there.
+    is_alive: &'a mut dyn FnMut() -> bool,
+    progress: Progress,
+}
+
+/// Runs the plan. It ends early when it is `interrupted`, or the proxy is not `alive` any more.
+///
+/// # Errors
+///
+/// A text, when the threads can't have what they need.
+pub(crate) fn run(
+    clock: Clock,
+    plan: Plan,
+    interrupted: &AtomicBool,
+    alive: &mut dyn FnMut() -> bool,
+) -> Result<Report, String> {
+    let usage = || plan.pid.and_then(usage::of_process);
+    let (start, began) = (usage(), clock.now());
+    let mut fleet = Fleet::start(clock, plan, interrupted, alive)?;
+
+    let patience = RAMP_PATIENCE;
+    let mut last = (0, began);
+    fleet.follow(Stage::Ramp, |totals, now| {
+        if totals.mining > last.0 {
+            last = (totals.mining, now);
+        }
+        totals.mining == u64::from(plan.miners) || now - last.1 > patience
+    });
+    let (ramped, run_began) = (usage(), clock.now());
+    fleet.follow(Stage::Run, |_, now| now - run_began > plan.duration);
+    let run = clock.now() - run_began;
+    // All threads have come to the stage when this looks first, so none sends any more.
+    let settle_began = clock.now();
+    let totals = fleet.follow(Stage::Settle, |totals, now| {
+        totals.unanswered == 0 || now - settle_began > ANSWER_TIMEOUT
+    });
+    let end = usage();
+    let tally = fleet.finish()?;
+    Ok(Report {
+        miners: u64::from(plan.miners),
+        mining: totals.mining,
+        began,
+        run,
+        share_rate: plan.share_rate,
+        tally,
+        proxy: proxy_usage(start, ramped, end),
+        failure: None,
+    })
+}
+
+/// All three or none: a process that is gone has nothing to tell.
+fn proxy_usage(
+    start: Option<Usage>,
+    ramped: Option<Usage>,
+    end: Option<Usage>,
+) -> Option<ProxyUsage> {
+    Some(ProxyUsage {
+        start: start?,
+        ramped: ramped?,
+        end: end?,
+    })
+}
+
+impl<'a> Fleet<'a> {
+    fn start(
+        clock: Clock,
+        plan: Plan,
+        interrupted: &'a AtomicBool,
+        is_alive: &'a mut dyn FnMut() -> bool,
+    ) -> Result<Self, String> {
+        let (sender, changes) = channel();
+        let control = Arc::new(Control::default());
+        let mut gauges = Vec::new();
+        let mut threads = Vec::new();
+        let mut first_miner = 0;
+        for (thread, miners) in split(plan.miners, plan.threads).into_iter().enumerate() {
+            let own = Arc::new(Gauges::default());
+            gauges.push(Arc::clone(&own));
+            let setup = Setup {
+                clock,
+                destination: plan.destination,
+                parameters: plan.parameters,
+                thread,
+                threads: plan.threads,
+                first_miner,
+                miners: miners as usize,
+                share_rate: plan.share_rate,
+                connect_rate: plan.connect_rate,
+                control: Arc::clone(&control),
+                gauges: own,
+                changes: sender.clone(),
+            };
+            first_miner += miners;
+            let spawned = std::thread::Builder::new()
+                .name(format!("miners-{thread}"))
+                .spawn(move || driver::run(setup));
+            threads.push(spawned.map_err(|error| format!("cannot start a thread: {error}"))?);
+        }
+        Ok(Self {
+            clock,
+            plan,
+            control,
+            gauges,
+            threads,
+            changes,
+            nonces: Nonces::default(),
+            interrupted,
+            is_alive,
+            progress: Progress::new(),
+        })
+    }
+
+    /// Leads all threads into a stage, and waits there until it is `over`, or there is no use in
+    /// waiting any longer.
+    fn follow(&mut self, stage: Stage, mut over: impl FnMut(Totals, Duration) -> bool) -> Totals {
+        self.control.set(stage);
+        let began = self.clock.now();
+        let arrived = |gauges: &Arc<Gauges>| gauges.stage.load(Ordering::Acquire) >= stage as u8;
+        loop {
+            let now = self.clock.now();
+            let here = self.gauges.iter().all(arrived);
+            let totals = self.totals();
+            if here && over(totals, now) {
+                return totals;
+            }
+            // Shares in flight are waited for, even when it ends early.
+            let hurries = stage < Stage::Settle && self.interrupted.load(Ordering::Relaxed);
+            let ended = self.threads.iter().any(JoinHandle::is_finished);
+            if hurries || ended || !(self.is_alive)() {
+                return totals;
+            }
+            self.progress
+                .show(stage, now, now - began, totals, &self.plan);
+            self.note_changes(now + TICK);
+        }
+    }
+
+    /// Waits until this time, and meanwhile follows who holds which nonce.
+    fn note_changes(&mut self, until: Duration) {
+        loop {
+            let now = self.clock.now();
+            match self.changes.recv_timeout(until.saturating_sub(now)) {
+                Ok(change) => self.nonces.handle(change, now),
+                Err(RecvTimeoutError::Timeout) => return,
+                Err(RecvTimeoutError::Disconnected) => return Clock::pause(until - now),
+            }
+        }
+    }
+
+    fn totals(&self) -> Totals {
+        let sum = |gauge: fn(&Gauges) -> &AtomicU64| {
+            let values = self
+                .gauges
+                .iter()
+                .map(|it| gauge(it).load(Ordering::Relaxed));
+            values.sum()
+        };
+        Totals {
+            connected: sum(|it| &it.connected),
+            mining: sum(|it| &it.mining),
+            sent: sum(|it| &it.sent),
+            accepted: sum(|it| &it.accepted),
+            unanswered: sum(|it| &it.unanswered),
+        }
+    }
+
+    fn finish(mut self) -> Result<Tally, String> {
+        let shared = self.nonces.wrong(self.clock.now());
+        self.control.set(Stage::Stop);
+        self.progress.clear();
+        let mut tally = Tally::default();
+        tally.wrong[Wrong::SharedNonce as usize] = shared;
+        for thread in self.threads {
+            match thread.join() {
+                Ok(Ok(counted)) => tally.add(counted),
+                Ok(Err(error)) => return Err(error.to_string()),
+                Err(_) => return Err("a thread of this load generator failed".to_owned()),
+            }
+        }
+        Ok(tally)
+    }
+}
+
+/// Miners for each thread, as even as can be.
+fn split(miners: u32, threads: usize) -> Vec<u32> {
+    let threads = u32::try_from(threads).unwrap_or(u32::MAX);
+    let more = miners % threads;
+    (0..threads)
+        .map(|thread| miners / threads + u32::from(thread < more))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZero;
+
+    use stratum_uring::practice::{Judge, Knobs, PracticeServer, PracticeSettings, Refusal};
+
+    use super::*;
+
+    fn settings() -> PracticeSettings {
+        let mut target = [0xff; 32];
+        target[0] = 0x7f;
+        PracticeSettings {
+            target,
+            job_interval: Duration::from_millis(250),
+            block_interval_jobs: 1000,
+            ..PracticeSettings::default()
+        }
+    }
+
+    fn plan(pool: &PracticeServer, miners: u32, threads: usize) -> Plan {
+        Plan {
+            destination: pool.address(),
+            miners,
+            threads,
+            parameters: Parameters::new(48, 5).unwrap(),
+            duration: Duration::from_secs(1),
+            share_rate: 200.0,
+            connect_rate: None,
+            pid: Some(std::process::id()),
+        }
+    }
+
+    fn run_against(
+        settings: PracticeSettings,
+        knobs: Knobs,
+        change: fn(&mut Plan),
+    ) -> (Report, u64) {
+        let pool = PracticeServer::start(settings, SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        pool.turn_knobs(|turned| *turned = knobs);
+        let mut plan = plan(&pool, 200, 2);
+        change(&mut plan);
+        let interrupted = AtomicBool::new(false);
+        let report = run(Clock::start(), plan, &interrupted, &mut || true).unwrap();
+        (report, pool.counters().shares())
+    }
+
+    #[test]
+    fn miners_are_split_evenly() {
+        assert_eq!(split(10, 3), [4, 3, 3]);
+        assert_eq!(split(65_536, 4), [16_384; 4]);
+        assert_eq!(split(1, 2), [1, 0]);
+    }
+
+    #[test]
+    fn real_shares_of_200_miners_are_all_accepted_by_a_pool_that_judges_them_fully() {
+        let (report, judged) = run_against(settings(), Knobs::default(), |_| {});
+        let tally = &report.tally;
+        assert!(report.is_clean(), "{}", report.table());
+        assert_eq!((tally.connects, tally.subscribes), (200, 200));
+        assert_eq!(report.rejected(), 0, "{}", report.table());
+        assert!(tally.shares_sent >= 100, "{}", report.table());
+        assert_eq!(tally.shares_accepted, tally.shares_sent);
+        assert_eq!(judged, tally.shares_sent);
+        assert!(report.fan_out().to_all >= 1, "{}", report.table());
+        assert!(report.proxy.is_some());
+    }
+
+    #[test]
+    fn filler_passes_a_pool_that_judges_the_shape() {
+        let mut settings = settings();
+        settings.parameters = Parameters::new(200, 9).unwrap();
+        settings.judge = Judge::Shape;
+        let (report, judged) = run_against(settings, Knobs::default(), |plan| {
+            plan.parameters = Parameters::new(200, 9).unwrap();
+            plan.connect_rate = Some(1000.0);
+        });
+        assert!(
+            report.is_clean() && report.rejected() == 0,
+            "{}",
+            report.table()
+        );
+        assert!(judged >= 100 && judged == report.tally.shares_accepted);
+        assert!(report.connect_time() > Duration::from_millis(150));
+    }
+
+    #[test]
+    fn what_is_rejected_or_never_answered_is_counted() {
+        let nth = |number| NonZero::new(number).unwrap();
+        let refusal = Refusal {
+            code: 21,
+            text: "so it goes".to_owned(),
+        };
+        let knobs = Knobs {
+            reject_every_nth: Some((nth(10), refusal)),
+            ..Knobs::default()
+        };
+        let (report, _) = run_against(settings(), knobs, |_| {});
+        assert!(report.rejected() > 0);
+        assert_eq!(
+            report.rejected(),
+            report.tally.shares_rejected["21 so it goes"]
+        );
+        assert!(report.is_clean(), "{}", report.table());
+
+        let knobs = Knobs {
+            never_reply_every_nth: Some(nth(50)),
+            ..Knobs::default()
+        };
+        let (report, judged) = run_against(settings(), knobs, |_| {});
+        assert!(report.tally.shares_lost > 0 && !report.is_clean());
+        assert_eq!(
+            report.tally.shares_accepted + report.tally.shares_lost,
+            judged
+        );
+    }
+
+    #[test]
+    fn rubbish_is_wrong_and_a_lost_miner_comes_back() {
+        let knobs = Knobs {
+            garbage: true,
+            close_after_shares: NonZero::new(2),
+            ..Knobs::default()
+        };
+        let (report, _) = run_against(settings(), knobs, |plan| {
+            plan.miners = 20;
+            plan.duration = Duration::from_secs(3);
+        });
+        assert!(report.tally.wrong_total() > 0, "{}", report.table());
+        assert!(report.disconnects() > 0 && report.tally.shares_lost > 0);
+        assert!(report.tally.connects > 20, "{}", report.table());
+    }
+
+    #[test]
+    fn an_interrupt_ends_it_with_a_report() {
+        let pool =
+            PracticeServer::start(settings(), SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let mut plan = plan(&pool, 10, 1);
+        plan.duration = Duration::from_secs(600);
+        let interrupted = AtomicBool::new(false);
+        let mut looks = 0;
+        let mut alive = || {
+            looks += 1;
+            if looks == 50 {
+                interrupted.store(true, Ordering::Relaxed);
+            }
+            true
+        };
+        let report = run(Clock::start(), plan, &interrupted, &mut alive).unwrap();
+        assert!(report.is_clean(), "{}", report.table());
+        assert!(report.run < Duration::from_secs(60));
+    }
+}

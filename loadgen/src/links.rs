@@ -1,0 +1,262 @@
+//! Between the ring and the farm: which connection is whose miner, and the bytes in between.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::time::Duration;
+
+use stratum_uring::ring::{Close, End, ListenerId, MinerRing, RingHandler, SentPiece, Token};
+use stratum_uring::wire::{Tail, TailPool, cut};
+
+use crate::clock::Clock;
+use crate::farm::{Farm, Next};
+use crate::tally::count;
+
+/// Longest line that a miner reads. A `mining.notify` has some 400 bytes.
+const LINE_LEN_MAX: usize = 64 * 1024;
+
+/// A miner that lost its connection, or was refused, comes back after this long.
+const RECONNECT_AFTER: Duration = Duration::from_secs(1);
+
+/// The connections of a farm.
+#[derive(Debug)]
+pub(crate) struct Links {
+    clock: Clock,
+    pub(crate) farm: Farm,
+    /// For each miner.
+    links: Vec<Link>,
+    /// For each place in the ring's table the miner that has it.
+    places: Vec<usize>,
+    tails: TailPool,
+    /// What a connection that is blocked must send first.
+    blocked: HashMap<usize, Vec<u8>>,
+    /// What is to be sent after this round: whose, and which part of the bytes.
+    sends: Vec<(usize, Range<usize>)>,
+    bytes: Vec<u8>,
+    closes: Vec<usize>,
+    /// Who comes back, and when. In the order of time.
+    returning: VecDeque<(Duration, usize)>,
+    /// Connections that are under way to their subscription.
+    shaking_hands: usize,
+    connected: usize,
+}
+
+#[derive(Debug, Default)]
+struct Link {
+    token: Option<Token>,
+    connected: bool,
+    tail: Tail,
+}
+
+impl Links {
+    pub(crate) fn new(farm: Farm, clock: Clock) -> Self {
+        Self {
+            clock,
+            links: (0..farm.miners()).map(|_| Link::default()).collect(),
+            farm,
+            places: Vec::new(),
+            tails: TailPool::new(64),
+            blocked: HashMap::new(),
+            sends: Vec::new(),
+            bytes: Vec::new(),
+            closes: Vec::new(),
+            returning: VecDeque::new(),
+            shaking_hands: 0,
+            connected: 0,
+        }
+    }
+
+    /// Connections between their connect and their subscription.
+    pub(crate) fn shaking_hands(&self) -> usize {
+        self.shaking_hands
+    }
+
+    /// Connections that are open.
+    pub(crate) fn connected(&self) -> usize {
+        self.connected
+    }
+
+    /// A miner that was away long enough, if there is one.
+    pub(crate) fn poll_returning(&mut self, now: Duration) -> Option<usize> {
+        let (due, miner) = *self.returning.front()?;
+        if due > now {
+            return None;
+        }
+        self.returning.pop_front();
+        Some(miner)
+    }
+
+    /// When the next one comes back.
+    pub(crate) fn next_return(&self) -> Option<Duration> {
+        self.returning.front().map(|(due, _)| *due)
+    }
+
+    /// A connection has been begun for this miner.
+    pub(crate) fn begin(&mut self, miner: usize, token: Token) {
+        debug_assert!(self.links[miner].token.is_none());
+        self.links[miner].token = Some(token);
+        self.shaking_hands += 1;
+        let place = token.index as usize;
+        if self.places.len() <= place {
+            self.places.resize(place + 1, usize::MAX);
+        }
+        self.places[place] = miner;
+    }
+
+    /// Sends the share that was due then, if there is one and somebody to send it.
+    pub(crate) fn submit(&mut self, due: Duration, now: Duration) -> bool {
+        let start = self.bytes.len();
+        let Some(miner) = self.farm.submit(due, now, &mut self.bytes) else {
+            return false;
+        };
+        self.queue(miner, start);
+        true
+    }
+
+    /// Gives the ring what is to be sent and to be closed.
+    pub(crate) fn flush(&mut self, ring: &mut MinerRing) {
+        for (miner, range) in self.sends.drain(..) {
+            let Some(token) = self.links[miner].token else {
+                continue;
+            };
+            let bytes = &self.bytes[range];
+            match self.blocked.get_mut(&miner) {
+                Some(waiting) => waiting.extend_from_slice(bytes),
+                None => ring.send_copied(token, &[(bytes, 0)]),
+            }
+        }
+        self.bytes.clear();
+        for miner in std::mem::take(&mut self.closes) {
+            if let Some(token) = self.links[miner].token {
+                ring.close(token, Close::Graceful);
+                self.forget(miner);
+            }
+        }
+    }
+
+    /// What was appended since `start` goes to this miner.
+    fn queue(&mut self, miner: usize, start: usize) {
+        let end = self.bytes.len();
+        match self.sends.last_mut() {
+            // One send carries all that a miner says in a round.
+            Some((last, range)) if *last == miner && range.end == start => range.end = end,
+            _ if start < end => self.sends.push((miner, start..end)),
+            _ => {}
+        }
+    }
+
+    /// The miner of a connection that is alive.
+    fn miner(&self, token: Token) -> Option<usize> {
+        let miner = *self.places.get(token.index as usize)?;
+        (self.links.get(miner)?.token == Some(token)).then_some(miner)
+    }
+
+    /// A connection is gone; its miner comes back later.
+    fn forget(&mut self, miner: usize) {
+        if !self.farm.is_subscribed(miner) {
+            self.shaking_hands -= 1;
+        }
+        let link = &mut self.links[miner];
+        link.token = None;
+        link.tail.release(&mut self.tails);
+        self.connected -= usize::from(std::mem::take(&mut link.connected));
+        self.blocked.remove(&miner);
+        self.farm.handle_ended(miner);
+        let due = self.clock.now() + RECONNECT_AFTER;
+        self.returning.push_back((due, miner));
+    }
+}
+
+impl RingHandler for Links {
+    fn connected(&mut self, token: Token) {
+        let Some(miner) = self.miner(token) else {
+            return;
+        };
+        self.links[miner].connected = true;
+        self.connected += 1;
+        let start = self.bytes.len();
+        let now = self.clock.now();
+        self.farm.handle_connected(miner, now, &mut self.bytes);
+        self.queue(miner, start);
+    }
+
+    fn received(&mut self, token: Token, bytes: &mut [u8]) {
+        let Some(miner) = self.miner(token) else {
+            return;
+        };
+        let now = self.clock.now();
+        let start = self.bytes.len();
+        let mut tail = std::mem::take(&mut self.links[miner].tail);
+        let mut lines = cut(&mut tail, &mut self.tails, bytes, LINE_LEN_MAX);
+        let mut close = false;
+        while let Some(line) = lines.next() {
+            let next = match line {
+                Ok(line) => self.farm.handle_line(miner, line, now, &mut self.bytes),
+                Err(_) => {
+                    count(&mut self.farm.tally.disconnects, "line too long");
+                    Next::Close
+                }
+            };
+            match next {
+                Next::GoOn => {}
+                Next::Subscribed => self.shaking_hands -= 1,
+                Next::Close => close = true,
+            }
+        }
+        drop(lines);
+        self.links[miner].tail = tail;
+        self.queue(miner, start);
+        if close {
+            self.closes.push(miner);
+        }
+    }
+
+    fn ended(&mut self, token: Token, end: End) {
+        let Some(miner) = self.miner(token) else {
+            return;
+        };
+        let tally = &mut self.farm.tally;
+        match end {
+            End::ConnectFailed(errno) => count(&mut tally.connects_failed, &errno_text(errno)),
+            End::Closed => count(&mut tally.disconnects, "closed by the peer"),
+            End::Reset => count(&mut tally.disconnects, "reset by the peer"),
+            End::TimedOut => count(&mut tally.disconnects, "timed out"),
+            End::Failed(errno) => count(&mut tally.disconnects, &errno_text(errno)),
+        }
+        self.forget(miner);
+    }
+
+    fn blocked(&mut self, token: Token, sent: usize, _pieces: &[SentPiece], bytes: &[u8]) {
+        if let Some(miner) = self.miner(token) {
+            let waiting = self.blocked.entry(miner).or_default();
+            waiting.extend_from_slice(&bytes[sent..]);
+        }
+    }
+
+    fn writable(&mut self, token: Token) {
+        if let Some(miner) = self.miner(token)
+            && let Some(waiting) = self.blocked.remove(&miner)
+        {
+            let start = self.bytes.len();
+            self.bytes.extend_from_slice(&waiting);
+            self.queue(miner, start);
+        }
+    }
+
+    fn accepted(&mut self, _token: Token, _listener: ListenerId, _peer: SocketAddr) {
+        debug_assert!(false, "nothing listens here");
+    }
+
+    fn accept_failed(&mut self, _listener: ListenerId, _error: io::Error) {
+        debug_assert!(false, "nothing listens here");
+    }
+
+    fn table_full(&mut self, _listener: ListenerId) {
+        debug_assert!(false, "nothing listens here");
+    }
+}
+
+fn errno_text(errno: i32) -> String {
+    io::Error::from_raw_os_error(errno).to_string()
+}

@@ -1,0 +1,86 @@
+//! How it goes, while it goes: one line that changes on a terminal, a plain line now and then elsewhere.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::driver::Stage;
+use crate::fleet::{Plan, Totals};
+use crate::text;
+
+/// How often a plain line is written.
+const PLAIN_INTERVAL: Duration = Duration::from_secs(2);
+
+/// The terminal, if stderr is one.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    bar: Option<ProgressBar>,
+    next_plain: Duration,
+}
+
+impl Progress {
+    pub(crate) fn new() -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template("{spinner} {msg}");
+            ProgressBar::new_spinner().with_style(style.expect("the template is right"))
+        });
+        Self {
+            bar,
+            next_plain: PLAIN_INTERVAL,
+        }
+    }
+
+    /// Shows how it goes, `in_stage` being the time since the stage began.
+    pub(crate) fn show(
+        &mut self,
+        stage: Stage,
+        now: Duration,
+        in_stage: Duration,
+        totals: Totals,
+        plan: &Plan,
+    ) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(line(stage, in_stage, totals, plan));
+            bar.tick();
+        } else if now >= self.next_plain {
+            self.next_plain = now + PLAIN_INTERVAL;
+            eprintln!("{}", line(stage, in_stage, totals, plan));
+        }
+    }
+
+    /// Leaves the terminal to the report.
+    pub(crate) fn clear(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn line(stage: Stage, in_stage: Duration, totals: Totals, plan: &Plan) -> String {
+    let number = text::number;
+    let Totals {
+        connected,
+        mining,
+        sent,
+        accepted,
+        unanswered,
+    } = totals;
+    match stage {
+        Stage::Ramp => format!(
+            "connecting: {} of {} miners, {} have a job",
+            number(connected),
+            number(u64::from(plan.miners)),
+            number(mining)
+        ),
+        Stage::Run => format!(
+            "{:.0} of {:.0} s: {} miners, {} shares sent, {} accepted",
+            in_stage.as_secs_f64(),
+            plan.duration.as_secs_f64(),
+            number(mining),
+            number(sent),
+            number(accepted)
+        ),
+        Stage::Settle | Stage::Stop => format!("waiting for {} answers", number(unanswered)),
+    }
+}

@@ -1,0 +1,313 @@
+//! Starts the proxy, with the practice pool behind it, and stops it.
+
+use std::collections::VecDeque;
+use std::env;
+use std::fs;
+use std::io::{self, BufRead, BufReader};
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use stratum_uring::proto::dialect::equihash::Parameters;
+
+use crate::clock::Clock;
+use crate::shares;
+
+const BINARY: &str = "stratum-uring";
+
+/// The proxy is ready within this time, or something is wrong.
+const READY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// It may answer for 5 seconds what is in flight, and then has to go.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Lines of its log that are kept, to be shown if it fails.
+const LOG_LINES_MAX: usize = 20;
+
+/// What the proxy is to be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) parameters: Parameters,
+    pub(crate) cores: Option<u32>,
+    pub(crate) job_interval_seconds: u32,
+}
+
+/// A proxy of our own. Dropping it kills it.
+#[derive(Debug)]
+pub(crate) struct Proxy {
+    child: Child,
+    address: SocketAddr,
+    lines: Receiver<String>,
+    log: VecDeque<String>,
+    _config: ConfigFile,
+}
+
+impl Proxy {
+    /// Starts it and waits until it is ready.
+    ///
+    /// # Errors
+    ///
+    /// A text that says what went wrong, with the end of the proxy's log.
+    pub(crate) fn start(wanted: Wanted, clock: Clock) -> Result<Self, String> {
+        let binary = find_binary()?;
+        let config = ConfigFile::write(&config_text(wanted))
+            .map_err(|error| format!("cannot write a temporary config: {error}"))?;
+        let mut command = Command::new(&binary);
+        if let Some(cores) = wanted.cores {
+            command.args(["--cores", &cores.to_string()]);
+        }
+        command
+            .arg(&config.0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            // Not in our group: Ctrl-C is for us, and the proxy is stopped when the miners are done.
+            .process_group(0);
+        let mut child = command
+            .spawn()
+            .map_err(|error| format!("cannot start {}: {error}", binary.display()))?;
+        let stderr = child.stderr.take();
+        let mut proxy = Self {
+            child,
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            lines: follow(stderr),
+            log: VecDeque::new(),
+            _config: config,
+        };
+        proxy.wait_until_ready(clock)?;
+        Ok(proxy)
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Keeps the end of its log, and says whether it still runs.
+    pub(crate) fn is_running(&mut self) -> bool {
+        while let Ok(line) = self.lines.try_recv() {
+            self.keep(line);
+        }
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Stops it as an operator does.
+    ///
+    /// # Errors
+    ///
+    /// A text that says how it ended, when that was not as it should be.
+    pub(crate) fn stop(mut self, clock: Clock) -> Result<(), String> {
+        if self.is_running() {
+            let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
+            let pid = pid.ok_or("the proxy has no process id")?;
+            kill_process(pid, Signal::TERM)
+                .map_err(|error| format!("cannot stop the proxy: {error}"))?;
+        }
+        let deadline = clock.now() + STOP_TIMEOUT;
+        while self.is_running() {
+            if clock.now() > deadline {
+                return Err(self.failure("the proxy does not stop"));
+            }
+            Clock::pause(Duration::from_millis(5));
+        }
+        match self.child.wait() {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(self.failure(&ended_text(status))),
+            Err(error) => Err(format!("cannot wait for the proxy: {error}")),
+        }
+    }
+
+    fn wait_until_ready(&mut self, clock: Clock) -> Result<(), String> {
+        let deadline = clock.now() + READY_TIMEOUT;
+        let mut address = None;
+        loop {
+            let left = deadline.saturating_sub(clock.now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) => {
+                    address = address.or_else(|| parse_listening(&line));
+                    let ready = line.contains("ready: ");
+                    self.keep(line);
+                    if let (Some(address), true) = (address, ready) {
+                        self.address = address;
+                        return Ok(());
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    return Err(self.failure("the proxy is not ready in time"));
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    let text = self.child.wait().map_or_else(
+                        |error| format!("cannot wait for the proxy: {error}"),
+                        ended_text,
+                    );
+                    return Err(self.failure(&text));
+                }
+            }
+        }
+    }
+
+    fn keep(&mut self, line: String) {
+        if self.log.len() == LOG_LINES_MAX {
+            self.log.pop_front();
+        }
+        self.log.push_back(line);
+    }
+
+    fn failure(&self, what: &str) -> String {
+        let lines = self.log.iter().map(|line| format!("\n  | {line}"));
+        format!("{what}; the end of its log:{}", lines.collect::<String>())
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        if self.is_running() {
+            drop(self.child.kill());
+        }
+        drop(self.child.wait());
+    }
+}
+
+fn ended_text(status: ExitStatus) -> String {
+    format!("the proxy has ended, with {status}")
+}
+
+/// Passes the lines of a log on, so that the one who writes it never waits.
+fn follow(stderr: Option<ChildStderr>) -> Receiver<String> {
+    let (sender, lines) = channel();
+    if let Some(stderr) = stderr {
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).lines() {
+                let Ok(line) = line else { return };
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    lines
+}
+
+/// The address of a line `…: listening on 127.0.0.1:40123`.
+fn parse_listening(line: &str) -> Option<SocketAddr> {
+    let (_, address) = line.split_once("listening on ")?;
+    address.split_ascii_whitespace().next()?.parse().ok()
+}
+
+/// The practice pool's blocks last as long as those of Zcash.
+const BLOCK_SECONDS: u32 = 75;
+
+fn config_text(wanted: Wanted) -> String {
+    let Wanted {
+        parameters,
+        job_interval_seconds,
+        ..
+    } = wanted;
+    let real = shares::are_real(parameters);
+    let judge = if real { "full" } else { "shape" };
+    // Half of the solutions are shares, so both kinds are met and finding one stays cheap.
+    format!(
+        r#"proxies:
+  - name: loadgen
+    dialect: equihash
+    equihash: {{ n: {n}, k: {k} }}
+    listen:
+      - address: 127.0.0.1:0
+    pools:
+      - url: "practice:"
+        practice:
+          judge: {judge}
+          job_interval_seconds: {job_interval_seconds}
+          block_interval_jobs: {block_interval_jobs}
+          target: 7f{target}
+"#,
+        n = parameters.n(),
+        k = parameters.k(),
+        block_interval_jobs = BLOCK_SECONDS.div_ceil(job_interval_seconds),
+        target = "f".repeat(62),
+    )
+}
+
+/// A file that is removed at the end.
+#[derive(Debug)]
+struct ConfigFile(PathBuf);
+
+impl ConfigFile {
+    fn write(text: &str) -> io::Result<Self> {
+        let name = format!("loadgen-{}.yaml", std::process::id());
+        let path = env::temp_dir().join(name);
+        fs::write(&path, text)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for ConfigFile {
+    fn drop(&mut self) {
+        drop(fs::remove_file(&self.0));
+    }
+}
+
+/// The proxy's binary, beside our own. Under `cargo run`, which builds only what runs, it is brought
+/// up to date first.
+fn find_binary() -> Result<PathBuf, String> {
+    let own = env::current_exe().map_err(|error| format!("where is this program? {error}"))?;
+    let directory = own.parent().unwrap_or_else(|| Path::new("."));
+    let binary = directory.join(BINARY);
+    if let (Some(cargo), Some(loadgen)) = (env::var_os("CARGO"), env::var_os("CARGO_MANIFEST_DIR"))
+    {
+        let mut build = Command::new(cargo);
+        build
+            .current_dir(loadgen)
+            .args(["build", "--quiet", "--package", BINARY, "--bin", BINARY])
+            .stdin(Stdio::null());
+        match directory.file_name().and_then(|name| name.to_str()) {
+            Some("debug") | None => {}
+            Some(profile) => drop(build.args(["--profile", profile])),
+        }
+        let status = build.status();
+        if !status.is_ok_and(|status| status.success()) {
+            return Err(format!("building {BINARY} failed"));
+        }
+    }
+    if binary.is_file() {
+        return Ok(binary);
+    }
+    Err(format!(
+        "{} is not there: build it with `cargo build --release`, or name a running one with --connect",
+        binary.display()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_config_is_one_that_the_proxy_reads() {
+        for parameters in Parameters::ALL {
+            let text = config_text(Wanted {
+                parameters,
+                cores: None,
+                job_interval_seconds: 5,
+            });
+            let config = stratum_uring::config::Config::load(&text);
+            assert!(config.is_ok(), "{config:?}\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_address_is_read_from_the_log() {
+        let line = "[2026-01-01T00:00:00Z INFO  x] proxy=loadgen: listening on 127.0.0.1:40123";
+        assert_eq!(parse_listening(line), "127.0.0.1:40123".parse().ok());
+        assert_eq!(parse_listening("practice pool on 127.0.0.1:5"), None);
+    }
+}
