@@ -463,19 +463,19 @@ fn numbers_have_ranges_and_units() {
     for (value, expected) in [
         (
             "0",
-            "0 is out of range; write a number of seconds from 1 to 86400",
+            "0 is out of range; write a number of seconds from 1 to 3600",
         ),
         (
             ".inf",
-            ".inf is out of range; write a number of seconds from 1 to 86400",
+            ".inf is out of range; write a number of seconds from 1 to 3600",
         ),
         (
             ".nan",
-            ".nan is out of range; write a number of seconds from 1 to 86400",
+            ".nan is out of range; write a number of seconds from 1 to 3600",
         ),
         (
             "10m",
-            "this is text; write a number of seconds from 1 to 86400",
+            "this is text; write a number of seconds from 1 to 3600",
         ),
     ] {
         prints(

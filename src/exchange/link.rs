@@ -83,6 +83,10 @@ pub(crate) struct Link {
     pub(crate) next_space: Option<Rc<RefCell<NonceSpace>>>,
     /// Whether the next job is flagged clean whatever the pool says: the first one of an epoch.
     pub(crate) fresh: bool,
+    /// Whether a job came before the link was ready: its miners have not heard of it.
+    pub(crate) job_unsaid: bool,
+    /// Whether a target did.
+    pub(crate) target_unsaid: bool,
     /// Lines of this connection that could not be read.
     pub(crate) unreadable_lines: u32,
     /// The jobs of its epoch.
@@ -125,6 +129,8 @@ impl Link {
             next_subscription: None,
             next_space: None,
             fresh: true,
+            job_unsaid: false,
+            target_unsaid: false,
             unreadable_lines: 0,
             jobs: Jobs::default(),
             target: None,
@@ -232,6 +238,8 @@ impl Link {
         self.lost = None;
         self.jobs.clear();
         self.lines = Lines::default();
+        self.job_unsaid = false;
+        self.target_unsaid = false;
         self.target = None;
         self.next_subscription = None;
         self.output.clear();

@@ -225,7 +225,8 @@ impl Exchange {
             out,
             ShareParts {
                 request_id: link.pending.next_id(),
-                worker: &self.settings.pools[link.pool].worker,
+                // The pool of the job: the link may be trying another one while it is lost.
+                worker: &self.settings.pools[space.pool].worker,
                 pool_job_id: &job.job.pool_id,
                 slot: space.slot_bytes(slot).as_bytes(),
                 submit,
@@ -433,11 +434,13 @@ impl Exchange {
         let Some(miner) = self.miners.get_mut(token) else {
             return;
         };
-        if !miner.session.is_mining() {
+        // One whose place is gone is to reconnect, and is told nothing more.
+        if !miner.session.is_mining() || miner.link().is_none() {
             return;
         }
-        self.counters.mining += 1;
-        miner.owed = owed_to_newcomer();
+        self.counters.mining += u64::from(!std::mem::replace(&mut miner.counted, true));
+        // Its place may have moved before it authorized: that is still to be said.
+        miner.owed = miner.owed.and(owed_to_newcomer());
         Self::list(&mut self.listed, miner);
     }
 
@@ -480,7 +483,10 @@ impl Exchange {
                     again.since = waiting.since;
                 }
                 match (&mut miner.outbox, held) {
-                    (Some(outbox), Some(held)) => outbox.replies.extend_from_slice(&held.replies),
+                    (Some(outbox), Some(held)) => {
+                        outbox.replies.extend_from_slice(&held.replies);
+                        outbox.rest = held.rest;
+                    }
                     (outbox @ None, held) => *outbox = held,
                     (Some(_), None) => {}
                 }
@@ -589,6 +595,8 @@ impl Exchange {
                 link.handshake.clear();
                 link.key.dial += 1;
                 link.tries = 0;
+                // While it is away another link may be given the same bytes.
+                link.space = None;
                 link.end_epoch();
                 self.counters.link_ends[super::LinkEnd::Unused as usize] += 1;
                 self.commands.push_back(Command::HangUp(key));

@@ -52,6 +52,8 @@ pub(crate) struct Miner {
     pub(crate) blocked: bool,
     /// Whether it stands in the list of those to send to.
     pub(crate) listed: bool,
+    /// Whether it is counted among those that mine.
+    pub(crate) counted: bool,
     /// Whether its firmware takes only the pool's own extranonce1.
     pub(crate) pass_through: bool,
     /// When it connected or subscribed or was blocked, in seconds since the start.
@@ -72,6 +74,7 @@ impl Miner {
             outbox: None,
             blocked: false,
             listed: false,
+            counted: false,
             pass_through: false,
             since,
             unanswered: 0,

@@ -88,6 +88,10 @@ pub struct Exchange {
     sequence: u64,
     random_state: u64,
     scratch: Vec<u8>,
+    #[expect(
+        clippy::vec_box,
+        reason = "the boxes go to miners and come back as they are"
+    )]
     spare_outboxes: Vec<Box<Outbox>>,
     /// Where the next fan-out and the next sweep begin.
     fan_out_start: usize,
@@ -366,11 +370,9 @@ impl Exchange {
         let miner = self.miners.at(place);
         let stage = std::mem::replace(&mut miner.stage, Stage::New);
         miner.owed = Owed::NOTHING;
+        self.counters.mining -= u64::from(std::mem::take(&mut miner.counted));
         match stage {
             Stage::Placed { link, slot } => {
-                if miner.session.is_mining() {
-                    self.counters.mining -= 1;
-                }
                 if let Some(space) = self.links.get(link).and_then(|link| link.space.as_ref()) {
                     space.borrow_mut().slots.give_back(slot, self.sequence);
                 }

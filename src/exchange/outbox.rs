@@ -87,6 +87,8 @@ pub(crate) struct Outbox {
     pub(crate) rest: Vec<u8>,
     /// Replies, whole lines.
     pub(crate) replies: Vec<u8>,
+    /// Bytes at the front of the replies that were sent before and came back.
+    returned: usize,
 }
 
 impl Outbox {
@@ -106,6 +108,7 @@ impl Outbox {
     pub(crate) fn clear(&mut self) {
         self.rest.clear();
         self.replies.clear();
+        self.returned = 0;
     }
 
     /// Takes back what a send of `tag` did not get out; `begun` says that part of it did.
@@ -113,8 +116,13 @@ impl Outbox {
         match tag {
             _ if begun => self.rest.extend_from_slice(bytes),
             Tag::Rest => self.rest.extend_from_slice(bytes),
-            // What was to be said first is said before what came meanwhile.
-            Tag::Replies => drop(self.replies.splice(0..0, bytes.iter().copied())),
+            // What was to be said first is said before what came meanwhile. Several sends may come back
+            // before the miner takes bytes again, in their order.
+            Tag::Replies => {
+                let start = self.returned;
+                self.returned += bytes.len();
+                self.replies.splice(start..start, bytes.iter().copied());
+            }
             _ => {}
         }
     }

@@ -58,7 +58,9 @@ impl LinkOutput {
 
     /// Lets go of what was written and is answered: everything before the oldest pending share.
     pub(crate) fn release(&mut self, pending: &PendingShares) {
-        let needed = pending.oldest().map_or(self.end(), |oldest| oldest.start);
+        let needed = pending
+            .oldest()
+            .map_or_else(|| self.end(), |oldest| oldest.start);
         let needed = usize::try_from(needed.saturating_sub(self.base)).unwrap_or(usize::MAX);
         let kept_max = self.written.saturating_sub(KEPT_BYTES_MAX);
         self.gap = self.gap.max(needed.max(kept_max).min(self.written));

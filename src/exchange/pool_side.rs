@@ -110,7 +110,13 @@ impl Exchange {
                 let id = message.id.map_or(&b"null"[..], |id| id.bytes());
                 let mut agent = Vec::new();
                 encode::append_string(&mut agent, AGENT);
-                encode::reply_result(&mut link.handshake, id, &agent);
+                // Behind the shares that wait: one of them may be written in part.
+                let out = if link.is_up() {
+                    link.output.buffer()
+                } else {
+                    &mut link.handshake
+                };
+                encode::reply_result(out, id, &agent);
             }
             Ok(PoolEvent::Message(message)) => self.handle_message(now, key.index, message),
             Err(fault) => {
@@ -159,21 +165,11 @@ impl Exchange {
             self.lose_link(now, index, LinkEnd::NoNonceSpace, detail);
             return;
         };
-        let same = |other: &Rc<RefCell<NonceSpace>>| {
-            let other = other.borrow();
-            other.pool == space.pool
-                && other.extranonce1 == space.extranonce1
-                && other.plan == space.plan
-        };
-        if self.links[index].space.as_ref().is_some_and(same) {
+        if self.is_own_space(index, &space) {
             return;
         }
-        let other = self.links.iter().find_map(|link| {
-            let theirs = link.space.as_ref().filter(|space| same(space));
-            theirs.filter(|_| link.key.index != index && !matches!(link.state, LinkState::Idle))
-        });
-        let (shared, taken) = match other {
-            Some(theirs) => (Rc::clone(theirs), true),
+        let (shared, taken) = match self.space_of_other(index, &space) {
+            Some(theirs) => (theirs, true),
             None => (Rc::new(RefCell::new(space)), false),
         };
         let extranonce1 = shared.borrow().extranonce1;
@@ -185,11 +181,34 @@ impl Exchange {
             return;
         }
         if taken {
-            let (pool, extranonce1) = (self.links[index].pool, format!("{extranonce1:?}"));
-            self.fact(Fact::NonceSpaceShared { pool, extranonce1 });
+            self.tell_of_shared_space(index, &shared);
         }
         self.abandon_shares(index);
         self.links[index].next_space = Some(shared);
+    }
+
+    fn is_own_space(&self, index: usize, space: &NonceSpace) -> bool {
+        let own = self.links[index].space.as_ref();
+        own.is_some_and(|own| own.borrow().is_same(space))
+    }
+
+    /// The same space, where another link has it or is about to.
+    fn space_of_other(&self, index: usize, space: &NonceSpace) -> Option<Rc<RefCell<NonceSpace>>> {
+        let others = self
+            .links
+            .iter()
+            .filter(|link| link.key.index != index && !matches!(link.state, LinkState::Idle));
+        others
+            .flat_map(|link| [&link.space, &link.next_space])
+            .flatten()
+            .find(|theirs| theirs.borrow().is_same(space))
+            .map(Rc::clone)
+    }
+
+    fn tell_of_shared_space(&mut self, index: usize, space: &Rc<RefCell<NonceSpace>>) {
+        let extranonce1 = format!("{:?}", space.borrow().extranonce1);
+        let pool = self.links[index].pool;
+        self.fact(Fact::NonceSpaceShared { pool, extranonce1 });
     }
 
     fn new_space(&self, index: usize, subscription: &Subscription) -> Option<NonceSpace> {
@@ -220,10 +239,8 @@ impl Exchange {
         link.space_taken = 0;
         let resumed = link.lost.take().is_some();
         link.fresh |= !resumed;
-        let moved = link.next_space.take();
-        if moved.is_some() {
-            link.space = moved;
-            self.move_miners(index);
+        if let Some(space) = link.next_space.take() {
+            self.move_miners(index, space);
         }
         let link = &self.links[index];
         let pool = link.pool;
@@ -239,23 +256,32 @@ impl Exchange {
                 capacity: plan.capacity().min(self.settings.miners_per_link),
             });
         }
-        if !resumed && self.links[index].lines.job.is_some() {
+        // What the pool said before it answered authorize, its miners have not heard yet.
+        if std::mem::take(&mut self.links[index].job_unsaid) {
             self.fan_out_job(index);
+        }
+        if std::mem::take(&mut self.links[index].target_unsaid) {
+            self.for_each_of(index, |owed| owed.and(Owed::TARGET).and(Owed::NEXT_TARGET));
         }
         self.serve_waiting(now);
     }
 
     /// Gives the link's miners a place in its new nonce space. Those that can't be told must reconnect,
     /// in their turn.
-    fn move_miners(&mut self, index: usize) {
-        let Some(space) = self.links[index].space.clone() else {
-            return;
-        };
+    fn move_miners(&mut self, index: usize, space: Rc<RefCell<NonceSpace>>) {
+        let old = self.links[index].space.replace(Rc::clone(&space));
         let oldest_job = self.oldest_job();
         let (mut told, mut closed) = (0, 0);
         for miner in self.miners.iter_mut() {
-            if miner.link() != Some(index) {
+            let Stage::Placed { link, slot } = miner.stage else {
                 continue;
+            };
+            if link != index {
+                continue;
+            }
+            // Another link may still have the old space.
+            if let Some(old) = &old {
+                old.borrow_mut().slots.give_back(slot, self.sequence);
             }
             let mining = miner.session.is_mining();
             let taken = if miner.session.takes_extranonce() {
@@ -276,7 +302,7 @@ impl Exchange {
                 closed += 1;
                 miner.stage = Stage::Unplaced;
                 miner.owed = Owed::NOTHING;
-                self.counters.mining -= u64::from(mining);
+                self.counters.mining -= u64::from(std::mem::take(&mut miner.counted));
                 self.leaving.push_back(miner.token);
             }
         }
@@ -289,8 +315,12 @@ impl Exchange {
     fn handle_target(&mut self, index: usize, target: Target) {
         let dialect = self.dialect.as_ref();
         let link = &mut self.links[index];
-        if link.set_target(target, dialect, &mut self.scratch) && link.is_up() {
-            self.for_each_of(index, |owed| owed.and(Owed::NEXT_TARGET));
+        if link.set_target(target, dialect, &mut self.scratch) {
+            if link.is_up() {
+                self.for_each_of(index, |owed| owed.and(Owed::NEXT_TARGET));
+            } else {
+                link.target_unsaid = true;
+            }
         }
     }
 
@@ -318,6 +348,8 @@ impl Exchange {
         self.counters.jobs += 1;
         if self.links[index].is_up() {
             self.fan_out_job(index);
+        } else {
+            self.links[index].job_unsaid = true;
         }
     }
 
@@ -328,14 +360,23 @@ impl Exchange {
             self.lose_link(now, index, LinkEnd::NoNonceSpace, detail);
             return;
         };
+        // The same bytes again move nobody.
+        if self.links[index].next_space.is_none() && self.is_own_space(index, &space) {
+            return;
+        }
+        let space = match self.space_of_other(index, &space) {
+            Some(theirs) => {
+                self.tell_of_shared_space(index, &theirs);
+                theirs
+            }
+            None => Rc::new(RefCell::new(space)),
+        };
         let link = &mut self.links[index];
         // Shares on their way are the pool's to judge; the older jobs belong to the older bytes.
         link.jobs.clear();
         link.fresh = true;
-        let space = Rc::new(RefCell::new(space));
         if link.is_up() {
-            link.space = Some(space);
-            self.move_miners(index);
+            self.move_miners(index, space);
         } else {
             link.next_space = Some(space);
         }
@@ -532,7 +573,7 @@ impl Exchange {
         }
         let link = &mut self.links[index];
         match link.state {
-            LinkState::Waiting(at) if at <= now.since_start => {
+            LinkState::Waiting(at) if at <= now.since_start && !self.shutting_down => {
                 let pool = &self.settings.pools[link.pool];
                 let (host, port) = match &link.redirect {
                     Some(redirect) => (redirect.host.clone(), redirect.port),

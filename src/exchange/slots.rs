@@ -102,6 +102,12 @@ pub(crate) struct NonceSpace {
 }
 
 impl NonceSpace {
+    /// Whether the two are one: a miner of either may search what one of the other does.
+    #[must_use]
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.pool == other.pool && self.extranonce1 == other.extranonce1 && self.plan == other.plan
+    }
+
     /// The bytes that we fix for the miner with this slot.
     #[must_use]
     pub(crate) const fn slot_bytes(&self, slot: u16) -> SlotBytes {

@@ -44,6 +44,10 @@ pub enum MinerEvent<'a> {
 pub struct MinerSession {
     /// The first worker, and the others of the few miners that have some.
     worker: Option<Box<str>>,
+    #[expect(
+        clippy::box_collection,
+        reason = "one word in each of 65,536 miners, of which few have a second worker"
+    )]
     more_workers: Option<Box<Vec<Box<str>>>>,
     subscribed: bool,
     takes_extranonce: bool,

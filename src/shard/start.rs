@@ -74,7 +74,7 @@ pub fn run(config: &Config, cores: Option<usize>) -> Result<(), RunError> {
             .collect();
         spawn(ShardSetup {
             number,
-            cpu: pinned.then(|| cpus[number]),
+            cpu: cpus.get(number).copied().filter(|_| pinned),
             clock,
             connections_max,
             proxies: setups,

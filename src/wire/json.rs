@@ -75,7 +75,7 @@ impl<'a> Message<'a> {
 /// understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JsonError {
-    /// Not JSON; or a number that neither 64 bits nor a double can hold, or half a surrogate pair.
+    /// Not JSON; or a number that no double can hold, or half a surrogate pair.
     /// An empty line, too: a caller that forgives empty lines skips them before.
     #[error("not valid JSON")]
     Invalid,

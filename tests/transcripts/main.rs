@@ -135,7 +135,7 @@ impl Transcript {
 
     fn settings(&self) -> Settings {
         Settings {
-            shard: 0,
+            series: 0,
             start_unix_seconds: NOW.unix_seconds,
             seed: 1,
             pools: vec![PoolSettings {
