@@ -412,8 +412,8 @@ impl Exchange {
         oldest.min().unwrap_or(self.sequence + 1)
     }
 
-    /// Our id for the next job: unique among the exchanges of a process, and among runs while jobs come slower than one
-    /// each second.
+    /// Our id for the next job: unique among the exchanges of a process, and among runs while jobs come
+    /// slower than one each second.
     fn next_job_id(&mut self) -> JobId {
         self.sequence += 1;
         let count = self.settings.start_unix_seconds.wrapping_add(self.sequence);

@@ -326,21 +326,4 @@ mod tests {
         let again = used.solve(&[2; HEADER_LEN], &nonce(2)).to_vec();
         assert_eq!(Solver::new().solve(&[2; HEADER_LEN], &nonce(2)), again);
     }
-
-    #[test]
-    #[ignore = "a measurement: cargo test --release --lib practice::solver -- --ignored --nocapture"]
-    #[expect(clippy::disallowed_methods, reason = "a measurement reads the clock")]
-    fn how_fast_it_is() {
-        let mut solver = Solver::new();
-        let (mut found, mut without) = (0, 0);
-        let nonces = 20_000;
-        let started = std::time::Instant::now();
-        for number in 0..nonces {
-            let solutions = solver.solve(&[7; HEADER_LEN], &nonce(number)).len();
-            found += solutions;
-            without += usize::from(solutions == 0);
-        }
-        let took = started.elapsed();
-        println!("{nonces} nonces, {found} solutions, {without} nonces without, {took:?}");
-    }
 }

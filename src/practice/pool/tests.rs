@@ -1,4 +1,4 @@
-use std::{fmt::Write, num::NonZero, time::Duration};
+use std::{fmt::Write, num::NonZero};
 
 use super::*;
 use crate::{
@@ -665,45 +665,4 @@ fn settings_that_contradict_each_other_make_no_pool() {
         ..settings()
     };
     assert!(PracticePool::new(unverifiable, 1).is_err());
-}
-
-#[test]
-#[ignore = "a measurement: cargo test --release --lib practice::pool -- --ignored --nocapture"]
-#[expect(clippy::disallowed_methods, reason = "a measurement reads the clock")]
-fn how_fast_a_share_is_judged() {
-    let (mut script, _, job) = Script::ready(PracticeSettings {
-        shares_remembered_max: 1_800_000,
-        ..shape(200, 9)
-    });
-    let time = encoded(&job.header[Job::TIME]);
-    let shares: Vec<_> = (0..2000u32)
-        .map(|number| {
-            format!(
-                r#"{{"id":{number},"method":"mining.submit","params":["a.rig1","{}","{time}","{:056x}","fd4005{}"]}}"#,
-                job.id,
-                number,
-                "5a".repeat(1344)
-            )
-        })
-        .collect();
-    let mut out = Vec::new();
-    let mut took = Duration::ZERO;
-    for _ in 0..20 {
-        // As a new block does, but with the same job.
-        script.pool.remembered.clear();
-        let started = std::time::Instant::now();
-        for share in &shares {
-            out.clear();
-            let fate = script
-                .pool
-                .handle_line(NOW, script.link, share.as_bytes(), &mut out);
-            assert_eq!(fate, Fate::Stays);
-        }
-        took += started.elapsed();
-    }
-    assert_eq!(script.pool.counters().shares_accepted, 40_000);
-    println!(
-        "{:?} for each share of 200,9 judged by its shape",
-        took / 40_000
-    );
 }

@@ -316,37 +316,3 @@ fn settings_that_contradict_each_other_are_an_invalid_input() {
     let error = PracticeServer::start(wrong, LOOPBACK).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
 }
-
-#[test]
-#[ignore = "a measurement: cargo test --release --lib practice::server -- --ignored --nocapture"]
-fn how_many_shares_it_takes() {
-    let server = start(PracticeSettings {
-        parameters: crate::proto::dialect::equihash::Parameters::new(200, 9).unwrap(),
-        shares_remembered_max: 1_800_000,
-        ..shape()
-    });
-    let mut miner = Miner::ready(&server);
-    let solution = [0x5a; 1344];
-    let shares: Vec<_> = (0..200)
-        .map(|burst| {
-            let ids = burst * 500..(burst + 1) * 500;
-            let shares = ids.map(|id| miner.share(id, id, &solution).replace("\"24", "\"fd4005"));
-            shares.collect::<String>()
-        })
-        .collect();
-    let mut stream = miner.lines.get_ref().try_clone().unwrap();
-    let started = now();
-    let writer = thread::spawn(move || {
-        for burst in shares {
-            stream.write_all(burst.as_bytes()).unwrap();
-        }
-    });
-    for id in 0..100_000 {
-        assert_eq!(miner.line(), agreed(id));
-    }
-    writer.join().unwrap();
-    println!(
-        "{:?} for 100,000 shares of 200,9 on one link",
-        started.elapsed()
-    );
-}
