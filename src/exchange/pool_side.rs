@@ -223,7 +223,11 @@ impl Exchange {
             pool: link.pool,
             extranonce1: subscription.extranonce1,
             plan,
-            slots: Slots::new(plan.capacity(), self.settings.miners_per_link),
+            slots: Slots::new(
+                plan.capacity(),
+                self.settings.miners_per_link,
+                self.settings.part,
+            ),
         })
     }
 

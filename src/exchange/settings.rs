@@ -114,6 +114,8 @@ impl Default for Limits {
 pub struct Settings {
     /// Which of the process's exchanges this is, for job ids that no other one makes.
     pub series: u8,
+    /// Which part of a nonce space to begin with, and of how many: the shard's number and their count.
+    pub part: (u32, u32),
     /// When the process started, in seconds since 1970, for job ids that no earlier run made.
     pub start_unix_seconds: u64,
     /// Keys the hashes and the jitter, so that a simulation replays and a stranger can't aim.

@@ -29,19 +29,29 @@ pub(crate) struct Slots {
     capacity: u32,
     live_max: u32,
     live: u32,
-    never_used: u32,
+    /// The number that is handed out first; the next ones follow, around the end.
+    first: u32,
+    /// How many numbers were handed out for the first time.
+    used: u32,
     freed: VecDeque<Freed>,
 }
 
 impl Slots {
-    /// For `capacity` numbers (at most 65,536), of which `live_max` may be in use at once.
+    /// For `capacity` numbers (at most 65,536), of which `live_max` may be in use at once; `part` of
+    /// `parts` is where to begin.
+    ///
+    /// A pool that gives the links of several shards one extranonce1 gives them one nonce space. Each
+    /// shard begins in a part of its own, so their miners are apart as long as no shard has more than
+    /// its part.
     #[must_use]
-    pub(crate) fn new(capacity: u32, live_max: u32) -> Self {
+    pub(crate) fn new(capacity: u32, live_max: u32, (part, parts): (u32, u32)) -> Self {
+        let capacity = capacity.min(1 << 16);
         Self {
-            capacity: capacity.min(1 << 16),
+            capacity,
             live_max,
             live: 0,
-            never_used: 0,
+            first: capacity / parts.max(1) * part % capacity.max(1),
+            used: 0,
             freed: VecDeque::new(),
         }
     }
@@ -67,22 +77,22 @@ impl Slots {
             .freed
             .front()
             .is_some_and(|freed| freed.newest_job < oldest_job);
-        let taken = if !rested && self.never_used < self.capacity {
-            let slot = u16::try_from(self.never_used).ok()?;
-            self.never_used += 1;
+        let taken = if !rested && self.used < self.capacity {
+            let slot = u16::try_from((self.first + self.used) % self.capacity).ok()?;
+            self.used += 1;
             Taken { slot, rested: true }
         } else {
             let slot = self.freed.pop_front()?.slot;
             Taken { slot, rested }
         };
         self.live += 1;
-        debug_assert!(self.live as usize + self.freed.len() == self.never_used as usize);
+        debug_assert!(self.live as usize + self.freed.len() == self.used as usize);
         Some(taken)
     }
 
     /// Takes a slot back; `newest_job` is the newest job that its owner may have worked on.
     pub(crate) fn give_back(&mut self, slot: u16, newest_job: u64) {
-        debug_assert!(self.live > 0 && u32::from(slot) < self.never_used);
+        debug_assert!(self.live > 0 && u32::from(slot) < self.capacity);
         self.live -= 1;
         self.freed.push_back(Freed { slot, newest_job });
     }
@@ -130,7 +140,7 @@ mod tests {
 
     #[test]
     fn all_slots_can_be_freed_and_taken_again_at_once() {
-        let mut slots = Slots::new(1 << 16, 1 << 16);
+        let mut slots = Slots::new(1 << 16, 1 << 16, (1, 3));
         for round in 0..3 {
             let mut taken = vec![false; 1 << 16];
             for _ in 0..1 << 16 {
@@ -146,8 +156,14 @@ mod tests {
     }
 
     #[test]
+    fn shards_that_share_a_space_begin_apart() {
+        let firsts = [0, 1, 2].map(|part| Slots::new(256, 256, (part, 3)).take(1).unwrap().slot);
+        assert_eq!(firsts, [0, 85, 170]);
+    }
+
+    #[test]
     fn a_freed_slot_rests_until_the_jobs_of_its_time_are_gone() {
-        let mut slots = Slots::new(256, 256);
+        let mut slots = Slots::new(256, 256, (0, 1));
         let first = slots.take(5).unwrap().slot;
         slots.give_back(first, 7);
         assert_ne!(slots.take(7).unwrap().slot, first);
@@ -157,7 +173,7 @@ mod tests {
 
     #[test]
     fn fewer_may_live_than_there_are_numbers() {
-        let mut slots = Slots::new(256, 2);
+        let mut slots = Slots::new(256, 2, (0, 1));
         let first = slots.take(1).unwrap().slot;
         slots.take(1).unwrap();
         assert_eq!(slots.take(1), None);
@@ -171,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_space_of_one_holds_one() {
-        let mut slots = Slots::new(1, 65_536);
+        let mut slots = Slots::new(1, 65_536, (7, 8));
         assert_eq!(
             slots.take(0),
             Some(Taken {

@@ -106,10 +106,11 @@ fn serve(
     stopping: &AtomicBool,
 ) -> Result<(), RunError> {
     let mut before: Vec<Counters> = proxies.iter().map(StartedProxy::counters).collect();
-    let mut summary_at = clock.now().since_start + SUMMARY_INTERVAL;
+    let mut summed_at = clock.now().since_start;
     let mut running = shards;
     loop {
-        let wait = summary_at.saturating_sub(clock.now().since_start);
+        let passed = clock.now().since(summed_at);
+        let wait = SUMMARY_INTERVAL.saturating_sub(passed);
         match inbox.recv_timeout(wait) {
             Ok(ShardEvent::Signal(SIGHUP)) => {
                 log::warn!(
@@ -134,7 +135,8 @@ fn serve(
             Ok(ShardEvent::Ended(_, None)) => {
                 running -= 1;
                 if running == 0 {
-                    log_summaries(proxies, &mut before, SUMMARY_INTERVAL);
+                    let passed = clock.now().since(summed_at);
+                    log_summaries(proxies, &mut before, passed);
                     log::info!("stopped");
                     return Ok(());
                 }
@@ -144,7 +146,7 @@ fn serve(
             Ok(ShardEvent::Ready) => {}
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                 log_summaries(proxies, &mut before, SUMMARY_INTERVAL);
-                summary_at = clock.now().since_start + SUMMARY_INTERVAL;
+                summed_at += SUMMARY_INTERVAL;
             }
         }
     }
@@ -292,6 +294,7 @@ impl StartedProxy {
             listeners: listeners.collect(),
             settings: Settings {
                 series: u8::try_from((self.series + number) % SERIES_MAX).unwrap_or(0),
+                part: (as_u32(number), as_u32(self.published.len())),
                 start_unix_seconds,
                 seed: std::hash::RandomState::new().hash_one(number),
                 pools: self.pools.clone(),
@@ -314,6 +317,10 @@ impl StartedProxy {
             published: self.published[number].clone(),
         }
     }
+}
+
+fn as_u32(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 fn start_practice(
@@ -356,8 +363,7 @@ fn exchange_limits(config: &ProxyConfig) -> Limits {
         },
         miner_outbox_bytes_max: limits.miner_outbox_bytes_max,
         miner_blocked: limits.miner_blocked,
-        pending_shares_per_miner_max: u32::try_from(limits.pending_shares_per_miner_max)
-            .unwrap_or(u32::MAX),
+        pending_shares_per_miner_max: as_u32(limits.pending_shares_per_miner_max),
         subscribe_timeout: limits.subscribe_timeout,
         authorize_timeout: limits.authorize_timeout,
         subscribe_wait: failover.subscribe_wait,

@@ -121,7 +121,10 @@ impl Shard {
         }
         for proxy in &mut self.proxies {
             proxy.exchange.handle_tick(now);
-            proxy.published.publish(proxy.exchange.counters());
+            // The last figures are those of the farm, not of the closed doors.
+            if !self.stopped {
+                proxy.published.publish(proxy.exchange.counters());
+            }
         }
         self.finish_round();
     }

@@ -136,6 +136,7 @@ impl Transcript {
     fn settings(&self) -> Settings {
         Settings {
             series: 0,
+            part: (0, 1),
             start_unix_seconds: NOW.unix_seconds,
             seed: 1,
             pools: vec![PoolSettings {
