@@ -39,7 +39,7 @@ pub(crate) struct Arguments {
     pub(crate) connect_rate: Option<f64>,
 
     /// Shards of the proxy that is started here
-    #[arg(long, value_name = "N", conflicts_with = "connect")]
+    #[arg(long, value_name = "N", conflicts_with = "connect", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) cores: Option<u32>,
 
     /// Equihash parameters; shares of 48,5 are real, those of others are filler of the right shape

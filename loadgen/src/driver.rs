@@ -31,7 +31,7 @@ const SHARES_PER_ROUND_MAX: usize = 64;
 const STAGE_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Shares begin so much after the stage does, so that the first ones have been found by then.
-const SHARES_BEGIN_AFTER: Duration = Duration::from_millis(50);
+const SHARES_BEGIN_AFTER: Duration = Duration::from_millis(20);
 
 /// What all threads are doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -121,6 +121,8 @@ struct Driver {
     shares: Option<Schedule>,
     stage: Stage,
     run_began: Option<Busy>,
+    /// What was due before had its chance to be sent.
+    looked: Duration,
     setup: Setup,
 }
 
@@ -140,6 +142,7 @@ impl Driver {
             shares: None,
             stage: Stage::Ramp,
             run_began: None,
+            looked: start,
             setup,
         }
     }
@@ -183,7 +186,7 @@ impl Driver {
         if stage >= Stage::Settle && self.stage < Stage::Settle {
             // Those that are still due were never sent.
             if let Some(mut shares) = self.shares.take() {
-                while shares.due() <= now {
+                while shares.due() <= self.looked {
                     farm.tally.shares_unsent += 1;
                     shares.advance();
                 }
@@ -239,6 +242,7 @@ impl Driver {
         let Some(shares) = &mut self.shares else {
             return true;
         };
+        self.looked = now;
         for _ in 0..SHARES_PER_ROUND_MAX {
             let due = shares.due();
             if due > now {

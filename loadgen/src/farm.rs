@@ -8,10 +8,11 @@ use stratum_uring::proto::extranonce::Extranonce1;
 use stratum_uring::wire::Reader;
 
 use crate::job::JobBook;
-use crate::miner::{Event, First, Miner, Verdict, Wrong};
+use crate::miner::{Event, First, Miner, Wrong};
 use crate::nonces::Change;
 use crate::shares::{Share, ShareMaker};
 use crate::tally::{Tally, count, record};
+use crate::verdict::Verdict;
 
 /// Shares that are found ahead, so that a share leaves when it is due and not when it was found. A
 /// job that comes makes them worthless, so there are few.

@@ -49,7 +49,7 @@ pub(crate) fn report(report: &Report) -> Vec<u8> {
         it.object("wrong", |it| {
             it.number("total", tally.wrong_total());
             for (wrong, many) in Wrong::ALL.into_iter().zip(tally.wrong) {
-                it.number(wrong.text(), many);
+                it.number(&wrong.text().replace(' ', "_"), many);
             }
         });
         it.reasons("disconnects", &tally.disconnects);

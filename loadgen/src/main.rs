@@ -1,17 +1,19 @@
 //! Simulates a farm of Equihash miners against stratum-uring, or any other proxy or pool.
 //!
-//! - [`miner`]: one miner, what it says and hears. Pure, as are [`job`], [`shares`], [`schedule`].
+//! - [`miner`]: one miner, what it says and hears. Pure, as are [`job`], [`verdict`], [`shares`] and
+//!   [`schedule`].
 //! - [`farm`]: the miners of one thread, and what happened to them ([`tally`]). Pure.
 //! - [`links`], [`driver`]: the thread itself: a ring of connections, the time, the rate.
 //! - [`fleet`]: all threads, from stage to stage; [`nonces`] watches over all of them.
 //! - [`proxy`]: starts the proxy where none was named. [`usage`]: what it cost.
-//! - [`report`], [`json`], [`progress`]: what is told.
+//! - [`report`], [`table`], [`json`], [`progress`]: what is told.
 
 mod cli;
 mod clock;
 mod driver;
 mod farm;
 mod fleet;
+mod habits;
 mod job;
 mod json;
 mod links;
@@ -23,9 +25,11 @@ mod report;
 mod run;
 mod schedule;
 mod shares;
+mod table;
 mod tally;
 mod text;
 mod usage;
+mod verdict;
 
 use std::process::ExitCode;
 

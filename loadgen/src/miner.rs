@@ -1,7 +1,6 @@
 //! One simulated miner: what it says, and what it makes of what it is told. Pure.
 //!
-//! Miners differ in their habits as firmware does: whether they wait for answers, in which order they
-//! ask, how they write their ids. The habits go by the miner's number, so that all are present.
+//! It talks as its [`Habits`] have it, which go by its number.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -10,67 +9,10 @@ use stratum_uring::proto::extranonce::Extranonce1;
 use stratum_uring::proto::target::Target;
 use stratum_uring::wire::{Kind, Message, Raw, encode};
 
+use crate::habits::{Habits, When};
 use crate::job::{Job, JobBook, SeenJobs};
 use crate::shares::{Share, Work};
-
-/// How one kind of miner talks.
-#[derive(Debug)]
-struct Habits {
-    agent: &'static str,
-    /// Ids are strings, else numbers.
-    string_ids: bool,
-    /// Asks everything at once, as much ASIC firmware does.
-    pipelines: bool,
-    /// Asks for new nonces; some do so before they authorize.
-    extranonce: Option<When>,
-    /// lolMiner's order: host and port before the session.
-    host_first: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum When {
-    BeforeAuthorize,
-    AfterAuthorize,
-}
-
-const HABITS: [Habits; 4] = [
-    Habits {
-        agent: "loadgen-waits/1",
-        string_ids: false,
-        pipelines: false,
-        extranonce: Some(When::AfterAuthorize),
-        host_first: false,
-    },
-    Habits {
-        agent: "loadgen-pipelines/1",
-        string_ids: false,
-        pipelines: true,
-        extranonce: None,
-        host_first: false,
-    },
-    Habits {
-        agent: "loadgen-strings/1",
-        string_ids: true,
-        pipelines: false,
-        extranonce: Some(When::BeforeAuthorize),
-        host_first: true,
-    },
-    Habits {
-        agent: "loadgen-pipelined-strings/1",
-        string_ids: true,
-        pipelines: true,
-        extranonce: Some(When::AfterAuthorize),
-        host_first: true,
-    },
-];
-
-/// What became of a share.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    Accepted,
-    /// The reason: code and text.
-    Rejected(String),
-}
+use crate::verdict::{Verdict, verdict};
 
 /// What a server must never do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,6 +95,7 @@ pub(crate) struct Miner {
     number: u32,
     last_id: u32,
     requests: Vec<Request>,
+    subscribed: bool,
     authorized: bool,
     extranonce1: Option<Extranonce1>,
     target: Option<Target>,
@@ -169,6 +112,7 @@ impl Miner {
             number,
             last_id: 0,
             requests: Vec::new(),
+            subscribed: false,
             authorized: false,
             extranonce1: None,
             target: None,
@@ -200,7 +144,7 @@ impl Miner {
     }
 
     pub(crate) fn is_subscribed(&self) -> bool {
-        self.extranonce1.is_some()
+        self.subscribed
     }
 
     /// Shares that wait for an answer.
@@ -259,7 +203,7 @@ impl Miner {
     }
 
     fn habits(&self) -> &'static Habits {
-        &HABITS[self.number as usize % HABITS.len()]
+        Habits::of(self.number)
     }
 
     fn authorize(&mut self, out: &mut Vec<u8>) {
@@ -380,16 +324,15 @@ impl Miner {
 
     fn handle_subscription(&mut self, message: &Message<'_>, out: &mut Vec<u8>) -> Event {
         let nonce = message.result.and_then(|result| result.elements().nth(1));
-        let Some(nonce) = nonce.and_then(|nonce| nonce.as_str()) else {
-            return match verdict(message) {
-                Verdict::Rejected(reason) => Event::Refused(format!("subscribe: {reason}")),
-                Verdict::Accepted => Event::Wrong(Wrong::Unreadable),
-            };
-        };
-        self.extranonce1 = Extranonce1::parse(nonce);
+        self.extranonce1 = nonce.and_then(Raw::as_str).and_then(Extranonce1::parse);
         if self.extranonce1.is_none() {
-            return Event::Wrong(Wrong::Unreadable);
+            let reason = match verdict(message) {
+                Verdict::Rejected(reason) => reason,
+                Verdict::Accepted => "a result without a nonce_1".to_owned(),
+            };
+            return Event::Refused(format!("subscribe: {reason}"));
         }
+        self.subscribed = true;
         if !self.habits().pipelines {
             self.ask_for_extranonces(out, When::BeforeAuthorize);
             self.authorize(out);
@@ -420,49 +363,5 @@ fn append_worker(out: &mut Vec<u8>, number: u32) {
     out.push(b'"');
 }
 
-/// Reads an answer. An error may be an array, an object, a string, `true`, or only a `reject-reason`.
-fn verdict(message: &Message<'_>) -> Verdict {
-    let error = message
-        .error
-        .filter(|error| !error.is_null() && error.as_bool() != Some(false));
-    let refused = message
-        .result
-        .is_none_or(|result| result.is_null() || result.as_bool() == Some(false));
-    let reason = match (error, refused) {
-        (None, false) => return Verdict::Accepted,
-        (None, true) => message
-            .reject_reason
-            .and_then(Raw::as_text)
-            .map_or_else(|| "no reason given".to_owned(), Into::into),
-        (Some(error), _) => reason(error),
-    };
-    Verdict::Rejected(reason.chars().take(REASON_CHARS_MAX).collect())
-}
-
-/// Longer texts are cut in the report.
-const REASON_CHARS_MAX: usize = 80;
-
-fn reason(error: Raw<'_>) -> String {
-    let mut words = Vec::new();
-    let mut say = |value: Raw<'_>| match value.kind() {
-        Kind::Number => words.push(String::from_utf8_lossy(value.bytes()).into_owned()),
-        Kind::String => words.extend(value.as_text().map(String::from)),
-        _ => {}
-    };
-    match error.kind() {
-        Kind::Array => error.elements().take(2).for_each(&mut say),
-        Kind::Object => error
-            .members()
-            .filter(|(key, _)| matches!(key.as_str(), Some(b"code" | b"message")))
-            .for_each(|(_, value)| say(value)),
-        _ => say(error),
-    }
-    if words.is_empty() {
-        return "no reason given".to_owned();
-    }
-    words.join(" ")
-}
-
 #[cfg(test)]
-#[path = "miner_tests.rs"]
 mod tests;

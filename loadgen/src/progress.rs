@@ -16,7 +16,8 @@ const PLAIN_INTERVAL: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
-    next_plain: Duration,
+    /// Unknown until something was shown.
+    next_plain: Option<Duration>,
 }
 
 impl Progress {
@@ -27,7 +28,7 @@ impl Progress {
         });
         Self {
             bar,
-            next_plain: PLAIN_INTERVAL,
+            next_plain: None,
         }
     }
 
@@ -43,8 +44,8 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.set_message(line(stage, in_stage, totals, plan));
             bar.tick();
-        } else if now >= self.next_plain {
-            self.next_plain = now + PLAIN_INTERVAL;
+        } else if now >= *self.next_plain.get_or_insert(now + PLAIN_INTERVAL) {
+            self.next_plain = Some(now + PLAIN_INTERVAL);
             eprintln!("{}", line(stage, in_stage, totals, plan));
         }
     }

@@ -106,12 +106,15 @@ impl Proxy {
     ///
     /// A text that says how it ended, when that was not as it should be.
     pub(crate) fn stop(mut self, clock: Clock) -> Result<(), String> {
-        if self.is_running() {
-            let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
-            let pid = pid.ok_or("the proxy has no process id")?;
-            kill_process(pid, Signal::TERM)
-                .map_err(|error| format!("cannot stop the proxy: {error}"))?;
+        if !self.is_running() {
+            let status = self.child.wait();
+            let text = status.map_or_else(|error| error.to_string(), ended_text);
+            return Err(self.failure(&text));
         }
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or("the proxy has no process id")?;
+        kill_process(pid, Signal::TERM)
+            .map_err(|error| format!("cannot stop the proxy: {error}"))?;
         let deadline = clock.now() + STOP_TIMEOUT;
         while self.is_running() {
             if clock.now() > deadline {
@@ -267,7 +270,7 @@ fn find_binary() -> Result<PathBuf, String> {
         let mut build = Command::new(cargo);
         build
             .current_dir(loadgen)
-            .args(["build", "--quiet", "--package", BINARY, "--bin", BINARY])
+            .args(["build", "--package", BINARY, "--bin", BINARY])
             .stdin(Stdio::null());
         match directory.file_name().and_then(|name| name.to_str()) {
             Some("debug") | None => {}

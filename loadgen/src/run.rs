@@ -72,11 +72,11 @@ fn tell(report: &Report, arguments: &Arguments) -> Result<(), String> {
     Ok(())
 }
 
-/// The first signal ends the run with its report, the second one at once.
+/// A signal ends the run early, with its report. A second one does nothing more: the proxy that was
+/// started here must not be left behind.
 fn watch_signals() -> std::io::Result<Arc<AtomicBool>> {
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
-        flag::register_conditional_shutdown(signal, 1, Arc::clone(&interrupted))?;
         flag::register(signal, Arc::clone(&interrupted))?;
     }
     Ok(interrupted)

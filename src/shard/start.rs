@@ -28,8 +28,6 @@ const SUMMARY_INTERVAL: Duration = Duration::from_secs(60);
 const SERIES_MAX: usize = 256;
 /// Shards at most, so that the ids of one proxy's shards differ.
 const SHARDS_MAX: usize = SERIES_MAX;
-/// Descriptors that are not for miners: a shard's rings and sockets, the log, the pools.
-const DESCRIPTORS_APART: u64 = 64;
 /// What one ring's table can hold at the most: two bytes of slots on each link.
 const CONNECTIONS_PER_SHARD_MAX: u64 = 65_536;
 /// Shares that an embedded practice pool remembers against duplicates; 64 bytes or so each.
@@ -197,7 +195,8 @@ fn allowed_cpus() -> Vec<usize> {
     }
 }
 
-/// Raises the soft limit of descriptors to the hard one; returns how many miners each ring can hold.
+/// Raises the soft limit of descriptors to the hard one; returns how many miners each ring can hold. A
+/// miner takes no descriptor of the process, but the kernel bounds each ring's table by the same limit.
 fn raise_descriptor_limit() -> u32 {
     let limit = rustix::process::getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -208,9 +207,7 @@ fn raise_descriptor_limit() -> u32 {
         Ok(()) => limit.maximum,
         Err(_) => limit.current,
     };
-    let room = current
-        .unwrap_or(u64::MAX)
-        .saturating_sub(DESCRIPTORS_APART);
+    let room = current.unwrap_or(u64::MAX);
     u32::try_from(room.clamp(1, CONNECTIONS_PER_SHARD_MAX)).unwrap_or(1)
 }
 

@@ -130,33 +130,6 @@ fn a_share_is_answered_once() {
 }
 
 #[test]
-fn a_reason_is_read_in_every_shape() {
-    for (answer, expected) in [
-        (
-            r#""result":null,"error":[21,"Job not found",null]"#,
-            "21 Job not found",
-        ),
-        (
-            r#""result":false,"error":{"code":23,"message":"low"}"#,
-            "23 low",
-        ),
-        (r#""result":false,"error":"stale""#, "stale"),
-        (r#""result":false,"error":true"#, "no reason given"),
-        (
-            r#""result":false,"error":null,"reject-reason":"dup""#,
-            "dup",
-        ),
-        (r#""result":null,"error":null"#, "no reason given"),
-    ] {
-        let mut scene = Scene::mining();
-        scene.submits(Duration::ZERO);
-        let (event, _) = scene.hears(&format!("{{\"id\":3,{answer}}}"));
-        let verdict = Verdict::Rejected(expected.to_owned());
-        assert_eq!(event, Event::Share(Duration::ZERO, verdict), "{answer}");
-    }
-}
-
-#[test]
 fn a_job_comes_once_unless_the_work_is_another() {
     let mut scene = Scene::mining();
     let first = scene.miner.work().unwrap();
@@ -205,4 +178,16 @@ fn nonsense_is_noticed() {
     }
     let (event, _) = Scene::mining().hears(r#"{"id":null,"method":"client.show_message"}"#);
     assert_eq!(event, Event::Nothing);
+}
+
+#[test]
+fn a_subscription_without_a_nonce_is_none() {
+    for result in ["[]", "[null,5]", "true", "[null,\"0a0\"]"] {
+        let mut scene = Scene::new(1);
+        scene.connected();
+        let (event, _) = scene.hears(&format!(r#"{{"id":1,"result":{result},"error":null}}"#));
+        let reason = "subscribe: a result without a nonce_1".to_owned();
+        assert_eq!(event, Event::Refused(reason), "{result}");
+        assert!(!scene.miner.is_subscribed());
+    }
 }

@@ -1,0 +1,144 @@
+use std::num::NonZero;
+
+use stratum_uring::practice::{Judge, Knobs, PracticeServer, PracticeSettings, Refusal};
+
+use super::*;
+
+fn settings() -> PracticeSettings {
+    let mut target = [0xff; 32];
+    target[0] = 0x7f;
+    PracticeSettings {
+        target,
+        job_interval: Duration::from_millis(250),
+        block_interval_jobs: 1000,
+        ..PracticeSettings::default()
+    }
+}
+
+fn plan(pool: &PracticeServer, miners: u32, threads: usize) -> Plan {
+    Plan {
+        destination: pool.address(),
+        miners,
+        threads,
+        parameters: Parameters::new(48, 5).unwrap(),
+        duration: Duration::from_secs(1),
+        share_rate: 200.0,
+        connect_rate: None,
+        pid: Some(std::process::id()),
+    }
+}
+
+fn run_against(settings: PracticeSettings, knobs: Knobs, change: fn(&mut Plan)) -> (Report, u64) {
+    let pool = PracticeServer::start(settings, SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    pool.turn_knobs(|turned| *turned = knobs);
+    let mut plan = plan(&pool, 200, 2);
+    change(&mut plan);
+    let interrupted = AtomicBool::new(false);
+    let report = run(Clock::start(), plan, &interrupted, &mut || true).unwrap();
+    (report, pool.counters().shares())
+}
+
+#[test]
+fn miners_are_split_evenly() {
+    assert_eq!(split(10, 3), [4, 3, 3]);
+    assert_eq!(split(65_536, 4), [16_384; 4]);
+    assert_eq!(split(1, 2), [1, 0]);
+}
+
+#[test]
+fn real_shares_of_200_miners_are_all_accepted_by_a_pool_that_judges_them_fully() {
+    let (report, judged) = run_against(settings(), Knobs::default(), |_| {});
+    let tally = &report.tally;
+    assert!(report.is_clean(), "{}", report.table());
+    assert_eq!((tally.connects, tally.subscribes), (200, 200));
+    assert_eq!(report.rejected(), 0, "{}", report.table());
+    assert!(tally.shares_sent >= 100, "{}", report.table());
+    assert_eq!(tally.shares_accepted, tally.shares_sent);
+    assert_eq!(judged, tally.shares_sent);
+    assert!(report.fan_out().to_all >= 1, "{}", report.table());
+    assert!(report.proxy.is_some());
+}
+
+#[test]
+fn filler_passes_a_pool_that_judges_the_shape() {
+    let mut settings = settings();
+    settings.parameters = Parameters::new(200, 9).unwrap();
+    settings.judge = Judge::Shape;
+    let (report, judged) = run_against(settings, Knobs::default(), |plan| {
+        plan.parameters = Parameters::new(200, 9).unwrap();
+        plan.connect_rate = Some(1000.0);
+    });
+    assert!(
+        report.is_clean() && report.rejected() == 0,
+        "{}",
+        report.table()
+    );
+    assert!(judged >= 100 && judged == report.tally.shares_accepted);
+    assert!(report.connect_time() > Duration::from_millis(150));
+}
+
+#[test]
+fn what_is_rejected_or_never_answered_is_counted() {
+    let nth = |number| NonZero::new(number).unwrap();
+    let refusal = Refusal {
+        code: 21,
+        text: "so it goes".to_owned(),
+    };
+    let knobs = Knobs {
+        reject_every_nth: Some((nth(10), refusal)),
+        ..Knobs::default()
+    };
+    let (report, _) = run_against(settings(), knobs, |_| {});
+    assert!(report.rejected() > 0);
+    assert_eq!(
+        report.rejected(),
+        report.tally.shares_rejected["21 so it goes"]
+    );
+    assert!(report.is_clean(), "{}", report.table());
+
+    let knobs = Knobs {
+        never_reply_every_nth: Some(nth(50)),
+        ..Knobs::default()
+    };
+    let (report, judged) = run_against(settings(), knobs, |_| {});
+    assert!(report.tally.shares_lost > 0 && !report.is_clean());
+    assert_eq!(
+        report.tally.shares_accepted + report.tally.shares_lost,
+        judged
+    );
+}
+
+#[test]
+fn rubbish_is_wrong_and_a_lost_miner_comes_back() {
+    let knobs = Knobs {
+        garbage: true,
+        close_after_shares: NonZero::new(2),
+        ..Knobs::default()
+    };
+    let (report, _) = run_against(settings(), knobs, |plan| {
+        plan.miners = 20;
+        plan.duration = Duration::from_secs(3);
+    });
+    assert!(report.tally.wrong_total() > 0, "{}", report.table());
+    assert!(report.disconnects() > 0 && report.tally.shares_lost > 0);
+    assert!(report.tally.connects > 20, "{}", report.table());
+}
+
+#[test]
+fn an_interrupt_ends_it_with_a_report() {
+    let pool = PracticeServer::start(settings(), SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let mut plan = plan(&pool, 10, 1);
+    plan.duration = Duration::from_secs(600);
+    let interrupted = AtomicBool::new(false);
+    let mut looks = 0;
+    let mut alive = || {
+        looks += 1;
+        if looks == 50 {
+            interrupted.store(true, Ordering::Relaxed);
+        }
+        true
+    };
+    let report = run(Clock::start(), plan, &interrupted, &mut alive).unwrap();
+    assert!(report.is_clean(), "{}", report.table());
+    assert!(report.run < Duration::from_secs(60));
+}

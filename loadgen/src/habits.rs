@@ -1,0 +1,60 @@
+//! How miners differ, as firmware does: whether they wait for answers, in which order they ask, how
+//! they write their ids.
+
+/// How one kind of miner talks.
+#[derive(Debug)]
+pub(crate) struct Habits {
+    pub(crate) agent: &'static str,
+    /// Ids are strings, else numbers.
+    pub(crate) string_ids: bool,
+    /// Asks everything at once, as much ASIC firmware does.
+    pub(crate) pipelines: bool,
+    /// Asks for new nonces; some do so before they authorize.
+    pub(crate) extranonce: Option<When>,
+    /// lolMiner's order: host and port before the session.
+    pub(crate) host_first: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum When {
+    BeforeAuthorize,
+    AfterAuthorize,
+}
+
+const KINDS: [Habits; 4] = [
+    Habits {
+        agent: "loadgen-waits/1",
+        string_ids: false,
+        pipelines: false,
+        extranonce: Some(When::AfterAuthorize),
+        host_first: false,
+    },
+    Habits {
+        agent: "loadgen-pipelines/1",
+        string_ids: false,
+        pipelines: true,
+        extranonce: None,
+        host_first: false,
+    },
+    Habits {
+        agent: "loadgen-strings/1",
+        string_ids: true,
+        pipelines: false,
+        extranonce: Some(When::BeforeAuthorize),
+        host_first: true,
+    },
+    Habits {
+        agent: "loadgen-pipelined-strings/1",
+        string_ids: true,
+        pipelines: true,
+        extranonce: Some(When::AfterAuthorize),
+        host_first: true,
+    },
+];
+
+impl Habits {
+    /// Those of the miner of this number, so that all kinds are present.
+    pub(crate) fn of(number: u32) -> &'static Self {
+        &KINDS[number as usize % KINDS.len()]
+    }
+}

@@ -1,0 +1,80 @@
+//! What happened in all seeds together, so that a change of the models can't make the simulation blind.
+
+macro_rules! totals {
+    ($($name:ident,)+) => {
+        /// How often each interesting thing happened.
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        pub(crate) struct Totals { $(pub(crate) $name: u64,)+ }
+
+        impl Totals {
+            pub(crate) fn add(&mut self, other: &Self) {
+                $(self.$name += other.$name;)+
+            }
+
+            /// # Panics
+            ///
+            /// Where something never happened.
+            pub(crate) fn assert_that_nothing_was_missed(&self) {
+                $(assert!(self.$name > 0, concat!(stringify!($name), " never happened"));)+
+            }
+        }
+    };
+}
+
+totals! {
+    steps,
+    connects,
+    submits,
+    shares_at_pools,
+    accepted,
+    rejected_by_pools,
+    refused_here,
+    jobs,
+    first_jobs,
+    clean_jobs,
+    jobs_replaced,
+    clean_made_up_for,
+    links_up,
+    resumes,
+    links_lost,
+    pools_changed,
+    dials_refused,
+    handshakes_refused,
+    handshake_timeouts,
+    moves,
+    told_to_move,
+    closed_to_move,
+    extranonce_sent,
+    spaces_taken,
+    spaces_shared,
+    shares_lost,
+    shares_resent,
+    resent_duplicates,
+    pool_silent,
+    blocked,
+    blocked_twice,
+    outbox_full,
+    blocked_too_long,
+    full,
+    no_pool,
+    subscribe_timeouts,
+    authorize_timeouts,
+    violations,
+    duplicates,
+    unknown_jobs,
+    unauthorized,
+    not_subscribed,
+    malformed,
+    too_many_unanswered,
+    unrested_slots,
+    second_links,
+    partial_writes,
+    unexpected_answers,
+    pool_faults,
+    reconnects_obeyed,
+    reconnects_refused,
+    forged_replies,
+    unused_links,
+    disconnects_in_flight,
+    answered_at_shutdown,
+}
