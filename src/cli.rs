@@ -104,7 +104,7 @@ struct Arguments {
     #[arg(short, long, conflicts_with = "verbose")]
     quiet: bool,
 
-    /// Log each connect and disconnect; twice: every message
+    /// Log each connect, subscribe, authorize and disconnect too
     #[arg(short, long, action = ArgAction::Count)]
     verbose: u8,
 }

@@ -183,6 +183,13 @@ pub enum Fact {
         /// The pool's extranonce1.
         extranonce1: String,
     },
+    /// A miner subscribed.
+    Subscribed {
+        /// Which miner.
+        miner: MinerToken,
+        /// What its firmware calls itself, without control characters; empty where it does not say.
+        agent: String,
+    },
     /// A miner authorized a worker.
     Authorized {
         /// Which miner.

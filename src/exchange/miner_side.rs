@@ -1,7 +1,6 @@
 //! What miners do, and what time does to them.
 
 use std::borrow::Cow;
-use std::rc::Rc;
 
 use super::{CloseHow, CloseReason, Command, Exchange, Fact, MinerToken, SWEEP_TICKS, Tag};
 use crate::exchange::jobs::Remembered;
@@ -9,6 +8,7 @@ use crate::exchange::link::{Link, LinkState};
 use crate::exchange::miners::{Miner, Stage, WaitingSubscribe};
 use crate::exchange::outbox::Owed;
 use crate::exchange::pending::Pending;
+use crate::exchange::pool_side::printable;
 use crate::proto::dialect::{MinerRequest, ShareParts};
 use crate::proto::job::JobId;
 use crate::proto::miner::MinerEvent;
@@ -287,6 +287,10 @@ impl Exchange {
             }
             Stage::New => {
                 miner.pass_through = wanted;
+                self.fact(Fact::Subscribed {
+                    miner: token,
+                    agent: printable(agent),
+                });
                 self.place_subscribe(now, token, id);
             }
             Stage::Unplaced | Stage::Leaving(..) => {
@@ -396,15 +400,13 @@ impl Exchange {
         let Some(space) = self.links.get(link).and_then(|link| link.space.as_ref()) else {
             return;
         };
-        let space = Rc::clone(space);
-        let space = space.borrow();
+        let (extranonce1, extranonce2_len) = {
+            let space = space.borrow();
+            (space.extranonce1_of(slot), space.plan.extranonce2_len)
+        };
         let mut reply = Vec::new();
-        self.dialect.write_subscription(
-            &mut reply,
-            id,
-            &space.extranonce1_of(slot),
-            space.plan.extranonce2_len,
-        );
+        self.dialect
+            .write_subscription(&mut reply, id, &extranonce1, extranonce2_len);
         self.say(token, |out| out.extend_from_slice(&reply));
     }
 

@@ -568,11 +568,17 @@ impl Exchange {
     /// What time does to a link.
     pub(super) fn tick_link(&mut self, now: Now, index: usize) {
         let limits = self.settings.limits;
-        let link = &mut self.links[index];
-        if link
+        let link = &self.links[index];
+        // Once the pool gave the same bytes again its session goes on, if it authorizes us: what it says
+        // meanwhile must not be forgotten. (With other bytes the epoch is over already.)
+        let goes_on = matches!(
+            &link.state,
+            LinkState::Handshaking(_, session) if session.state() == PoolState::Authorizing
+        );
+        let expired = link
             .lost
-            .is_some_and(|lost| now.since(lost) >= limits.resume)
-        {
+            .is_some_and(|lost| now.since(lost) >= limits.resume);
+        if expired && !goes_on {
             self.abandon_shares(index);
         }
         let link = &mut self.links[index];
@@ -647,7 +653,7 @@ fn is_duplicate(code: i64, text: &str) -> bool {
 }
 
 /// A peer's text for the log: no control characters, and not a novel.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars()
         .take(200)
         .map(|c| if c.is_control() { ' ' } else { c })

@@ -68,6 +68,11 @@ impl Reporter {
         );
     }
 
+    pub(crate) fn subscribed(&self, peer: SocketAddr, agent: &str) {
+        let Self { proxy, shard, .. } = self;
+        log::debug!("proxy={proxy} shard={shard} miner={peer} agent={agent:?}: subscribed");
+    }
+
     pub(crate) fn authorized(&self, peer: SocketAddr, worker: &str) {
         let Self { proxy, shard, .. } = self;
         log::debug!("proxy={proxy} shard={shard} miner={peer} worker={worker:?}: authorized");
@@ -191,7 +196,7 @@ impl Reporter {
                 );
             }
             // Told where the peer's address is known.
-            Fact::Authorized { .. } | Fact::MinerClosed { .. } => {}
+            Fact::Subscribed { .. } | Fact::Authorized { .. } | Fact::MinerClosed { .. } => {}
         }
     }
 }

@@ -181,12 +181,14 @@ impl Shard {
             }
             while let Some(fact) = proxy.exchange.poll_fact() {
                 match &fact {
+                    Fact::Subscribed { miner, agent } => {
+                        if let Some(peer) = peer_of(&self.connections, *miner) {
+                            proxy.reporter.subscribed(peer, agent);
+                        }
+                    }
                     Fact::Authorized { miner, worker } => {
-                        let connection = self.connections.get(miner.index as usize);
-                        if let Some(Some(connection)) = connection
-                            && connection.generation == miner.generation
-                        {
-                            proxy.reporter.authorized(connection.peer, worker);
+                        if let Some(peer) = peer_of(&self.connections, *miner) {
+                            proxy.reporter.authorized(peer, worker);
                         }
                     }
                     Fact::MinerClosed {
@@ -284,6 +286,12 @@ impl Shard {
             }
         }
     }
+}
+
+/// The address of a miner that is still connected.
+fn peer_of(connections: &[Option<Connection>], miner: MinerToken) -> Option<SocketAddr> {
+    let connection = connections.get(miner.index as usize)?.as_ref()?;
+    (connection.generation == miner.generation).then_some(connection.peer)
 }
 
 const fn miner_token(token: Token) -> MinerToken {
