@@ -63,6 +63,7 @@ impl Farm {
     pub(crate) fn new(miners: u32) -> Self {
         let parameters = Parameters::new(200, 9).expect("the parameters of Zcash");
         let settings = Settings {
+            part: (0, 1),
             series: 0,
             start_unix_seconds: 1_800_000_000,
             seed: 1,
