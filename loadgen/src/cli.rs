@@ -19,7 +19,8 @@ pub(crate) struct Arguments {
     pub(crate) connect: Option<SocketAddr>,
 
     /// How many miners
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) miners: u32,
 
     /// How long shares are sent, in seconds, counted from the last connect
@@ -31,7 +32,13 @@ pub(crate) struct Arguments {
     pub(crate) share_rate: f64,
 
     /// Seconds from one job of the practice pool to the next
-    #[arg(long, value_name = "SECONDS", default_value_t = 5, conflicts_with = "connect", value_parser = clap::value_parser!(u32).range(1..=3600))]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 5,
+        conflicts_with = "connect"
+    )]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub(crate) job_interval: u32,
 
     /// Connects per second; as fast as they are accepted, if not given
@@ -39,7 +46,8 @@ pub(crate) struct Arguments {
     pub(crate) connect_rate: Option<f64>,
 
     /// Shards of the proxy that is started here
-    #[arg(long, value_name = "N", conflicts_with = "connect", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", conflicts_with = "connect")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) cores: Option<u32>,
 
     /// Equihash parameters; shares of 48,5 are real, those of others are filler of the right shape

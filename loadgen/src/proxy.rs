@@ -270,7 +270,7 @@ fn find_binary() -> Result<PathBuf, String> {
         let mut build = Command::new(cargo);
         build
             .current_dir(loadgen)
-            .args(["build", "--package", BINARY, "--bin", BINARY])
+            .args(["build", "--locked", "--package", BINARY, "--bin", BINARY])
             .stdin(Stdio::null());
         match directory.file_name().and_then(|name| name.to_str()) {
             Some("debug") | None => {}
