@@ -1,6 +1,7 @@
 //! What miners do, and what time does to them.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use super::{CloseHow, CloseReason, Command, Exchange, Fact, MinerToken, SWEEP_TICKS, Tag};
 use crate::exchange::jobs::Remembered;
@@ -318,9 +319,10 @@ impl Exchange {
             Place::Full => None,
             Place::Wait => {
                 if let Some(miner) = self.miners.get_mut(token) {
-                    let since = now.seconds();
+                    let since = now.since_start;
                     miner.stage = Stage::Waiting(Box::new(WaitingSubscribe { id, since }));
                     self.waiting.push_back(token);
+                    self.waiting_count += 1;
                 }
                 return;
             }
@@ -362,7 +364,7 @@ impl Exchange {
             None => self.settings.miners_per_link,
         };
         let coming = lane_links().filter(coming).count();
-        let waiting = self.waiting.len();
+        let waiting = self.waiting_count;
         if coming > 0 && waiting < coming.saturating_mul(room as usize) {
             return Place::Wait;
         }
@@ -447,15 +449,14 @@ impl Exchange {
     }
 
     /// Refuses subscribes that waited too long for a pool.
-    pub(super) fn expire_waiting(&mut self, now: Now) {
-        let wait_max = self.settings.limits.subscribe_wait.as_secs();
+    pub(super) fn expire_waiting(&mut self, now: Now, wait_max: Duration) {
         while let Some(&token) = self.waiting.front() {
             let miner = self.miners.get_mut(token);
             let Some(Stage::Waiting(waiting)) = miner.as_ref().map(|miner| &miner.stage) else {
                 self.waiting.pop_front();
                 continue;
             };
-            if u64::from(now.seconds().saturating_sub(waiting.since)) < wait_max {
+            if now.since(waiting.since) < wait_max {
                 return;
             }
             let id = waiting.id.clone();
@@ -474,9 +475,11 @@ impl Exchange {
             let Some(miner) = self.miners.get_mut(token) else {
                 continue;
             };
-            let Stage::Waiting(waiting) = std::mem::take(&mut miner.stage) else {
+            let Stage::Waiting(waiting) = miner.stage.clone() else {
                 continue;
             };
+            miner.stage = Stage::New;
+            self.waiting_count -= 1;
             // Its answer goes in front of the replies that waited behind it.
             let held = miner.outbox.take();
             self.place_subscribe(now, token, waiting.id.clone());
@@ -502,6 +505,7 @@ impl Exchange {
             return;
         };
         miner.stage = Stage::New;
+        self.waiting_count -= 1;
         self.say(token, |out| {
             let mut reply = Vec::new();
             write_reject(&mut reply, id, reject);
@@ -518,13 +522,21 @@ impl Exchange {
         let passed = now.since(self.last_tick).as_millis().min(1000);
         let passed = u64::try_from(passed).unwrap_or(1000);
         self.close_credit += passed * u64::from(self.settings.limits.reconnect_per_second);
-        while self.close_credit >= 1000 {
+        for _ in 0..self.leaving.len() {
+            if self.close_credit < 1000 {
+                break;
+            }
             let Some(token) = self.leaving.pop_front() else {
                 break;
             };
             if let Some(miner) = self.miners.get_mut(token)
                 && matches!(miner.stage, Stage::Unplaced)
             {
+                // It first hears what became of its shares.
+                if miner.unanswered > 0 {
+                    self.leaving.push_back(token);
+                    continue;
+                }
                 self.close_credit -= 1000;
                 self.close_miner(token, CloseHow::Reset, CloseReason::Moved);
             }

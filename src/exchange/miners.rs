@@ -1,5 +1,7 @@
 //! The miners of one exchange, side by side in memory, found by their token in O(1).
 
+use std::time::Duration;
+
 use crate::exchange::facts::{CloseReason, MinerToken};
 use crate::exchange::outbox::{CloseHow, Outbox, Owed};
 use crate::proto::miner::MinerSession;
@@ -31,8 +33,8 @@ pub(crate) enum Stage {
 pub(crate) struct WaitingSubscribe {
     /// The id to answer under.
     pub(crate) id: RequestId,
-    /// Since when, in seconds since the start.
-    pub(crate) since: u32,
+    /// Since when.
+    pub(crate) since: Duration,
 }
 
 /// One miner.

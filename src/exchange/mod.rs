@@ -79,8 +79,11 @@ pub struct Exchange {
     listed: Vec<MinerToken>,
     /// Miners that only a reconnect can move, in their turn.
     leaving: VecDeque<MinerToken>,
-    /// Miners whose subscribe waits for a pool.
+    /// Miners whose subscribe waits for a pool, oldest first; those that left meanwhile stand there until
+    /// their turn comes.
     waiting: VecDeque<MinerToken>,
+    /// How many of them still wait.
+    waiting_count: usize,
     commands: VecDeque<Command>,
     facts: VecDeque<Fact>,
     counters: Counters,
@@ -116,6 +119,7 @@ impl Exchange {
             listed: Vec::new(),
             leaving: VecDeque::new(),
             waiting: VecDeque::new(),
+            waiting_count: 0,
             commands: VecDeque::new(),
             facts: VecDeque::new(),
             counters: Counters::default(),
@@ -137,7 +141,7 @@ impl Exchange {
     pub fn counters(&self) -> Counters {
         let mut counters = self.counters.clone();
         counters.miners = self.miners.len() as u64;
-        counters.waiting = self.waiting.len() as u64;
+        counters.waiting = self.waiting_count as u64;
         counters.links_up = self.links.iter().filter(|link| link.is_up()).count() as u64;
         counters
     }
@@ -201,6 +205,7 @@ impl Exchange {
             }
             self.links[index].state = LinkState::Idle;
         }
+        self.expire_waiting(now, Duration::ZERO);
         let tokens: Vec<MinerToken> = self.miners.iter().map(|miner| miner.token).collect();
         for token in tokens {
             self.close_miner(token, CloseHow::Graceful, CloseReason::Shutdown);
@@ -215,7 +220,16 @@ impl Exchange {
             self.tick_link(now, index);
         }
         self.release_idle_links(now);
-        self.expire_waiting(now);
+        // A slot may have been freed.
+        if self.waiting_count > 0
+            && self
+                .links
+                .iter()
+                .any(|link| link.is_up() && link.has_room())
+        {
+            self.serve_waiting(now);
+        }
+        self.expire_waiting(now, self.settings.limits.subscribe_wait);
         self.close_leaving(now);
         self.sweep_miners(now);
         self.last_tick = now.since_start;
@@ -377,10 +391,7 @@ impl Exchange {
                     space.borrow_mut().slots.give_back(slot, self.sequence);
                 }
             }
-            Stage::Waiting(_) => {
-                let token = miner.token;
-                self.waiting.retain(|&waiting| waiting != token);
-            }
+            Stage::Waiting(_) => self.waiting_count -= 1,
             Stage::New | Stage::Leaving(..) | Stage::Unplaced => {}
         }
     }
