@@ -51,7 +51,7 @@ pub enum StartError {
     /// The shard's executor was refused.
     #[error(
         "shard {shard}: the executor can't start: {detail}; it needs io_uring (Linux 6.1 or later, not \
-         blocked by a seccomp filter or by kernel.io_uring_disabled) and 512 KiB of lockable memory \
+         blocked by a seccomp filter or by kernel.io_uring_disabled) and 0.6 MiB of lockable memory \
          (`ulimit -l`)"
     )]
     Executor {

@@ -156,13 +156,10 @@ impl Shard {
     /// Sends what the exchanges have to say, to miners and to pools.
     pub(crate) fn finish_round(&mut self) {
         let now = self.clock.now();
-        for index in 0..self.proxies.len() {
-            let keys: Vec<LinkKey> = self.proxies[index].links.keys().copied().collect();
-            for key in keys {
-                self.write_link_at(now, index, key);
-            }
-        }
         for (index, proxy) in self.proxies.iter_mut().enumerate() {
+            for (key, io) in &mut proxy.links {
+                write_to_pool(&mut proxy.exchange, *key, io, now);
+            }
             proxy.exchange.flush(&mut Sender(&mut self.ring));
             while let Some(command) = proxy.exchange.poll_command() {
                 match command {
@@ -260,30 +257,29 @@ impl Shard {
     /// Writes to a pool what it takes.
     pub(crate) fn write_link(&mut self, proxy: usize, key: LinkKey) {
         let now = self.clock.now();
-        self.write_link_at(now, proxy, key);
-    }
-
-    fn write_link_at(&mut self, now: Now, proxy: usize, key: LinkKey) {
         let Proxy {
             exchange, links, ..
         } = &mut self.proxies[proxy];
-        let Some(io) = links.get_mut(&key) else {
+        if let Some(io) = links.get_mut(&key) {
+            write_to_pool(exchange, key, io, now);
+        }
+    }
+}
+
+fn write_to_pool(exchange: &mut Exchange, key: LinkKey, io: &mut LinkIo, now: Now) {
+    loop {
+        let bytes = exchange.unwritten(key);
+        if bytes.is_empty() {
             return;
-        };
-        loop {
-            let bytes = exchange.unwritten(key);
-            if bytes.is_empty() {
+        }
+        match io.poll_write(bytes) {
+            Poll::Ready(Ok(len)) => exchange.wrote(now, key, len),
+            Poll::Ready(Err(error)) => {
+                let detail = error.to_string();
+                exchange.handle_link_closed(now, key, LinkEnd::Reset, &detail);
                 return;
             }
-            match io.poll_write(bytes) {
-                Poll::Ready(Ok(len)) => exchange.wrote(now, key, len),
-                Poll::Ready(Err(error)) => {
-                    let detail = error.to_string();
-                    exchange.handle_link_closed(now, key, LinkEnd::Reset, &detail);
-                    return;
-                }
-                Poll::Pending => return,
-            }
+            Poll::Pending => return,
         }
     }
 }
