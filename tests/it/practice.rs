@@ -4,7 +4,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::support::equihash::SET_48_5;
+use crate::support::miner::Job;
 use crate::support::{FakeMiner, Proxy};
+use stratum_uring::practice::equihash::{meets_target, share_hash};
+use stratum_uring::practice::solver::Solver;
 
 /// The example config, listening on a port that is free.
 fn example() -> String {
@@ -126,4 +129,68 @@ fn two_hundred_miners_are_all_accepted() {
     for ((miner, _), id) in miners.iter_mut().zip(ids) {
         miner.expect_accepted(id);
     }
+}
+
+/// Real solutions of one job for a miner, as (nonce_2, solution with its prefix), both hex.
+fn solve(job: &Job) -> Vec<(String, String)> {
+    let digits: String = (1..=6)
+        .map(|at| job.params.at(at).text().to_owned())
+        .collect();
+    let header: [u8; 108] = unhex(&digits).try_into().unwrap();
+    let target: [u8; 32] = unhex(job.target.as_ref().unwrap()).try_into().unwrap();
+    let mut solver = Solver::new();
+    let mut found = Vec::new();
+    for count in 0..20_000_u64 {
+        let nonce_hex = format!(
+            "{}{count:0width$x}",
+            job.nonce_1,
+            width = 64 - job.nonce_1.len()
+        );
+        let nonce: [u8; 32] = unhex(&nonce_hex).try_into().unwrap();
+        for solution in solver.solve(&header, &nonce) {
+            let with_prefix: Vec<u8> = [0x24].iter().chain(solution).copied().collect();
+            if meets_target(&share_hash(&header, &nonce, &with_prefix), &target) {
+                let nonce_2 = nonce_hex[job.nonce_1.len()..].to_owned();
+                found.push((nonce_2, hex(&with_prefix)));
+            }
+        }
+        if found.len() >= 3 {
+            break;
+        }
+    }
+    found
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    (0..text.len() / 2)
+        .map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap())
+        .collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn real_solutions_are_judged_in_full_and_accepted() {
+    let proxy = Proxy::start(&practice("{ n: 48, k: 5 }", "{ judge: full }"));
+    let (mut miner, job) = FakeMiner::mining(&proxy, "rig1");
+    let shares = solve(&job);
+    assert!(shares.len() >= 3);
+    for (nonce_2, solution) in &shares {
+        let mut share = miner.share(&job, 0);
+        share.nonce_2.clone_from(nonce_2);
+        share.solution.clone_from(solution);
+        let id = miner.send_share(&share);
+        miner.expect_accepted(id);
+    }
+    // The same nonce with one bit of its solution changed is no solution.
+    let (nonce_2, solution) = &shares[0];
+    let mut share = miner.share(&job, 0);
+    share.nonce_2.clone_from(nonce_2);
+    let last = if solution.ends_with('0') { "1" } else { "0" };
+    share.solution = format!("{}{last}", &solution[..solution.len() - 1]);
+    let id = miner.send_share(&share);
+    let reply = miner.expect_result(id);
+    assert!(matches!(reply.code(), Some(20 | 23)), "{}", reply.raw);
 }
