@@ -17,6 +17,8 @@ pub(crate) struct KnownJob {
     pub(crate) sequence: u64,
     /// What the pool said.
     pub(crate) job: Job,
+    /// Its time by the pool's clock, in seconds since 1970.
+    pub(crate) time: u64,
     /// The target that the pool judges its shares by.
     pub(crate) pool_target: Option<Target>,
     /// The target that its miners were told. The pool's, until the proxy sets difficulties itself.
@@ -36,6 +38,8 @@ pub(crate) struct NewJob {
     pub(crate) sequence: u64,
     /// What the pool said.
     pub(crate) job: Job,
+    /// Its time by the pool's clock, in seconds since 1970.
+    pub(crate) time: u64,
     /// The pool's target in force.
     pub(crate) target: Option<Target>,
 }
@@ -113,6 +117,7 @@ impl Jobs {
             id: new.id,
             sequence: new.sequence,
             job: new.job,
+            time: new.time,
             work: miner_target.map_or(0, Target::work),
             pool_target,
             miner_target,
@@ -169,6 +174,7 @@ mod tests {
             id: JobId(number),
             sequence: u64::from(number),
             job: job(),
+            time: 0,
             target: None,
         };
         jobs.announce(at, new, limits);

@@ -205,7 +205,8 @@ impl Exchange {
             job.pool_target <= job.miner_target,
             "no miner is held to more than its pool wants"
         );
-        let time_max = now.unix_seconds + limits.ntime_ahead.as_secs();
+        // The pool's clock counts, and its job says what that is: ours may be years behind.
+        let time_max = now.unix_seconds.max(job.time) + limits.ntime_ahead.as_secs();
         let extranonce2_len = space.plan.extranonce2_len;
         self.dialect
             .check_share(submit, extranonce2_len, time_max)?;

@@ -41,7 +41,7 @@ pub use facts::{CloseReason, Counters, Fact, LinkEnd, LinkKey, MinerToken};
 pub use outbox::{CloseHow, Tag, Transmit};
 pub use settings::{Limits, PoolSettings, Settings};
 
-/// Facts kept for a shell that does not ask. A fact is for people: past this many the oldest go.
+/// Facts kept for a shell that does not ask. A fact is for people: past this many no more are told.
 const FACTS_MAX: usize = 4096;
 /// Emptied outboxes kept for the next miners, so that an answer allocates nothing.
 const SPARE_OUTBOXES_MAX: usize = 1024;
@@ -443,10 +443,11 @@ impl Exchange {
     }
 
     fn fact(&mut self, fact: Fact) {
-        if self.facts.len() >= FACTS_MAX {
-            self.facts.pop_front();
+        // By this one the shell knows that a connection is over: it comes once for each miner.
+        let is_needed = matches!(fact, Fact::MinerClosed { .. });
+        if is_needed || self.facts.len() < FACTS_MAX {
+            self.facts.push_back(fact);
         }
-        self.facts.push_back(fact);
     }
 
     fn link_of(&mut self, key: LinkKey) -> Option<&mut Link> {

@@ -110,7 +110,11 @@ impl Exchange {
                 let id = message.id.map_or(&b"null"[..], |id| id.bytes());
                 let mut agent = Vec::new();
                 encode::append_string(&mut agent, AGENT);
-                // Behind the shares that wait: one of them may be written in part.
+                // Behind the shares that wait: one of them may be written in part. A pool that asks and
+                // does not read is not answered without end.
+                if link.unwritten().len() >= self.settings.limits.pool_outbox_bytes_max {
+                    return;
+                }
                 let out = if link.is_up() {
                     link.output.buffer()
                 } else {
@@ -157,6 +161,10 @@ impl Exchange {
     /// The pool gave a nonce space. The same one as before means that the session goes on.
     fn handle_subscribed(&mut self, now: Now, index: usize, subscription: Subscription) {
         let link = &mut self.links[index];
+        if let LinkState::Handshaking(since, _) = &mut link.state {
+            // Authorize is on its way, and has its own time.
+            *since = now.since_start;
+        }
         if let Some(id) = &subscription.session_id {
             link.session_id = Some((link.pool, id.clone()));
         }
@@ -345,6 +353,7 @@ impl Exchange {
         let new = NewJob {
             id,
             sequence,
+            time: self.dialect.job_time(&job),
             job,
             target,
         };
@@ -475,9 +484,11 @@ impl Exchange {
         let wait = Link::reconnect_wait(wait_seconds);
         self.lose_link(now, index, LinkEnd::Reconnect, String::new());
         let link = &mut self.links[index];
-        if link.pool == pool_index && matches!(link.state, LinkState::Waiting(_)) {
+        if let LinkState::Waiting(at) = link.state
+            && link.pool == pool_index
+        {
             link.redirect = Some(redirect);
-            link.state = LinkState::Waiting(now.since_start + wait);
+            link.state = LinkState::Waiting(at.max(now.since_start + wait));
         }
     }
 
@@ -494,9 +505,10 @@ impl Exchange {
         let delay = link.next_delay(pools, random);
         let from = link.pool;
         // The same pool gets the first try after a loss. Whoever fails a try is followed by the next.
-        let asked_again = matches!(end, LinkEnd::Reconnect | LinkEnd::NonceSpaceTaken);
-        if !stable && !asked_again {
-            if !was_up || link.tries > 0 {
+        // A pool that sends us elsewhere is obeyed once: one that does nothing else has failed.
+        let asked_again = end == LinkEnd::Reconnect && link.tries == 0;
+        if !stable && end != LinkEnd::NonceSpaceTaken {
+            if !asked_again && (!was_up || link.tries > 0) {
                 link.pool = (link.pool + 1) % pools;
             }
             link.tries = link.tries.saturating_add(1);

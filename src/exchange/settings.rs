@@ -73,7 +73,7 @@ pub struct Limits {
     pub jobs_kept_max: usize,
     /// Shares of one job that are remembered against duplicates.
     pub shares_remembered_per_job_max: usize,
-    /// How far ahead of our clock a share's time may lie.
+    /// How far ahead of its job's time, or of our clock where that is later, a share's time may lie.
     pub ntime_ahead: Duration,
 }
 

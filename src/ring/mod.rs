@@ -148,13 +148,14 @@ impl MinerRing {
         let mut queue = Queue::new(config)?;
         let buffers = ReceiveBuffers::new(config.receive_buffers, config.receive_buffer_len)
             .map_err(refusal("mapping the receive buffers"))?;
-        // SAFETY: queue and buffers go into one value, whose drop ends the queue first.
-        unsafe { queue.register_buffers(buffers.list(), buffers::GROUP) }
-            .map_err(refusal("registering the receive buffers"))?;
         let eventfd = Eventfd::new().map_err(refusal("making the eventfd"))?;
         queue
             .register_eventfd(eventfd.descriptor())
             .map_err(refusal("registering the eventfd"))?;
+        // SAFETY: queue and buffers go into one value, whose drop ends the queue first. Nothing fails
+        // between here and there: locals would be dropped in the other order.
+        unsafe { queue.register_buffers(buffers.list(), buffers::GROUP) }
+            .map_err(refusal("registering the receive buffers"))?;
         Ok(Self {
             queue,
             buffers,

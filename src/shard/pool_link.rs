@@ -24,8 +24,14 @@ use crate::wire::line::{Tail, TailPool, cut};
 /// Bytes read from a pool at a time. A reply is 40 bytes, a job 400.
 const READ_LEN: usize = 64 * 1024;
 
+/// The pause after a read that filled the buffer: 64 MB/s of replies are more than any farm's.
+const AFTER_FULL_READ: Duration = Duration::from_millis(1);
+
 /// A pool that acknowledges nothing for this long is gone.
 const DEAD_POOL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Addresses of one host that are tried; each still has more than a second of the default time.
+const ADDRESSES_MAX: usize = 8;
 
 /// The stream of a link, where the shard can write to it.
 pub(crate) struct LinkIo {
@@ -88,16 +94,24 @@ async fn read_lines(shard: &Rc<RefCell<Shard>>, proxy: usize, key: LinkKey) {
     let mut buffer = vec![0; READ_LEN];
     let mut tail = Tail::default();
     let mut tails = TailPool::new(1);
+    let mut full = false;
     loop {
+        // Where a read filled the buffer the next one may be ready at once, and so on: a pool that floods
+        // us must not keep the miners and the other pools waiting.
+        if std::mem::take(&mut full) {
+            glommio::timer::sleep(AFTER_FULL_READ).await;
+        }
         let read = poll_fn(|context| poll_link(shard, proxy, key, context, &mut buffer)).await;
         let mut shard = shard.borrow_mut();
         match read {
             Read::Bytes(len) => {
+                full = len == buffer.len();
+                let now = shard.now();
                 let received = buffer.get_mut(..len).unwrap_or_default();
                 let mut lines = cut(&mut tail, &mut tails, received, line_len_max);
                 while let Some(line) = lines.next() {
                     match line {
-                        Ok(line) => shard.link_line(proxy, key, line),
+                        Ok(line) => shard.link_line(now, proxy, key, line),
                         Err(_) => {
                             shard.link_closed(proxy, key, LinkEnd::LineTooLong, "");
                             return;
@@ -139,6 +153,9 @@ fn poll_link(
 }
 
 /// Resolves a host off the shard's thread, and connects to the first of its addresses that answers.
+///
+/// They share the time: the exchange gives a dial up when the whole of it is over, so an address that is
+/// dead must leave some to those behind it.
 async fn connect(host: String, port: u16, timeout: Duration) -> Result<TcpStream, String> {
     let name = host.clone();
     let addresses = match host.parse() {
@@ -153,8 +170,10 @@ async fn connect(host: String, port: u16, timeout: Duration) -> Result<TcpStream
             .map_err(|error| format!("{name} can't be resolved: {error}"))?,
     };
     let mut detail = format!("{name} has no address");
-    for address in addresses {
-        let stream = match TcpStream::connect_timeout(address, timeout).await {
+    let tried = addresses.len().min(ADDRESSES_MAX);
+    let share = timeout / u32::try_from(tried.max(1)).unwrap_or(u32::MAX);
+    for address in addresses.into_iter().take(tried) {
+        let stream = match TcpStream::connect_timeout(address, share).await {
             Ok(stream) => stream,
             Err(error) => {
                 detail = format!("{address}: {}", io::Error::from(error));

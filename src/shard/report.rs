@@ -85,9 +85,10 @@ impl Reporter {
         }
     }
 
-    pub(crate) fn table_full(&self, now: Now, held: usize) {
+    pub(crate) fn table_full(&self, now: Now, held: impl FnOnce() -> usize) {
         let Self { proxy, shard, .. } = self;
         if self.table_full.passes(now) {
+            let held = held();
             log::error!(
                 "proxy={proxy} shard={shard}: no room for another connection, this shard holds {held}; \
                  miners that the kernel gives to it wait; start with more --cores, or raise the \

@@ -241,9 +241,13 @@ impl Shard {
         self.finish_round();
     }
 
+    /// The time, for all lines of one read.
+    pub(crate) fn now(&self) -> Now {
+        self.clock.now()
+    }
+
     /// A pool sent a line. What comes of it waits for [`Shard::finish_round`].
-    pub(crate) fn link_line(&mut self, proxy: usize, key: LinkKey, line: &[u8]) {
-        let now = self.clock.now();
+    pub(crate) fn link_line(&mut self, now: Now, proxy: usize, key: LinkKey, line: &[u8]) {
         self.proxies[proxy]
             .exchange
             .handle_link_line(now, key, line);
@@ -398,7 +402,8 @@ impl RingHandler for Events<'_> {
 
     fn table_full(&mut self, listener: ListenerId) {
         let proxy = usize::from(self.listeners[usize::from(listener.0)]);
-        let held = self.connections.iter().flatten().count();
+        // With a full table this is told with each connection that comes and goes: counted when logged.
+        let held = || self.connections.iter().flatten().count();
         self.proxies[proxy].reporter.table_full(self.now, held);
     }
 }

@@ -28,6 +28,13 @@ const POOL_JOB_ID_LEN_MAX: usize = 130;
 /// Hex digits of `mining.notify`'s params 1 to 6: version, prevhash, merkle root, reserved, time, bits.
 const HEADER_FIELD_DIGITS: [usize; 6] = [8, 64, 64, 64, 8, 8];
 
+/// Where the digits of its time stand in a job's body: behind four fields, each with quotes and comma.
+const JOB_TIME: Range<usize> = {
+    let [version, previous, merkle, reserved, time, _] = HEADER_FIELD_DIGITS;
+    let start = version + previous + merkle + reserved + 4 * 3 + 1;
+    start..start + time
+};
+
 /// The dialect, for one set of parameters.
 #[derive(Clone, Copy, Debug)]
 pub struct Equihash {
@@ -237,6 +244,10 @@ impl Dialect for Equihash {
         });
     }
 
+    fn job_time(&self, job: &Job) -> u64 {
+        job.body.get(JOB_TIME).map_or(0, read_time)
+    }
+
     fn check_share(
         &self,
         submit: &Submit<'_>,
@@ -245,12 +256,10 @@ impl Dialect for Equihash {
     ) -> Result<(), Reject> {
         self.check_fields(&submit.fields, extranonce2_len)?;
         let [time, ..] = submit.fields;
-        // Header byte order: the digits are the little-endian number's.
-        let time = hex::parse_u32_be(time).map(u32::swap_bytes);
-        match time {
-            Some(time) if u64::from(time) <= time_max => Ok(()),
-            _ => Err(Reject::Malformed("ntime out of range")),
+        if read_time(time) > time_max {
+            return Err(Reject::Malformed("ntime out of range"));
         }
+        Ok(())
     }
 
     fn write_share(&self, out: &mut Vec<u8>, share: ShareParts<'_>) -> Range<usize> {
@@ -275,6 +284,11 @@ impl Dialect for Equihash {
         });
         identity
     }
+}
+
+/// A time in header byte order: the digits are the little-endian number's. They were checked before.
+fn read_time(digits: &[u8]) -> u64 {
+    hex::parse_u32_be(digits).map_or(0, |time| u64::from(time.swap_bytes()))
 }
 
 /// `[job id, version, prevhash, merkle root, reserved, time, bits, clean, …]`.
@@ -462,6 +476,19 @@ impl Parameters {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_time_of_a_job_is_found_in_its_body() {
+        let mut reader = crate::wire::json::Reader::new();
+        let zeros = "0".repeat(64);
+        let line = format!(
+            r#"{{"params":["1","04000000","{zeros}","{zeros}","{zeros}","a8becc5b","e1ab031c",true]}}"#
+        );
+        let message = reader.read(line.as_bytes()).unwrap();
+        let job = read_job(message.params.unwrap().elements()).unwrap();
+        let dialect = Equihash::new(Parameters::ALL[0]);
+        assert_eq!(dialect.job_time(&job), 0x5bcc_bea8);
+    }
 
     #[test]
     fn lengths_and_prefixes_are_those_of_the_coins() {

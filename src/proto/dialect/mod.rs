@@ -189,6 +189,9 @@ pub trait Dialect: std::fmt::Debug {
         extranonce2_len: usize,
     );
 
+    /// The job's own time in seconds since 1970: the pool's clock, as far as we know it.
+    fn job_time(&self, job: &Job) -> u64;
+
     /// Checks a share's shape: hex, lengths, and a time not after `time_max` (seconds since 1970).
     ///
     /// # Errors
