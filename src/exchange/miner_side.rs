@@ -522,7 +522,9 @@ impl Exchange {
         }
         let passed = now.since(self.last_tick).as_millis().min(1000);
         let passed = u64::try_from(passed).unwrap_or(1000);
-        self.close_credit += passed * u64::from(self.settings.limits.reconnect_per_second);
+        let per_second = u64::from(self.settings.limits.reconnect_per_second);
+        // What could not be used, since all of them wait for answers, is no leave for a storm later.
+        self.close_credit = (self.close_credit + passed * per_second).min(1000 * per_second);
         for _ in 0..self.leaving.len() {
             if self.close_credit < 1000 {
                 break;
