@@ -59,7 +59,7 @@ table! {
         /// Longest line a pool may send.
         pool_line_bytes_max as pool_line_bytes_max: usize = 1_048_576, 4096..=16_777_216;
         /// Bytes that wait for a miner that reads slowly. Above it the miner is closed.
-        miner_outbox_bytes_max as miner_outbox_bytes_max: usize = 262_144, 16_384..=67_108_864;
+        miner_outbox_bytes_max as miner_outbox_bytes_max: usize = 1_048_576, 16_384..=67_108_864;
         /// Bytes that wait for a pool. Above it new shares are refused, and counted.
         pool_outbox_bytes_max as pool_outbox_bytes_max: usize =
             67_108_864, 65_536..=1_073_741_824;
@@ -69,7 +69,7 @@ table! {
         miner_blocked_seconds as miner_blocked: Duration = 60.0, 1.0..=3600.0;
         /// From a miner's connect to its subscribe.
         subscribe_timeout_seconds as subscribe_timeout: Duration = 15.0, 1.0..=3600.0;
-        /// From a miner's connect to its authorize.
+        /// From a miner's subscribe to its authorize.
         authorize_timeout_seconds as authorize_timeout: Duration = 30.0, 1.0..=3600.0;
         /// A miner that acknowledges no byte for this long is gone. Finding no share is not idle.
         idle_timeout_seconds as idle_timeout: Duration = 90.0, 9.0..=86_400.0;

@@ -1,6 +1,7 @@
 //! What miners do, and what time does to them.
 
 use std::borrow::Cow;
+use std::hash::BuildHasher;
 use std::time::Duration;
 
 use super::{CloseHow, CloseReason, Command, Exchange, Fact, MinerToken, SWEEP_TICKS, Tag};
@@ -17,8 +18,6 @@ use crate::proto::share::{Reject, Submit};
 use crate::proto::time::Now;
 use crate::wire::encode;
 use crate::wire::request_id::RequestId;
-
-use std::hash::BuildHasher;
 
 /// What becomes of a subscribe.
 enum Place {
@@ -165,7 +164,7 @@ impl Exchange {
                 self.handle_subscribe(now, token, id, &agent);
             }
             MinerEvent::Request(id, MinerRequest::Authorize { worker, .. }) => {
-                self.handle_authorize(now, token, &id, &worker);
+                self.handle_authorize(token, &id, &worker);
             }
             MinerEvent::Request(..) => debug_assert!(false, "the session answers the others"),
         }
@@ -323,7 +322,7 @@ impl Exchange {
                     let since = now.since_start;
                     miner.stage = Stage::Waiting(Box::new(WaitingSubscribe { id, since }));
                     self.waiting.push_back(token);
-                    self.waiting_count += 1;
+                    self.waiting_counts[usize::from(pass_through)] += 1;
                 }
                 return;
             }
@@ -365,7 +364,7 @@ impl Exchange {
             None => self.settings.miners_per_link,
         };
         let coming = lane_links().filter(coming).count();
-        let waiting = self.waiting_count;
+        let waiting = self.waiting_counts[usize::from(pass_through)];
         if coming > 0 && waiting < coming.saturating_mul(room as usize) {
             return Place::Wait;
         }
@@ -413,7 +412,7 @@ impl Exchange {
         self.say(token, |out| out.extend_from_slice(&reply));
     }
 
-    fn handle_authorize(&mut self, now: Now, token: MinerToken, id: &RequestId, worker: &str) {
+    fn handle_authorize(&mut self, token: MinerToken, id: &RequestId, worker: &str) {
         let limits = self.settings.limits.miner;
         let Some(miner) = self.miners.get_mut(token) else {
             return;
@@ -423,7 +422,6 @@ impl Exchange {
             self.refuse_request(token, id, reject);
             return;
         }
-        miner.since = now.seconds();
         self.say(token, |out| encode::reply_true(out, id.as_bytes()));
         if first {
             self.fact(Fact::Authorized {
@@ -480,7 +478,7 @@ impl Exchange {
                 continue;
             };
             miner.stage = Stage::New;
-            self.waiting_count -= 1;
+            self.waiting_counts[usize::from(miner.pass_through)] -= 1;
             // Its answer goes in front of the replies that waited behind it.
             let held = miner.outbox.take();
             self.place_subscribe(now, token, waiting.id.clone());
@@ -506,7 +504,7 @@ impl Exchange {
             return;
         };
         miner.stage = Stage::New;
-        self.waiting_count -= 1;
+        self.waiting_counts[usize::from(miner.pass_through)] -= 1;
         self.say(token, |out| {
             let mut reply = Vec::new();
             write_reject(&mut reply, id, reject);
@@ -558,21 +556,22 @@ impl Exchange {
                 0
             };
             let miner = self.miners.at(self.sweep_start);
+            // Whole seconds: what is counted may be one more than what has passed.
             let waited = u64::from(now.seconds().saturating_sub(miner.since));
             let reason = match miner.stage {
                 Stage::Leaving(..) => continue,
                 _ if miner.blocked => {
-                    if waited < limits.miner_blocked.as_secs() {
+                    if waited <= limits.miner_blocked.as_secs() {
                         continue;
                     }
                     CloseReason::Blocked
                 }
-                Stage::New if waited >= limits.subscribe_timeout.as_secs() => {
+                Stage::New if waited > limits.subscribe_timeout.as_secs() => {
                     CloseReason::SubscribeTimeout
                 }
                 Stage::Placed { .. }
                     if !miner.session.is_authorized()
-                        && waited >= limits.authorize_timeout.as_secs() =>
+                        && waited > limits.authorize_timeout.as_secs() =>
                 {
                     CloseReason::AuthorizeTimeout
                 }

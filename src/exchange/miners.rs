@@ -159,8 +159,13 @@ impl Miners {
 
     /// Takes the miner with this token out.
     pub(crate) fn remove(&mut self, token: MinerToken) -> Option<Miner> {
-        self.place(token)?;
-        self.remove_index(token.index as usize)
+        let place = self.place(token)?;
+        self.places[token.index as usize] = NOBODY;
+        let gone = self.miners.swap_remove(place);
+        if let Some(moved) = self.miners.get(place) {
+            self.places[moved.token.index as usize] = u32::try_from(place).unwrap_or(NOBODY);
+        }
+        Some(gone)
     }
 
     /// All of them.
@@ -171,19 +176,6 @@ impl Miners {
     /// All of them.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Miner> {
         self.miners.iter()
-    }
-
-    fn remove_index(&mut self, index: usize) -> Option<Miner> {
-        let place = *self.places.get(index)?;
-        if place == NOBODY {
-            return None;
-        }
-        self.places[index] = NOBODY;
-        let gone = self.miners.swap_remove(place as usize);
-        if let Some(moved) = self.miners.get(place as usize) {
-            self.places[moved.token.index as usize] = place;
-        }
-        Some(gone)
     }
 }
 

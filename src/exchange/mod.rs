@@ -82,8 +82,8 @@ pub struct Exchange {
     /// Miners whose subscribe waits for a pool, oldest first; those that left meanwhile stand there until
     /// their turn comes.
     waiting: VecDeque<MinerToken>,
-    /// How many of them still wait.
-    waiting_count: usize,
+    /// How many of them still wait: for a link of many miners, and for one of its own.
+    waiting_counts: [usize; 2],
     commands: VecDeque<Command>,
     facts: VecDeque<Fact>,
     counters: Counters,
@@ -119,7 +119,7 @@ impl Exchange {
             listed: Vec::new(),
             leaving: VecDeque::new(),
             waiting: VecDeque::new(),
-            waiting_count: 0,
+            waiting_counts: [0; 2],
             commands: VecDeque::new(),
             facts: VecDeque::new(),
             counters: Counters::default(),
@@ -141,7 +141,7 @@ impl Exchange {
     pub fn counters(&self) -> Counters {
         let mut counters = self.counters.clone();
         counters.miners = self.miners.len() as u64;
-        counters.waiting = self.waiting_count as u64;
+        counters.waiting = self.waiting_count() as u64;
         counters.links_up = self.links.iter().filter(|link| link.is_up()).count() as u64;
         counters
     }
@@ -221,12 +221,11 @@ impl Exchange {
         }
         self.release_idle_links(now);
         // A slot may have been freed.
-        if self.waiting_count > 0
-            && self
-                .links
-                .iter()
-                .any(|link| link.is_up() && link.has_room())
-        {
+        let serves = |link: &Link| {
+            let waiting = self.waiting_counts[usize::from(link.pass_through)];
+            waiting > 0 && link.is_up() && link.has_room()
+        };
+        if self.links.iter().any(serves) {
             self.serve_waiting(now);
         }
         self.expire_waiting(now, self.settings.limits.subscribe_wait);
@@ -251,6 +250,10 @@ impl Exchange {
             }
         }
         self.listed = listed;
+    }
+
+    fn waiting_count(&self) -> usize {
+        self.waiting_counts.iter().sum()
     }
 
     fn send_owed(&mut self, place: usize, transmit: &mut impl Transmit) {
@@ -391,7 +394,7 @@ impl Exchange {
                     space.borrow_mut().slots.give_back(slot, self.sequence);
                 }
             }
-            Stage::Waiting(_) => self.waiting_count -= 1,
+            Stage::Waiting(_) => self.waiting_counts[usize::from(miner.pass_through)] -= 1,
             Stage::New | Stage::Leaving(..) | Stage::Unplaced => {}
         }
     }

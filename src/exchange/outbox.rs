@@ -4,8 +4,9 @@
 //! is a set of flags, and the lines are looked up when it is sent to. A miner that reads slowly is so
 //! never sent a job that is no longer the newest, and a fan-out to 65,536 miners queues nothing.
 
-use crate::exchange::facts::{CloseReason, MinerToken};
 use std::rc::Rc;
+
+use crate::exchange::facts::{CloseReason, MinerToken};
 
 /// Which part of a send a piece was, so that what did not go out can be owed again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -86,7 +86,7 @@ impl Default for Limits {
                 worker_len_max: 256,
                 protocol_errors_max: 8,
             },
-            miner_outbox_bytes_max: 256 * 1024,
+            miner_outbox_bytes_max: 1024 * 1024,
             miner_blocked: Duration::from_secs(60),
             pending_shares_per_miner_max: 4096,
             subscribe_timeout: Duration::from_secs(15),

@@ -35,6 +35,8 @@ pub(crate) struct Reporter {
     /// The pools' addresses as they are configured.
     pools: Vec<String>,
     full: Throttle,
+    pool_text: Throttle,
+    reconnect_refused: Throttle,
     table_full: Throttle,
     accept_failed: Throttle,
 }
@@ -46,6 +48,8 @@ impl Reporter {
             shard,
             pools,
             full: Throttle::default(),
+            pool_text: Throttle::default(),
+            reconnect_refused: Throttle::default(),
             table_full: Throttle::default(),
             accept_failed: Throttle::default(),
         }
@@ -180,10 +184,16 @@ impl Reporter {
             }
             Fact::PoolText { pool, text } => {
                 let pool = self.pool(*pool);
+                if !self.pool_text.passes(now) {
+                    return;
+                }
                 log::info!("proxy={proxy} shard={shard} pool={pool}: the pool says {text:?}");
             }
             Fact::ReconnectRefused { pool, host } => {
                 let pool = self.pool(*pool);
+                if !self.reconnect_refused.passes(now) {
+                    return;
+                }
                 log::warn!(
                     "proxy={proxy} shard={shard} pool={pool}: the pool wants us at {host:?}, which is \
                      not its own host and not in reconnect_hosts: passed over"

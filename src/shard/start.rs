@@ -308,7 +308,8 @@ impl StartedProxy {
             limits: ShellLimits {
                 miner_line_len_max: limits.miner_line_bytes_max,
                 pool_line_len_max: limits.pool_line_bytes_max,
-                connect_timeout: limits.connect_timeout,
+                // Later the exchange has given the dial up, also where an address is left to try.
+                connect_timeout: limits.connect_timeout.min(handshake_timeout(&self.config)),
                 shutdown: limits.shutdown,
             },
             published: self.published[number].clone(),
@@ -350,6 +351,10 @@ fn start_practice(
     Ok(server)
 }
 
+fn handshake_timeout(config: &ProxyConfig) -> Duration {
+    HANDSHAKE_TIMEOUT_MAX.min(config.limits.reply_timeout)
+}
+
 fn exchange_limits(config: &ProxyConfig) -> Limits {
     let (limits, failover) = (&config.limits, &config.failover);
     Limits {
@@ -368,7 +373,7 @@ fn exchange_limits(config: &ProxyConfig) -> Limits {
         pool_outbox_stalled: limits.pool_outbox_stalled,
         pending_shares_max: limits.pending_shares_max,
         reply_timeout: limits.reply_timeout,
-        handshake_timeout: HANDSHAKE_TIMEOUT_MAX.min(limits.reply_timeout),
+        handshake_timeout: handshake_timeout(config),
         resume: failover.resume,
         link_unused: Limits::default().link_unused,
         reconnect_per_second: failover.reconnect_per_second,
