@@ -14,16 +14,16 @@ pub(super) fn parse_listen(node: &Node<'_>) -> Option<SocketAddr> {
         } else if text.parse::<Ipv6Addr>().is_ok() || text.matches(':').count() > 1 {
             "is no address; write IPv6 in brackets and quotes: \"[::]:3333\""
         } else if text.parse::<IpAddr>().is_ok() {
-            "has no port; write host:port, e.g. 0.0.0.0:3333"
+            "has no port; write IP:port, e.g. 0.0.0.0:3333"
         } else {
-            "is no address; write host:port, e.g. 0.0.0.0:3333"
+            "is no address; write IP:port, e.g. 0.0.0.0:3333"
         };
         node.mistake(format!("{} {cure}", shown(text)));
     }
     address
 }
 
-const LISTEN_WANTED: &str = "write host:port, e.g. 0.0.0.0:3333";
+const LISTEN_WANTED: &str = "write IP:port, e.g. 0.0.0.0:3333";
 
 /// Whether a connection could belong to either of two listeners. `[::]` takes IPv4 too. Port 0 is a
 /// port of its own each time.

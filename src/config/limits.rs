@@ -93,7 +93,7 @@ table! {
         /// Longest worker name, user agent or password of a miner.
         worker_bytes_max as worker_bytes_max: usize = 256, 16..=1024;
         /// Malformed lines, and unknown methods before the subscribe, before a miner is closed.
-        protocol_errors_max as protocol_errors_max: usize = 8, 1..=1_000_000;
+        protocol_errors_max as protocol_errors_max: usize = 8, 1..=255;
         /// How far a share's time may lie ahead of its job's.
         ntime_ahead_seconds as ntime_ahead: Duration = 7200.0, 1.0..=86_400.0;
         /// How long a shutdown waits for what is still under way.

@@ -31,8 +31,8 @@ pub(super) fn config(root: &Node<'_>) -> Option<Config> {
     })
 }
 
-/// No machine that we know of has more.
-const CORES_MAX: usize = 1024;
+/// Each shard's number is one byte of its job ids.
+const CORES_MAX: usize = 256;
 
 /// What no two proxies may share, each with the path of who has it.
 #[derive(Default)]

@@ -206,7 +206,7 @@ proxies:
     tls: {}
 "#;
     let expected = [
-        "line 2: cores: 0 is out of range; write a whole number from 1 to 1024",
+        "line 2: cores: 0 is out of range; write a whole number from 1 to 256",
         "line 3: proxys: unknown key; did you mean proxies?",
         "line 6: proxies[0].dialect: bitcoin is not available in this version; write equihash",
         "line 7: proxies[0].listen: this is a map; write a list, each item behind \"- \"",
@@ -219,7 +219,7 @@ proxies:
         "line 13: proxies[0].limits.idle_timeout: unknown key; did you mean idle_timeout_seconds?",
         "line 15: proxies[1].name: one is taken by proxies[0].name; write another name",
         "line 17: proxies[1].listen[0].address: \"0.0.0.0:x\" is no address; \
-         write host:port, e.g. 0.0.0.0:3333",
+         write IP:port, e.g. 0.0.0.0:3333",
         "line 18: proxies[1].listen[1].address: missing; \
          write address: host:port, e.g. 0.0.0.0:3333",
         "line 19: proxies[1].pools: this list is empty; \
@@ -306,7 +306,7 @@ fn a_section_of_another_kind_is_one_mistake() {
 
 #[test]
 fn a_listener_needs_an_address_and_a_port() {
-    let wanted = "is no address; write host:port, e.g. 0.0.0.0:3333";
+    let wanted = "is no address; write IP:port, e.g. 0.0.0.0:3333";
     let brackets = "is no address; write IPv6 in brackets and quotes: \"[::]:3333\"";
     for (address, expected) in [
         ("localhost:3333", format!("\"localhost:3333\" {wanted}")),
@@ -314,7 +314,7 @@ fn a_listener_needs_an_address_and_a_port() {
         ("0.0.0.0:99999", format!("\"0.0.0.0:99999\" {wanted}")),
         (
             "0.0.0.0",
-            "\"0.0.0.0\" has no port; write host:port, e.g. 0.0.0.0:3333".to_owned(),
+            "\"0.0.0.0\" has no port; write IP:port, e.g. 0.0.0.0:3333".to_owned(),
         ),
         ("'::1:3333'", format!("\"::1:3333\" {brackets}")),
         ("'::'", format!("\"::\" {brackets}")),
@@ -324,11 +324,11 @@ fn a_listener_needs_an_address_and_a_port() {
         ),
         (
             "3333",
-            "this is a number; write host:port, e.g. 0.0.0.0:3333".to_owned(),
+            "this is a number; write IP:port, e.g. 0.0.0.0:3333".to_owned(),
         ),
         (
             "",
-            "this is empty; write host:port, e.g. 0.0.0.0:3333".to_owned(),
+            "this is empty; write IP:port, e.g. 0.0.0.0:3333".to_owned(),
         ),
     ] {
         let expected = format!("line 5: proxies[0].listen[0].address: {expected}");

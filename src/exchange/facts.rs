@@ -103,6 +103,16 @@ reasons! {
     }
 }
 
+impl LinkEnd {
+    /// Whether the next try may find the pool well: nothing was said that speaks against it.
+    pub(crate) const fn may_pass(self) -> bool {
+        matches!(
+            self,
+            Self::ConnectFailed | Self::Closed | Self::Reset | Self::HandshakeTimeout
+        )
+    }
+}
+
 /// Something that an operator may act on, or follow with `-v`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fact {
@@ -155,9 +165,32 @@ pub enum Fact {
         /// Miners that must reconnect.
         closed: usize,
     },
+    /// A pool rejected a share; told once a minute.
+    ShareRejected {
+        /// Which pool.
+        pool: usize,
+        /// Its code.
+        code: i64,
+        /// Its text.
+        text: String,
+    },
+    /// A share was refused here for what the miner made of it; told once a minute.
+    ShareRefused {
+        /// Which miner.
+        miner: MinerToken,
+        /// Why.
+        reject: Reject,
+    },
+    /// The first job of a link is not what the config says; told once.
+    JobOdd {
+        /// Which pool.
+        pool: usize,
+        /// What differs.
+        text: String,
+    },
     /// A miner was refused since every slot is taken.
     Full {
-        /// Miners on the links.
+        /// Miners that have a slot.
         miners: usize,
         /// Links held.
         links: usize,
@@ -315,9 +348,9 @@ impl Counters {
         }
     }
 
-    /// Everything refused here.
+    /// Shares that went out, or were to, and were never answered by a pool: their miners were told so.
     #[must_use]
-    pub fn refused_total(&self) -> u64 {
-        self.refused.iter().sum()
+    pub fn unanswered(&self) -> u64 {
+        self.refused[Reject::LinkLost.index()] + self.refused[Reject::PoolSilent.index()]
     }
 }

@@ -16,6 +16,8 @@ use crate::proto::target::Target;
 
 /// The first try after a loss comes within this time.
 const FIRST_DELAY_MAX: Duration = Duration::from_millis(250);
+/// While a lost session may be resumed its pool is tried after so long, and some jitter.
+const RESUME_DELAY: Duration = Duration::from_millis(100);
 /// The wait after one failed round through the pools; it doubles with each round.
 const BACKOFF_FIRST: Duration = Duration::from_millis(500);
 /// The longest wait between rounds.
@@ -87,6 +89,8 @@ pub(crate) struct Link {
     pub(crate) job_unsaid: bool,
     /// Whether a target did.
     pub(crate) target_unsaid: bool,
+    /// Whether its first job was held against the config.
+    pub(crate) job_looked_at: bool,
     /// Lines of this connection that could not be read.
     pub(crate) unreadable_lines: u32,
     /// The jobs of its epoch.
@@ -131,6 +135,7 @@ impl Link {
             fresh: true,
             job_unsaid: false,
             target_unsaid: false,
+            job_looked_at: false,
             unreadable_lines: 0,
             jobs: Jobs::default(),
             target: None,
@@ -251,11 +256,7 @@ impl Link {
     /// jitter, so that neither a dead pool nor a farm of shards costs anything.
     #[must_use]
     pub(crate) fn next_delay(&self, pools: usize, random: u64) -> Duration {
-        let fraction = |of: Duration| {
-            let part = u128::from(random % 1024);
-            let nanos = of.as_nanos() * part / 1024;
-            Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
-        };
+        let fraction = |of| fraction(of, random);
         let pools = u32::try_from(pools).unwrap_or(u32::MAX).max(1);
         // The first try of all is the lost pool's own, and not a round.
         let round = self.tries / pools;
@@ -266,6 +267,12 @@ impl Link {
             .saturating_mul(1 << (round - 1).min(16))
             .min(BACKOFF_MAX);
         whole / 2 + fraction(whole / 2)
+    }
+
+    /// When to try the same pool again while the session that was lost may be resumed.
+    #[must_use]
+    pub(crate) fn resume_delay(random: u64) -> Duration {
+        RESUME_DELAY + fraction(FIRST_DELAY_MAX, random)
     }
 
     /// Whether the link held long enough to count as well.
@@ -279,6 +286,12 @@ impl Link {
     pub(crate) fn reconnect_wait(wait_seconds: u32) -> Duration {
         Duration::from_secs(u64::from(wait_seconds)).min(RECONNECT_WAIT_MAX)
     }
+}
+
+/// A part of `of`, from nothing to nearly all, by chance.
+fn fraction(of: Duration, random: u64) -> Duration {
+    let nanos = of.as_nanos() * u128::from(random % 1024) / 1024;
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

@@ -157,6 +157,15 @@ impl Exchange {
             MinerEvent::Request(id, MinerRequest::Submit(submit)) => {
                 self.counters.submits += 1;
                 if let Err(reject) = self.handle_submit(now, token, &id, &submit) {
+                    // Stale shares and duplicates are everyday's; these mean that something is set wrong.
+                    let odd = matches!(
+                        reject,
+                        Reject::Malformed(_) | Reject::UnauthorizedWorker | Reject::NotSubscribed
+                    );
+                    if odd && Self::is_told(&mut self.refusal_told, now) {
+                        let miner = token;
+                        self.fact(Fact::ShareRefused { miner, reject });
+                    }
                     self.refuse_request(token, &id, reject);
                 }
             }
@@ -328,8 +337,10 @@ impl Exchange {
             }
         };
         let Some((link, slot)) = placed else {
+            let spaces = self.links.iter().filter_map(|link| link.space.as_ref());
+            let miners = spaces.map(|space| space.borrow().slots.live() as usize);
             self.fact(Fact::Full {
-                miners: self.miners.len(),
+                miners: miners.sum(),
                 links: self.links.len(),
             });
             self.refuse_request(token, &id, Reject::Full);

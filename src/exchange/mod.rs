@@ -47,6 +47,8 @@ const FACTS_MAX: usize = 4096;
 const SPARE_OUTBOXES_MAX: usize = 1024;
 /// An outbox that grew past this many bytes is not kept.
 const SPARE_OUTBOX_BYTES_MAX: usize = 4096;
+/// Of a kind of share that fails one is told in this time: there may be thousands.
+const TELL_INTERVAL: Duration = Duration::from_secs(60);
 /// Ticks after which every miner's time-outs were looked at once.
 const SWEEP_TICKS: usize = 16;
 
@@ -100,6 +102,9 @@ pub struct Exchange {
     fan_out_start: usize,
     sweep_start: usize,
     last_tick: Duration,
+    /// When an operator was last told of a share that a pool rejected, or that was refused here.
+    rejection_told: Option<Duration>,
+    refusal_told: Option<Duration>,
     /// Parts of a miner's close that the pace has granted, in thousandths.
     close_credit: u64,
     shutting_down: bool,
@@ -130,6 +135,8 @@ impl Exchange {
             fan_out_start: 0,
             sweep_start: 0,
             last_tick: Duration::ZERO,
+            rejection_told: None,
+            refusal_told: None,
             close_credit: 0,
             shutting_down: false,
             settings,
@@ -451,6 +458,15 @@ impl Exchange {
         if is_needed || self.facts.len() < FACTS_MAX {
             self.facts.push_back(fact);
         }
+    }
+
+    /// Whether it is time to tell of a failed share again; if so, it was told now.
+    fn is_told(told: &mut Option<Duration>, now: Now) -> bool {
+        let due = told.is_none_or(|at| now.since(at) >= TELL_INTERVAL);
+        if due {
+            *told = Some(now.since_start);
+        }
+        due
     }
 
     fn link_of(&mut self, key: LinkKey) -> Option<&mut Link> {

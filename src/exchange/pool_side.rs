@@ -97,7 +97,7 @@ impl Exchange {
         let event = session.handle_message(dialect, &message, login, &mut link.handshake);
         match event {
             Ok(PoolEvent::Nothing) => {}
-            Ok(PoolEvent::Answer(id, verdict)) => self.handle_answer(key.index, id, verdict),
+            Ok(PoolEvent::Answer(id, verdict)) => self.handle_answer(now, key.index, id, verdict),
             Ok(PoolEvent::Subscribed(subscription)) => {
                 self.handle_subscribed(now, key.index, subscription);
             }
@@ -344,6 +344,12 @@ impl Exchange {
             }
         }
         let id = self.next_job_id();
+        if !std::mem::replace(&mut self.links[index].job_looked_at, true)
+            && let Some(text) = self.dialect.oddity(&job)
+        {
+            let (pool, text) = (self.links[index].pool, printable(&text));
+            self.fact(Fact::JobOdd { pool, text });
+        }
         let sequence = self.sequence;
         let limits = self.settings.limits;
         let link = &mut self.links[index];
@@ -427,7 +433,7 @@ impl Exchange {
         }
     }
 
-    fn handle_answer(&mut self, index: usize, id: u64, verdict: Verdict<'_>) {
+    fn handle_answer(&mut self, now: Now, index: usize, id: u64, verdict: Verdict<'_>) {
         let link = &mut self.links[index];
         let Some(share) = link.pending.take(id) else {
             self.counters.answers_unexpected += 1;
@@ -447,7 +453,14 @@ impl Exchange {
                 self.counters.accepted += 1;
                 self.counters.work = self.counters.work.saturating_add(share.work);
             }
-            Answer::Rejected(..) => self.counters.rejected += 1,
+            Answer::Rejected(code, ref text) => {
+                self.counters.rejected += 1;
+                let pool = self.links[index].pool;
+                if Self::is_told(&mut self.rejection_told, now) {
+                    let text = printable(text);
+                    self.fact(Fact::ShareRejected { pool, code, text });
+                }
+            }
         }
         self.answer_share(&share, &answer);
     }
@@ -507,17 +520,19 @@ impl Exchange {
         // The same pool gets the first try after a loss. Whoever fails a try is followed by the next.
         // A pool that sends us elsewhere is obeyed once: one that does nothing else has failed.
         let asked_again = end == LinkEnd::Reconnect && link.tries == 0;
-        if !stable && end != LinkEnd::NonceSpaceTaken {
+        // A lost link is not a lost pool: as long as the session may be resumed no other pool is tried.
+        let resuming = !was_up && link.lost.is_some() && end.may_pass();
+        if !stable && !resuming && end != LinkEnd::NonceSpaceTaken {
             if !asked_again && (!was_up || link.tries > 0) {
                 link.pool = (link.pool + 1) % pools;
             }
             link.tries = link.tries.saturating_add(1);
         }
         // A failed try decides the wait with itself counted in.
-        let delay = if was_up {
-            delay
-        } else {
-            link.next_delay(pools, random)
+        let delay = match () {
+            () if was_up => delay,
+            () if resuming => Link::resume_delay(random),
+            () => link.next_delay(pools, random),
         };
         if was_up {
             link.lost = Some(now.since_start);
@@ -552,6 +567,26 @@ impl Exchange {
         }
     }
 
+    /// The session that was lost was not resumed in time: the next pool is tried, if there is one.
+    fn leave_lost_pool(&mut self, now: Now, index: usize) {
+        let pools = self.settings.pools.len();
+        let link = &mut self.links[index];
+        if pools < 2 {
+            return;
+        }
+        if matches!(link.state, LinkState::Waiting(_)) {
+            let from = link.pool;
+            link.pool = (from + 1) % pools;
+            link.tries = 1;
+            link.state = LinkState::Waiting(now.since_start);
+            let to = link.pool;
+            self.fact(Fact::PoolChanged { from, to });
+        } else if !link.is_up() {
+            let detail = "not back in resume_seconds".to_owned();
+            self.lose_link(now, index, LinkEnd::HandshakeTimeout, detail);
+        }
+    }
+
     /// Answers all shares of a link as stale, and ends its epoch: nothing of it can be judged any more.
     pub(super) fn abandon_shares(&mut self, index: usize) {
         let mut shares = 0;
@@ -566,7 +601,9 @@ impl Exchange {
         let link = &mut self.links[index];
         link.end_epoch();
         link.fresh = true;
-        let pool = link.pool;
+        // The link may be trying another pool by now.
+        let space = link.space.as_ref();
+        let pool = space.map_or(link.pool, |space| space.borrow().pool);
         if shares > 0 {
             self.fact(Fact::SharesLost { pool, shares });
         }
@@ -592,6 +629,7 @@ impl Exchange {
             .is_some_and(|lost| now.since(lost) >= limits.resume);
         if expired && !goes_on {
             self.abandon_shares(index);
+            self.leave_lost_pool(now, index);
         }
         let link = &mut self.links[index];
         match link.state {
@@ -606,18 +644,16 @@ impl Exchange {
                 let link = link.key;
                 self.commands.push_back(Command::Dial { link, host, port });
             }
-            LinkState::Dialling(since) | LinkState::Handshaking(since, _)
+            LinkState::Dialling(since) if now.since(since) >= limits.dial_timeout => {
+                let detail = "not resolved and connected in time".to_owned();
+                self.lose_link(now, index, LinkEnd::ConnectFailed, detail);
+            }
+            LinkState::Handshaking(since, ref session)
                 if now.since(since) >= limits.handshake_timeout =>
             {
-                let detail = String::from(match &link.state {
-                    LinkState::Dialling(_) => "not connected in time",
-                    LinkState::Handshaking(_, session) => match session.state() {
-                        PoolState::Subscribing => "no answer to mining.subscribe",
-                        PoolState::Authorizing | PoolState::Ready => {
-                            "no answer to mining.authorize"
-                        }
-                    },
-                    _ => "",
+                let detail = String::from(match session.state() {
+                    PoolState::Subscribing => "no answer to mining.subscribe",
+                    PoolState::Authorizing | PoolState::Ready => "no answer to mining.authorize",
                 });
                 self.lose_link(now, index, LinkEnd::HandshakeTimeout, detail);
             }

@@ -57,7 +57,9 @@ pub struct Limits {
     pub pending_shares_max: usize,
     /// How long a share waits for the pool's answer.
     pub reply_timeout: Duration,
-    /// For each step of a link's start: the connect, subscribe, authorize.
+    /// For a link's name to be resolved and its connection to be made.
+    pub dial_timeout: Duration,
+    /// For each step of its handshake: subscribe, authorize.
     pub handshake_timeout: Duration,
     /// How long a lost link may be taken up again as if nothing had been.
     pub resume: Duration,
@@ -96,6 +98,7 @@ impl Default for Limits {
             pool_outbox_stalled: Duration::from_secs(10),
             pending_shares_max: 1024 * 1024,
             reply_timeout: Duration::from_secs(60),
+            dial_timeout: Duration::from_secs(15),
             handshake_timeout: Duration::from_secs(10),
             resume: Duration::from_secs(3),
             link_unused: Duration::from_secs(60),

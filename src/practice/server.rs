@@ -146,7 +146,6 @@ impl PracticeServer {
             timer.keep_time(&due_tasks, job_interval);
         })?);
         server.acceptor = Some(spawn("practice-accept", move || shared.accept(&listener))?);
-        log::warn!("practice pool on {address}: nothing real is mined");
         Ok(server)
     }
 

@@ -40,6 +40,18 @@ pub enum StartError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The limit of open files is too low for the shards themselves.
+    #[error(
+        "the limit of open files is {limit}, and so many shards need {needed}; raise it (`ulimit -n`, \
+         LimitNOFILE=) or start with fewer --cores; miners need none, but it bounds how many each shard \
+         can hold"
+    )]
+    Descriptors {
+        /// What there is.
+        limit: u64,
+        /// What is needed.
+        needed: u64,
+    },
     /// The ring for the miners' sockets was refused.
     #[error("shard {shard}: {source}")]
     Ring {

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::exchange::{CloseReason, Counters, Fact, LinkEnd};
+use crate::proto::share::Reject;
 use crate::proto::time::Now;
 
 /// The same complaint is logged again only after this long.
@@ -82,6 +83,14 @@ impl Reporter {
         log::debug!("proxy={proxy} shard={shard} miner={peer} worker={worker:?}: authorized");
     }
 
+    pub(crate) fn share_refused(&self, peer: SocketAddr, reject: Reject) {
+        let Self { proxy, shard, .. } = self;
+        log::warn!(
+            "proxy={proxy} shard={shard} miner={peer}: a share was refused here: {reject} (told once a \
+             minute)"
+        );
+    }
+
     pub(crate) fn accept_failed(&self, now: Now, error: &io::Error) {
         let Self { proxy, shard, .. } = self;
         if self.accept_failed.passes(now) {
@@ -149,11 +158,17 @@ impl Reporter {
                 let pool = self.pool(*pool);
                 let reason = end.reason();
                 let colon = if detail.is_empty() { "" } else { ": " };
-                let what = if *was_up { "link lost" } else { "link failed" };
-                log::warn!(
-                    "proxy={proxy} shard={shard} pool={pool} reason={reason}: {what}{colon}{detail}; \
-                     {pending} shares wait for it; it is dialled again"
-                );
+                if *was_up {
+                    log::warn!(
+                        "proxy={proxy} shard={shard} pool={pool} reason={reason}: link \
+                         lost{colon}{detail}; {pending} shares wait for it"
+                    );
+                } else {
+                    log::warn!(
+                        "proxy={proxy} shard={shard} pool={pool} reason={reason}: link \
+                         failed{colon}{detail}"
+                    );
+                }
             }
             Fact::PoolChanged { from, to } => {
                 let (from, to) = (self.pool(*from), self.pool(*to));
@@ -173,12 +188,26 @@ impl Reporter {
                      told, {closed} can't be told and are closed, to come back"
                 );
             }
+            Fact::ShareRejected { pool, code, text } => {
+                let pool = self.pool(*pool);
+                log::warn!(
+                    "proxy={proxy} shard={shard} pool={pool}: the pool rejected a share: [{code}] {text} \
+                     (told once a minute)"
+                );
+            }
+            Fact::JobOdd { pool, text } => {
+                let pool = self.pool(*pool);
+                log::warn!(
+                    "proxy={proxy} shard={shard} pool={pool}: {text}; jobs are passed on, shares of \
+                     other lengths are refused: mend `equihash:` in the config"
+                );
+            }
             Fact::Full { miners, links } => {
                 if self.full.passes(now) {
                     log::error!(
-                        "proxy={proxy} shard={shard}: full, a miner was refused; {links} links hold \
-                         {miners} miners; raise links_per_shard_max or miners_per_link, or start with \
-                         more --cores"
+                        "proxy={proxy} shard={shard}: full, a miner was refused; {miners} miners have the \
+                         slots of {links} links; raise links_per_shard_max, or miners_per_link where \
+                         slot_bytes leave room, or start with more --cores"
                     );
                 }
             }
@@ -207,7 +236,10 @@ impl Reporter {
                 );
             }
             // Told where the peer's address is known.
-            Fact::Subscribed { .. } | Fact::Authorized { .. } | Fact::MinerClosed { .. } => {}
+            Fact::ShareRefused { .. }
+            | Fact::Subscribed { .. }
+            | Fact::Authorized { .. }
+            | Fact::MinerClosed { .. } => {}
         }
     }
 }
@@ -225,19 +257,42 @@ pub(crate) fn log_summary(proxy: &str, before: &Counters, now: &Counters, second
     let rate = |now: u64, before: u64| now.saturating_sub(before) as f64 / seconds;
     let accepted = now.accepted - before.accepted;
     let rejected = now.rejected - before.rejected;
-    let refused = now.refused_total() - before.refused_total();
+    let unanswered = now.unanswered() - before.unanswered();
+    let submits = now.submits - before.submits;
     let shares = 60.0 * rate(now.submits, before.submits);
     let hashrate = rate(now.work, before.work);
+    let refused = refusals(before, now);
     log::info!(
         "proxy={proxy}: {} miners ({} mining, {} waiting), {} links up, {shares:.0} shares a minute, \
-         about {} accepted hashrate; {accepted} accepted, {rejected} rejected by the pool, {refused} \
-         refused here",
+         about {} accepted hashrate; {accepted} accepted, {rejected} rejected by the pool, {unanswered} \
+         unanswered, {refused} refused here",
         now.miners,
         now.mining,
         now.waiting,
         now.links_up,
         with_unit(hashrate),
     );
+    if accepted == 0 && submits > 0 {
+        log::warn!("proxy={proxy}: not one of the last {submits} shares was accepted");
+    }
+}
+
+/// How many requests were refused here, and why: `7 (malformed 5, duplicate 2)`.
+fn refusals(before: &Counters, now: &Counters) -> String {
+    let unanswered = [Reject::LinkLost, Reject::PoolSilent].map(Reject::index);
+    let mut total = 0;
+    let mut reasons = Vec::new();
+    for (index, reason) in Reject::REASONS.iter().enumerate() {
+        let count = now.refused[index] - before.refused[index];
+        if count > 0 && !unanswered.contains(&index) {
+            total += count;
+            reasons.push(format!("{reason} {count}"));
+        }
+    }
+    if total == 0 {
+        return "0".to_owned();
+    }
+    format!("{total} ({})", reasons.join(", "))
 }
 
 /// A rate in Sol/s with its prefix.

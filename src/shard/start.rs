@@ -21,6 +21,8 @@ use crate::shard::error::{RunError, StartError};
 use crate::shard::state::ShellLimits;
 use crate::shard::{ProxySetup, ShardEvent, ShardSetup, listen, report, spawn};
 
+/// A second signal stops at once; one that comes sooner is the same signal twice.
+const SECOND_SIGNAL_AFTER: Duration = Duration::from_millis(500);
 /// How often the summary is logged.
 const SUMMARY_INTERVAL: Duration = Duration::from_secs(60);
 /// Exchanges whose job ids differ: one byte of each id. With more, two proxies may use the same id,
@@ -32,6 +34,11 @@ const SHARDS_MAX: usize = SERIES_MAX;
 const CONNECTIONS_PER_SHARD_MAX: u64 = 65_536;
 /// Shares that an embedded practice pool remembers against duplicates; 64 bytes or so each.
 const PRACTICE_SHARES_REMEMBERED_MAX: usize = 256 * 1024;
+/// Time for a pool's name to be resolved, before the connect has its own.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Descriptors that the process takes, and that each shard and each of its listeners take; generous.
+const DESCRIPTORS_BASE: u64 = 16;
+const DESCRIPTORS_PER_SHARD: u64 = 12;
 /// Handshake steps of a link wait this long at the most, and no longer than a reply may take.
 const HANDSHAKE_TIMEOUT_MAX: Duration = Duration::from_secs(10);
 
@@ -58,7 +65,8 @@ pub fn run(config: &Config, cores: Option<usize>) -> Result<(), RunError> {
             cpus.len()
         );
     }
-    let connections_max = raise_descriptor_limit();
+    let listeners = config.proxies.iter().map(|proxy| proxy.listen.len());
+    let connections_max = raise_descriptor_limit(shards, listeners.sum())?;
     let mut proxies = Vec::new();
     for (index, proxy) in config.proxies.iter().enumerate() {
         proxies.push(StartedProxy::start(proxy, index * shards, shards)?);
@@ -106,6 +114,7 @@ fn serve(
     let mut before: Vec<Counters> = proxies.iter().map(StartedProxy::counters).collect();
     let mut summed_at = clock.now().since_start;
     let mut running = shards;
+    let mut signalled_at = None;
     loop {
         let passed = clock.now().since(summed_at);
         let wait = SUMMARY_INTERVAL.saturating_sub(passed);
@@ -115,6 +124,9 @@ fn serve(
                     "SIGHUP: the config is not read again in this version; restart for that"
                 );
             }
+            // `timeout` and some service managers signal the process and its group: one after the other.
+            Ok(ShardEvent::Signal(_))
+                if signalled_at.is_some_and(|at| clock.now().since(at) < SECOND_SIGNAL_AFTER) => {}
             Ok(ShardEvent::Signal(_)) if stopping.load(Ordering::Relaxed) => {
                 log::warn!("a second signal: stopping without waiting");
                 return Ok(());
@@ -129,6 +141,7 @@ fn serve(
                     "{name}: no new miners; shares in flight are answered, then all is closed"
                 );
                 stopping.store(true, Ordering::Relaxed);
+                signalled_at = Some(clock.now().since_start);
             }
             Ok(ShardEvent::Ended(_, None)) => {
                 running -= 1;
@@ -197,7 +210,11 @@ fn allowed_cpus() -> Vec<usize> {
 
 /// Raises the soft limit of descriptors to the hard one; returns how many miners each ring can hold. A
 /// miner takes no descriptor of the process, but the kernel bounds each ring's table by the same limit.
-fn raise_descriptor_limit() -> u32 {
+///
+/// # Errors
+///
+/// When there are too few for the shards themselves.
+fn raise_descriptor_limit(shards: usize, listeners: usize) -> Result<u32, StartError> {
     let limit = rustix::process::getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,
@@ -207,8 +224,13 @@ fn raise_descriptor_limit() -> u32 {
         Ok(()) => limit.maximum,
         Err(_) => limit.current,
     };
-    let room = current.unwrap_or(u64::MAX);
-    u32::try_from(room.clamp(1, CONNECTIONS_PER_SHARD_MAX)).unwrap_or(1)
+    let limit = current.unwrap_or(u64::MAX);
+    let per_shard = DESCRIPTORS_PER_SHARD + listeners as u64;
+    let needed = DESCRIPTORS_BASE + shards as u64 * per_shard;
+    if limit < needed {
+        return Err(StartError::Descriptors { limit, needed });
+    }
+    Ok(u32::try_from(limit.min(CONNECTIONS_PER_SHARD_MAX)).unwrap_or(u32::MAX))
 }
 
 /// A proxy with its sockets open.
@@ -283,7 +305,10 @@ impl StartedProxy {
             .listeners
             .iter_mut()
             .filter_map(|sockets| sockets.pop());
-        let pools = self.config.pools.iter().map(|pool| pool.url.to_string());
+        let pools = self.config.pools.iter().map(|pool| match &pool.url {
+            PoolUrl::Practice(_) => "practice".to_owned(),
+            url @ PoolUrl::Tcp { .. } => url.to_string(),
+        });
         let limits = &self.config.limits;
         ProxySetup {
             name: self.name.clone(),
@@ -308,8 +333,7 @@ impl StartedProxy {
             limits: ShellLimits {
                 miner_line_len_max: limits.miner_line_bytes_max,
                 pool_line_len_max: limits.pool_line_bytes_max,
-                // Later the exchange has given the dial up, also where an address is left to try.
-                connect_timeout: limits.connect_timeout.min(handshake_timeout(&self.config)),
+                connect_timeout: limits.connect_timeout,
                 shutdown: limits.shutdown,
             },
             published: self.published[number].clone(),
@@ -351,10 +375,6 @@ fn start_practice(
     Ok(server)
 }
 
-fn handshake_timeout(config: &ProxyConfig) -> Duration {
-    HANDSHAKE_TIMEOUT_MAX.min(config.limits.reply_timeout)
-}
-
 fn exchange_limits(config: &ProxyConfig) -> Limits {
     let (limits, failover) = (&config.limits, &config.failover);
     Limits {
@@ -373,7 +393,8 @@ fn exchange_limits(config: &ProxyConfig) -> Limits {
         pool_outbox_stalled: limits.pool_outbox_stalled,
         pending_shares_max: limits.pending_shares_max,
         reply_timeout: limits.reply_timeout,
-        handshake_timeout: handshake_timeout(config),
+        dial_timeout: limits.connect_timeout + RESOLVE_TIMEOUT,
+        handshake_timeout: HANDSHAKE_TIMEOUT_MAX.min(limits.reply_timeout),
         resume: failover.resume,
         link_unused: Limits::default().link_unused,
         reconnect_per_second: failover.reconnect_per_second,

@@ -11,7 +11,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::exchange::{
-    CloseHow, CloseReason, Command, Exchange, Fact, LinkEnd, LinkKey, MinerToken, Tag, Transmit,
+    CloseHow, CloseReason, Command, Counters, Exchange, Fact, LinkEnd, LinkKey, MinerToken, Tag,
+    Transmit,
 };
 use crate::metrics::Published;
 use crate::proto::time::Now;
@@ -121,7 +122,6 @@ impl Shard {
         }
         for proxy in &mut self.proxies {
             proxy.exchange.handle_tick(now);
-            // The last figures are those of the farm, not of the closed doors.
             if !self.stopped {
                 proxy.published.publish(proxy.exchange.counters());
             }
@@ -147,7 +147,16 @@ impl Shard {
         let drained = self.proxies.iter().all(|proxy| proxy.exchange.is_drained());
         if drained || now.since_start >= stop_by {
             for proxy in &mut self.proxies {
+                let before = proxy.exchange.counters();
                 proxy.exchange.finish_shutdown(now);
+                // The last figures are those of the farm, not of the closed doors.
+                proxy.published.publish(Counters {
+                    miners: before.miners,
+                    mining: before.mining,
+                    waiting: before.waiting,
+                    links_up: before.links_up,
+                    ..proxy.exchange.counters()
+                });
             }
             self.stopped = true;
         }
@@ -181,6 +190,11 @@ impl Shard {
                     Fact::Subscribed { miner, agent } => {
                         if let Some(peer) = peer_of(&self.connections, *miner) {
                             proxy.reporter.subscribed(peer, agent);
+                        }
+                    }
+                    Fact::ShareRefused { miner, reject } => {
+                        if let Some(peer) = peer_of(&self.connections, *miner) {
+                            proxy.reporter.share_refused(peer, *reject);
                         }
                     }
                     Fact::Authorized { miner, worker } => {

@@ -248,6 +248,20 @@ impl Dialect for Equihash {
         job.body.get(JOB_TIME).map_or(0, read_time)
     }
 
+    /// s-nomp and NiceHash name the parameters behind the clean flag: `"144_5"`.
+    fn oddity(&self, job: &Job) -> Option<String> {
+        let tag = job.extra.strip_prefix(b",")?;
+        let tag = tag.split(|&byte| byte == b',').next()?;
+        let tag = std::str::from_utf8(tag).ok()?.trim().trim_matches('"');
+        let (n, k) = tag.split_once('_')?;
+        let (n, k): (u32, u32) = (n.parse().ok()?, k.parse().ok()?);
+        let own = (self.parameters.n(), self.parameters.k());
+        ((n, k) != own).then(|| {
+            let (own_n, own_k) = own;
+            format!("its jobs are for {n},{k} and the config says {own_n},{own_k}")
+        })
+    }
+
     fn check_share(
         &self,
         submit: &Submit<'_>,
@@ -488,6 +502,33 @@ mod tests {
         let job = read_job(message.params.unwrap().elements()).unwrap();
         let dialect = Equihash::new(Parameters::ALL[0]);
         assert_eq!(dialect.job_time(&job), 0x5bcc_bea8);
+    }
+
+    #[test]
+    fn a_tag_of_other_parameters_is_told() {
+        let dialect = Equihash::new(Parameters::ALL[0]);
+        let oddity = |extra: &[u8]| {
+            dialect.oddity(&Job {
+                pool_id: Box::default(),
+                clean: true,
+                body: Box::default(),
+                extra: extra.into(),
+            })
+        };
+        assert!(
+            oddity(b",\"144_5\",\"BgoldPoW\"")
+                .unwrap()
+                .contains("144,5")
+        );
+        for right in [
+            &b""[..],
+            b",\"200_9\"",
+            b",\"ZcashPoW\"",
+            b",[1,2]",
+            b",null",
+        ] {
+            assert_eq!(oddity(right), None);
+        }
     }
 
     #[test]

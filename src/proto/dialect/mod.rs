@@ -192,6 +192,9 @@ pub trait Dialect: std::fmt::Debug {
     /// The job's own time in seconds since 1970: the pool's clock, as far as we know it.
     fn job_time(&self, job: &Job) -> u64;
 
+    /// What a job says of itself that the config says otherwise, if anything.
+    fn oddity(&self, job: &Job) -> Option<String>;
+
     /// Checks a share's shape: hex, lengths, and a time not after `time_max` (seconds since 1970).
     ///
     /// # Errors
