@@ -275,7 +275,7 @@ fn arrows(source: &Source) -> Vec<String> {
     };
     let Some((_, allowed)) = ARROWS.iter().find(|(name, _)| *name == layer) else {
         return match layer {
-            "lib" | "main" | "cli" => Vec::new(),
+            "lib" | "main" | "cli" | "log_queue" => Vec::new(),
             _ => vec![source.at(0, "a layer that the table of arrows does not know")],
         };
     };

@@ -12,6 +12,7 @@
 //! one nonce space share a slot; a share leaves only under a job of its link's epoch; what is queued for
 //! anyone has a bound.
 
+mod dialling;
 mod facts;
 mod jobs;
 mod link;
@@ -20,9 +21,12 @@ mod miners;
 mod outbox;
 mod output;
 mod pending;
+mod places;
 mod pool_side;
 mod settings;
+mod shares;
 mod slots;
+mod spaces;
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;

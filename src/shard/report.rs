@@ -36,6 +36,9 @@ pub(crate) struct Reporter {
     /// The pools' addresses as they are configured.
     pools: Vec<String>,
     full: Throttle,
+    /// Tries that fail alike, one after the other.
+    link_failed: Throttle,
+    failure: Cell<Option<LinkEnd>>,
     pool_text: Throttle,
     reconnect_refused: Throttle,
     table_full: Throttle,
@@ -49,6 +52,8 @@ impl Reporter {
             shard,
             pools,
             full: Throttle::default(),
+            link_failed: Throttle::default(),
+            failure: Cell::new(None),
             pool_text: Throttle::default(),
             reconnect_refused: Throttle::default(),
             table_full: Throttle::default(),
@@ -163,7 +168,8 @@ impl Reporter {
                         "proxy={proxy} shard={shard} pool={pool} reason={reason}: link \
                          lost{colon}{detail}; {pending} shares wait for it"
                     );
-                } else {
+                } else if self.link_failed.passes(now) || self.failure.get() != Some(*end) {
+                    self.failure.set(Some(*end));
                     log::warn!(
                         "proxy={proxy} shard={shard} pool={pool} reason={reason}: link \
                          failed{colon}{detail}"

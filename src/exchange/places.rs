@@ -1,0 +1,243 @@
+//! Which miner has which slot of which link: subscribes, and the wait for a pool.
+
+use std::time::Duration;
+
+use super::{CloseHow, CloseReason, Exchange, Fact, MinerToken};
+use crate::exchange::link::{Link, LinkState};
+use crate::exchange::miner_side::write_reject;
+use crate::exchange::miners::{Stage, WaitingSubscribe};
+use crate::exchange::pool_side::printable;
+use crate::proto::share::Reject;
+use crate::proto::time::Now;
+use crate::wire::request_id::RequestId;
+
+impl Exchange {
+    pub(super) fn handle_subscribe(
+        &mut self,
+        now: Now,
+        token: MinerToken,
+        id: RequestId,
+        agent: &str,
+    ) {
+        let wanted = self.wants_pass_through(agent);
+        let Some(miner) = self.miners.get_mut(token) else {
+            return;
+        };
+        match &miner.stage {
+            // Again: the same data again.
+            Stage::Placed { link, slot } => {
+                let (link, slot) = (*link, *slot);
+                self.answer_subscribe(token, &id, link, slot);
+            }
+            // Again while it waits: it waits once, under the newer id, and the older one is not left
+            // without an answer.
+            Stage::Waiting(waiting) => {
+                let older = waiting.id.clone();
+                let since = waiting.since;
+                miner.stage = Stage::Waiting(Box::new(WaitingSubscribe { id, since }));
+                let reject = Reject::Malformed("subscribed again before the answer");
+                self.refuse_request(token, &older, reject);
+            }
+            Stage::New => {
+                miner.pass_through = wanted;
+                self.fact(Fact::Subscribed {
+                    miner: token,
+                    agent: printable(agent),
+                });
+                self.place_subscribe(now, token, id);
+            }
+            Stage::Unplaced | Stage::Leaving(..) => {
+                self.refuse_request(token, &id, Reject::NoPool);
+            }
+        }
+    }
+
+    fn wants_pass_through(&self, agent: &str) -> bool {
+        let agents = &self.settings.pass_through_agents;
+        if agents.is_empty() {
+            return false;
+        }
+        let agent = agent.to_lowercase();
+        agents.iter().any(|part| agent.contains(part))
+    }
+
+    /// Finds a slot for a subscribe, or lets it wait, or refuses it.
+    fn place_subscribe(&mut self, now: Now, token: MinerToken, id: RequestId) {
+        let Some(pass_through) = self.miners.get_mut(token).map(|miner| miner.pass_through) else {
+            return;
+        };
+        let placed = match self.find_place(now, pass_through) {
+            Place::On(link) => self.take_slot(link).map(|slot| (link, slot)),
+            Place::Full => None,
+            Place::Wait => {
+                if let Some(miner) = self.miners.get_mut(token) {
+                    let since = now.since_start;
+                    miner.stage = Stage::Waiting(Box::new(WaitingSubscribe { id, since }));
+                    self.waiting.push_back(token);
+                    self.waiting_counts[usize::from(pass_through)] += 1;
+                }
+                return;
+            }
+        };
+        let Some((link, slot)) = placed else {
+            let spaces = self.links.iter().filter_map(|link| link.space.as_ref());
+            let miners = spaces.map(|space| space.borrow().slots.live() as usize);
+            self.fact(Fact::Full {
+                miners: miners.sum(),
+                links: self.links.len(),
+            });
+            self.refuse_request(token, &id, Reject::Full);
+            self.close_miner(token, CloseHow::Graceful, CloseReason::Full);
+            return;
+        };
+        if let Some(miner) = self.miners.get_mut(token) {
+            miner.stage = Stage::Placed { link, slot };
+            miner.session.subscribe();
+            miner.since = now.seconds();
+        }
+        self.links[link].unused_since = None;
+        self.answer_subscribe(token, &id, link, slot);
+        self.start_mining(token);
+    }
+
+    fn find_place(&mut self, now: Now, pass_through: bool) -> Place {
+        let lane = |link: &&Link| link.pass_through == pass_through;
+        let lane_links = || self.links.iter().filter(lane);
+        if let Some(link) = lane_links().find(|link| link.is_up() && link.has_room()) {
+            return Place::On(link.key.index);
+        }
+        // A link that is on its way may have room; each such link of one miner has it only once.
+        let coming = |link: &&Link| !link.is_up() && !matches!(link.state, LinkState::Idle);
+        let room = match lane_links().find_map(|link| link.space.as_ref()) {
+            Some(space) => space
+                .borrow()
+                .plan
+                .capacity()
+                .min(self.settings.miners_per_link),
+            None if pass_through => 1,
+            None => self.settings.miners_per_link,
+        };
+        let coming = lane_links().filter(coming).count();
+        let waiting = self.waiting_counts[usize::from(pass_through)];
+        if coming > 0 && waiting < coming.saturating_mul(room as usize) {
+            return Place::Wait;
+        }
+        if self.shutting_down {
+            return Place::Full;
+        }
+        let idle = lane_links().find(|link| matches!(link.state, LinkState::Idle));
+        let index = match idle.map(|link| link.key.index) {
+            Some(index) => index,
+            None if self.links.len() < self.settings.links_max => {
+                let pool = self.links.first().map_or(0, |link| link.pool);
+                self.links
+                    .push(Link::new(self.links.len(), pool, pass_through));
+                self.links.len() - 1
+            }
+            None if coming > 0 => return Place::Wait,
+            None => return Place::Full,
+        };
+        self.links[index].unused_since = None;
+        self.dial_at(index, now.since_start);
+        self.tick_link(now, index);
+        Place::Wait
+    }
+
+    fn take_slot(&mut self, link: usize) -> Option<u16> {
+        let oldest_job = self.oldest_job();
+        let space = self.links.get(link)?.space.as_ref()?;
+        let taken = space.borrow_mut().slots.take(oldest_job)?;
+        self.counters.slots_unrested += u64::from(!taken.rested);
+        Some(taken.slot)
+    }
+
+    /// Answers a subscribe in front of whatever waited for that answer.
+    fn answer_subscribe(&mut self, token: MinerToken, id: &RequestId, link: usize, slot: u16) {
+        let Some(space) = self.links.get(link).and_then(|link| link.space.as_ref()) else {
+            return;
+        };
+        let (extranonce1, extranonce2_len) = {
+            let space = space.borrow();
+            (space.extranonce1_of(slot), space.plan.extranonce2_len)
+        };
+        let mut reply = Vec::new();
+        self.dialect
+            .write_subscription(&mut reply, id, &extranonce1, extranonce2_len);
+        self.say(token, |out| out.extend_from_slice(&reply));
+    }
+
+    /// Answers every subscribe that waits, now that a link is ready.
+    pub(super) fn serve_waiting(&mut self, now: Now) {
+        for _ in 0..self.waiting.len() {
+            let Some(token) = self.waiting.pop_front() else {
+                return;
+            };
+            let Some(miner) = self.miners.get_mut(token) else {
+                continue;
+            };
+            let Stage::Waiting(waiting) = miner.stage.clone() else {
+                continue;
+            };
+            miner.stage = Stage::New;
+            self.waiting_counts[usize::from(miner.pass_through)] -= 1;
+            // Its answer goes in front of the replies that waited behind it.
+            let held = miner.outbox.take();
+            self.place_subscribe(now, token, waiting.id.clone());
+            if let Some(miner) = self.miners.get_mut(token) {
+                if let Stage::Waiting(again) = &mut miner.stage {
+                    again.since = waiting.since;
+                }
+                match (&mut miner.outbox, held) {
+                    (Some(outbox), Some(held)) => {
+                        outbox.replies.extend_from_slice(&held.replies);
+                        outbox.rest = held.rest;
+                    }
+                    (outbox @ None, held) => *outbox = held,
+                    (Some(_), None) => {}
+                }
+            }
+        }
+    }
+
+    /// Refuses subscribes that waited too long for a pool.
+    pub(super) fn expire_waiting(&mut self, now: Now, wait_max: Duration) {
+        while let Some(&token) = self.waiting.front() {
+            let miner = self.miners.get_mut(token);
+            let Some(Stage::Waiting(waiting)) = miner.as_ref().map(|miner| &miner.stage) else {
+                self.waiting.pop_front();
+                continue;
+            };
+            if now.since(waiting.since) < wait_max {
+                return;
+            }
+            let id = waiting.id.clone();
+            self.waiting.pop_front();
+            self.refuse_waiting(token, &id, Reject::NoPool);
+            self.close_miner(token, CloseHow::Graceful, CloseReason::NoPool);
+        }
+    }
+
+    fn refuse_waiting(&mut self, token: MinerToken, id: &RequestId, reject: Reject) {
+        self.counters.refused[reject.index()] += 1;
+        let Some(miner) = self.miners.get_mut(token) else {
+            return;
+        };
+        miner.stage = Stage::New;
+        self.waiting_counts[usize::from(miner.pass_through)] -= 1;
+        self.say(token, |out| {
+            let mut reply = Vec::new();
+            write_reject(&mut reply, id, reject);
+            out.splice(0..0, reply);
+        });
+    }
+}
+
+/// What becomes of a subscribe.
+enum Place {
+    /// There is a slot on this link.
+    On(usize),
+    /// A link is on its way.
+    Wait,
+    /// Every slot is taken, and no more links may be opened.
+    Full,
+}

@@ -1,0 +1,197 @@
+//! A share's way through the exchange: checked, sent, answered once.
+
+use std::borrow::Cow;
+use std::hash::BuildHasher;
+
+use super::{Exchange, Fact, MinerToken};
+use crate::exchange::jobs::Remembered;
+use crate::exchange::miners::Stage;
+use crate::exchange::pending::Pending;
+use crate::exchange::pool_side::printable;
+use crate::proto::dialect::ShareParts;
+use crate::proto::job::JobId;
+use crate::proto::pool::Verdict;
+use crate::proto::share::{Reject, Submit};
+use crate::proto::time::Now;
+use crate::wire::encode;
+use crate::wire::request_id::RequestId;
+
+impl Exchange {
+    /// Decides what becomes of one submitted share.
+    ///
+    /// We refuse only what the pool would surely refuse. The rest is the pool's to judge: a share
+    /// refused wrongly is money.
+    pub(super) fn handle_submit(
+        &mut self,
+        now: Now,
+        token: MinerToken,
+        id: &RequestId,
+        submit: &Submit<'_>,
+    ) -> Result<(), Reject> {
+        let limits = &self.settings.limits;
+        let miner = self.miners.get_mut(token).ok_or(Reject::NotSubscribed)?;
+        if !miner.session.is_subscribed() {
+            return Err(Reject::NotSubscribed);
+        }
+        if !miner.session.knows(&submit.worker) {
+            return Err(Reject::UnauthorizedWorker);
+        }
+        let Stage::Placed { link, slot } = miner.stage else {
+            return Err(Reject::UnknownJob);
+        };
+        let link = self.links.get_mut(link).ok_or(Reject::UnknownJob)?;
+        if !link.takes_shares() {
+            return Err(Reject::UnknownJob);
+        }
+        let space = link.space.as_ref().ok_or(Reject::UnknownJob)?.borrow();
+        let job = JobId::parse(submit.job_id)
+            .and_then(|id| link.jobs.find(id))
+            .ok_or(Reject::UnknownJob)?;
+        debug_assert!(
+            job.pool_target <= job.miner_target,
+            "no miner is held to more than its pool wants"
+        );
+        // The pool's clock counts, and its job says what that is: ours may be years behind.
+        let time_max = now.unix_seconds.max(job.time) + limits.ntime_ahead.as_secs();
+        let extranonce2_len = space.plan.extranonce2_len;
+        self.dialect
+            .check_share(submit, extranonce2_len, time_max)?;
+        if miner.unanswered >= limits.pending_shares_per_miner_max {
+            return Err(Reject::TooManyUnanswered);
+        }
+        if link.pending.len() >= limits.pending_shares_max
+            || link.output.unwritten().len() >= limits.pool_outbox_bytes_max
+        {
+            return Err(Reject::PoolBusy);
+        }
+        // The share is written first, in the one form that every spelling of it has, and taken back
+        // where that form is known: so a duplicate is found on decoded bytes without decoding.
+        let start = link.output.end();
+        let out = link.output.buffer();
+        let before = out.len();
+        let identity = self.dialect.write_share(
+            out,
+            ShareParts {
+                request_id: link.pending.next_id(),
+                // The pool of the job: the link may be trying another one while it is lost.
+                worker: &self.settings.pools[space.pool].worker,
+                pool_job_id: &job.job.pool_id,
+                slot: space.slot_bytes(slot).as_bytes(),
+                submit,
+            },
+        );
+        let len = out.len() - before;
+        let identity = self.hasher.hash_one(&out[identity]);
+        // The place for a check of the share's hash and solution: what is known to be low or invalid
+        // is then taken back, and forgotten, like a duplicate.
+        match job.remember(identity, limits) {
+            Remembered::New => {}
+            Remembered::NoRoom => self.counters.not_remembered += 1,
+            Remembered::Duplicate => {
+                link.output.truncate(start);
+                return Err(Reject::Duplicate);
+            }
+        }
+        if link.output.unwritten().len() == len {
+            link.took_bytes = now.since_start;
+        }
+        miner.unanswered += 1;
+        link.pending.push(Pending {
+            miner: token,
+            id: id.clone(),
+            since: now.since_start,
+            start,
+            len,
+            work: job.work,
+            resent: false,
+        });
+        Ok(())
+    }
+
+    pub(super) fn handle_answer(&mut self, now: Now, index: usize, id: u64, verdict: Verdict<'_>) {
+        let link = &mut self.links[index];
+        let Some(share) = link.pending.take(id) else {
+            self.counters.answers_unexpected += 1;
+            return;
+        };
+        link.output.release(&link.pending);
+        let answer = match verdict {
+            Verdict::Accepted => Answer::Accepted,
+            // It went out twice, so the pool has it already: the first one counted.
+            Verdict::Rejected { code, ref text } if share.resent && is_duplicate(code, text) => {
+                Answer::Accepted
+            }
+            Verdict::Rejected { code, text } => Answer::Rejected(code, text),
+        };
+        match answer {
+            Answer::Accepted => {
+                self.counters.accepted += 1;
+                self.counters.work = self.counters.work.saturating_add(share.work);
+            }
+            Answer::Rejected(code, ref text) => {
+                self.counters.rejected += 1;
+                let pool = self.links[index].pool;
+                if Self::is_told(&mut self.rejection_told, now) {
+                    let text = printable(text);
+                    self.fact(Fact::ShareRejected { pool, code, text });
+                }
+            }
+        }
+        self.answer_share(&share, &answer);
+    }
+
+    /// Answers all shares of a link as stale, and ends its epoch: nothing of it can be judged any more.
+    pub(super) fn abandon_shares(&mut self, index: usize) {
+        let mut shares = 0;
+        loop {
+            let pending = &mut self.links[index].pending;
+            let Some(share) = pending.take(pending.oldest_id()) else {
+                break;
+            };
+            shares += 1;
+            self.refuse_share(&share, Reject::LinkLost);
+        }
+        let link = &mut self.links[index];
+        link.end_epoch();
+        link.fresh = true;
+        // The link may be trying another pool by now.
+        let space = link.space.as_ref();
+        let pool = space.map_or(link.pool, |space| space.borrow().pool);
+        if shares > 0 {
+            self.fact(Fact::SharesLost { pool, shares });
+        }
+    }
+
+    /// Answers a share. Its miner may be gone: then nobody is told.
+    fn answer_share(&mut self, share: &Pending, answer: &Answer<'_>) {
+        if let Some(miner) = self.miners.get_mut(share.miner) {
+            miner.unanswered -= 1;
+        }
+        self.say(share.miner, |out| match answer {
+            Answer::Accepted => encode::reply_true(out, share.id.as_bytes()),
+            Answer::Rejected(code, text) => {
+                encode::reply_error(out, share.id.as_bytes(), *code, text);
+            }
+        });
+    }
+
+    /// Answers a share that no pool will answer.
+    pub(super) fn refuse_share(&mut self, share: &Pending, reject: Reject) {
+        self.counters.refused[reject.index()] += 1;
+        let answer = Answer::Rejected(reject.code(), Cow::Owned(reject.to_string()));
+        self.answer_share(share, &answer);
+    }
+}
+
+/// The answer to a share.
+pub(super) enum Answer<'a> {
+    /// It counts.
+    Accepted,
+    /// It doesn't; with the code and the text for the miner.
+    Rejected(i64, Cow<'a, str>),
+}
+
+/// Whether a pool says that it has the share already.
+fn is_duplicate(code: i64, text: &str) -> bool {
+    code == 22 || text.to_ascii_lowercase().contains("duplicate")
+}

@@ -1,0 +1,204 @@
+//! The nonce space that a pool gives a link, and the move of its miners to another one.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use super::{CloseHow, CloseReason, Exchange, Fact, LinkEnd};
+use crate::exchange::link::LinkState;
+use crate::exchange::miner_side::owed_to_newcomer;
+use crate::exchange::miners::Stage;
+use crate::exchange::outbox::Owed;
+use crate::exchange::slots::{NonceSpace, Slots};
+use crate::proto::dialect::Subscription;
+use crate::proto::extranonce::{SlotPlan, SlotWidth};
+use crate::proto::time::Now;
+
+impl Exchange {
+    /// The pool gave a nonce space. The same one as before means that the session goes on.
+    pub(super) fn handle_subscribed(&mut self, now: Now, index: usize, subscription: Subscription) {
+        let link = &mut self.links[index];
+        if let LinkState::Handshaking(since, _) = &mut link.state {
+            // Authorize is on its way, and has its own time.
+            *since = now.since_start;
+        }
+        if let Some(id) = &subscription.session_id {
+            link.session_id = Some((link.pool, id.clone()));
+        }
+        let Some(space) = self.new_space(index, &subscription) else {
+            let detail = format!("it leaves {} bytes", subscription.extranonce2_len);
+            self.lose_link(now, index, LinkEnd::NoNonceSpace, detail);
+            return;
+        };
+        if self.is_own_space(index, &space) {
+            return;
+        }
+        let (shared, taken) = match self.space_of_other(index, &space) {
+            Some(theirs) => (theirs, true),
+            None => (Rc::new(RefCell::new(space)), false),
+        };
+        let extranonce1 = shared.borrow().extranonce1;
+        if taken && self.links[index].space_taken == 0 {
+            self.links[index].space_taken += 1;
+            self.links[index].session_id = None;
+            let detail = format!("{extranonce1:?}");
+            self.lose_link(now, index, LinkEnd::NonceSpaceTaken, detail);
+            return;
+        }
+        if taken {
+            self.tell_of_shared_space(index, &shared);
+        }
+        self.abandon_shares(index);
+        self.links[index].next_space = Some(shared);
+    }
+
+    fn is_own_space(&self, index: usize, space: &NonceSpace) -> bool {
+        let own = self.links[index].space.as_ref();
+        own.is_some_and(|own| own.borrow().is_same(space))
+    }
+
+    /// The same space, where another link has it or is about to.
+    fn space_of_other(&self, index: usize, space: &NonceSpace) -> Option<Rc<RefCell<NonceSpace>>> {
+        let others = self
+            .links
+            .iter()
+            .filter(|link| link.key.index != index && !matches!(link.state, LinkState::Idle));
+        others
+            .flat_map(|link| [&link.space, &link.next_space])
+            .flatten()
+            .find(|theirs| theirs.borrow().is_same(space))
+            .map(Rc::clone)
+    }
+
+    fn tell_of_shared_space(&mut self, index: usize, space: &Rc<RefCell<NonceSpace>>) {
+        let extranonce1 = format!("{:?}", space.borrow().extranonce1);
+        let pool = self.links[index].pool;
+        self.fact(Fact::NonceSpaceShared { pool, extranonce1 });
+    }
+
+    fn new_space(&self, index: usize, subscription: &Subscription) -> Option<NonceSpace> {
+        let link = &self.links[index];
+        let width = if link.pass_through {
+            SlotWidth::Fixed(0)
+        } else {
+            self.settings.slot_width
+        };
+        let plan = SlotPlan::new(width, subscription.extranonce2_len)?;
+        Some(NonceSpace {
+            pool: link.pool,
+            extranonce1: subscription.extranonce1,
+            plan,
+            slots: Slots::new(
+                plan.capacity(),
+                self.settings.miners_per_link,
+                self.settings.part,
+            ),
+        })
+    }
+
+    /// The bytes that a `mining.set_extranonce` announced hold from this job on.
+    pub(super) fn change_space(&mut self, now: Now, index: usize, subscription: &Subscription) {
+        let Some(space) = self.new_space(index, subscription) else {
+            let detail = format!("it leaves {} bytes", subscription.extranonce2_len);
+            self.lose_link(now, index, LinkEnd::NoNonceSpace, detail);
+            return;
+        };
+        // The same bytes again move nobody.
+        if self.links[index].next_space.is_none() && self.is_own_space(index, &space) {
+            return;
+        }
+        let space = match self.space_of_other(index, &space) {
+            Some(theirs) => {
+                self.tell_of_shared_space(index, &theirs);
+                theirs
+            }
+            None => Rc::new(RefCell::new(space)),
+        };
+        let link = &mut self.links[index];
+        // Shares on their way are the pool's to judge; the older jobs belong to the older bytes.
+        link.jobs.clear();
+        link.fresh = true;
+        if link.is_up() {
+            self.move_miners(index, space);
+        } else {
+            link.next_space = Some(space);
+        }
+    }
+
+    /// Gives the link's miners a place in its new nonce space. Those that can't be told must reconnect,
+    /// in their turn.
+    pub(super) fn move_miners(&mut self, index: usize, space: Rc<RefCell<NonceSpace>>) {
+        let old = self.links[index].space.replace(Rc::clone(&space));
+        let oldest_job = self.oldest_job();
+        let (mut told, mut closed) = (0, 0);
+        for miner in self.miners.iter_mut() {
+            let Stage::Placed { link, slot } = miner.stage else {
+                continue;
+            };
+            if link != index {
+                continue;
+            }
+            // Another link may still have the old space.
+            if let Some(old) = &old {
+                old.borrow_mut().slots.give_back(slot, self.sequence);
+            }
+            let mining = miner.session.is_mining();
+            let taken = if miner.session.takes_extranonce() {
+                space.borrow_mut().slots.take(oldest_job)
+            } else {
+                None
+            };
+            if let Some(taken) = taken {
+                told += 1;
+                let slot = taken.slot;
+                miner.stage = Stage::Placed { link: index, slot };
+                miner.owed = Owed::EXTRANONCE;
+                if mining {
+                    miner.owed = miner.owed.and(owed_to_newcomer());
+                    Self::list(&mut self.listed, miner);
+                }
+            } else {
+                closed += 1;
+                miner.stage = Stage::Unplaced;
+                miner.owed = Owed::NOTHING;
+                self.counters.mining -= u64::from(std::mem::take(&mut miner.counted));
+                self.leaving.push_back(miner.token);
+            }
+        }
+        if told + closed > 0 {
+            let pool = self.links[index].pool;
+            self.fact(Fact::Moved { pool, told, closed });
+        }
+    }
+
+    /// Closes miners that only a reconnect can move, at the operator's pace.
+    pub(super) fn close_leaving(&mut self, now: Now) {
+        if self.leaving.is_empty() {
+            self.close_credit = 0;
+            return;
+        }
+        let passed = now.since(self.last_tick).as_millis().min(1000);
+        let passed = u64::try_from(passed).unwrap_or(1000);
+        let per_second = u64::from(self.settings.limits.reconnect_per_second);
+        // What could not be used, since all of them wait for answers, is no leave for a storm later.
+        self.close_credit = (self.close_credit + passed * per_second).min(1000 * per_second);
+        for _ in 0..self.leaving.len() {
+            if self.close_credit < 1000 {
+                break;
+            }
+            let Some(token) = self.leaving.pop_front() else {
+                break;
+            };
+            if let Some(miner) = self.miners.get_mut(token)
+                && matches!(miner.stage, Stage::Unplaced)
+            {
+                // It first hears what became of its shares.
+                if miner.unanswered > 0 {
+                    self.leaving.push_back(token);
+                    continue;
+                }
+                self.close_credit -= 1000;
+                self.close_miner(token, CloseHow::Reset, CloseReason::Moved);
+            }
+        }
+    }
+}
