@@ -1,38 +1,59 @@
 //! The program: arguments, config, start, wait, exit code.
 
 mod cli;
+mod log_queue;
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::num::NonZero;
+use std::path::Path;
 use std::process::ExitCode;
 
 use crate::cli::{Cli, Command};
+use crate::log_queue::LogQueue;
 use stratum_uring::{config, shard};
 
 fn main() -> ExitCode {
     let cli = Cli::parse_from_env();
+    let log = match LogQueue::start() {
+        Ok(log) => log,
+        Err(error) => {
+            drop(writeln!(io::stderr(), "stratum-uring: no thread: {error}"));
+            return ExitCode::from(3);
+        }
+    };
     env_logger::Builder::new()
         .filter_module("stratum_uring", cli.log_level)
         .format_target(false)
+        .target(env_logger::Target::Pipe(Box::new(log.writer())))
         .init();
-    match cli.command {
+    let code = execute(cli.command, &log);
+    // What is not read by then is lost: an end that waits for a reader may never come.
+    log.drain();
+    code
+}
+
+/// Does what was asked. All that goes to stderr goes through the log's queue, since its thread may hold
+/// stderr for good; stdout may be full or closed, and that is no fault of the config.
+fn execute(command: Command, log: &LogQueue) -> ExitCode {
+    match command {
         Command::GenerateConfig => {
             // A reader that stops reading early, such as `head`, is content.
-            drop(std::io::stdout().write_all(config::EXAMPLE.as_bytes()));
+            drop(io::stdout().write_all(config::EXAMPLE.as_bytes()));
             ExitCode::SUCCESS
         }
-        Command::Check { config } => match load(&config) {
+        Command::Check { config } => match load(&config, log) {
             Ok(_) => {
-                println!("{}: the config is good", config.display());
+                let path = config.display();
+                drop(writeln!(io::stdout(), "{path}: the config is good"));
                 ExitCode::SUCCESS
             }
             Err(code) => code,
         },
-        Command::Run { config, cores } => match load(&config) {
+        Command::Run { config, cores } => match load(&config, log) {
             Ok(config) => match shard::run(&config, cores.map(NonZero::get)) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => {
-                    eprintln!("stratum-uring: {error}");
+                    log.tell(format_args!("stratum-uring: {error}"));
                     ExitCode::from(error.exit_code())
                 }
             },
@@ -41,8 +62,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Reads a config, or prints every mistake in it.
-fn load(path: &std::path::Path) -> Result<config::Config, ExitCode> {
+/// Reads a config, or tells every mistake in it.
+fn load(path: &Path, log: &LogQueue) -> Result<config::Config, ExitCode> {
     let mistakes = match std::fs::read(path) {
         Ok(bytes) => match config::Config::load_bytes(&bytes) {
             Ok(config) => return Ok(config),
@@ -50,6 +71,6 @@ fn load(path: &std::path::Path) -> Result<config::Config, ExitCode> {
         },
         Err(error) => format!("can't be read: {error}"),
     };
-    eprintln!("{}: {}", path.display(), mistakes.trim_end());
+    log.tell(format_args!("{}: {}", path.display(), mistakes.trim_end()));
     Err(ExitCode::from(2))
 }

@@ -1,7 +1,9 @@
 //! Arguments, exit codes, and what a mistake in a config is told.
 
+use std::fs::File;
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Instant;
 
@@ -77,6 +79,26 @@ fn a_good_config_passes_the_check() {
     for option in ["-t", "--check"] {
         let (code, _, log) = run_with(&[option], &good());
         assert_eq!(code, 0, "{log}");
+    }
+}
+
+/// A disk that is full. Whoever writes there is told `ENOSPC`.
+fn full() -> File {
+    File::options().write(true).open("/dev/full").unwrap()
+}
+
+#[test]
+fn what_can_not_be_printed_changes_no_exit_code() {
+    let (good, bad) = (TempFile::new(&good()), TempFile::new("proxies: []\n"));
+    for (file, expected) in [(&good, 0), (&bad, 2)] {
+        let mut check = Command::new(env!("CARGO_BIN_EXE_stratum-uring"));
+        check.arg("--check").arg(file.path()).stdin(Stdio::null());
+        let output = check.stdout(full()).output().unwrap();
+        let log = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(expected), "{log}");
+        assert!(!log.contains("panicked"), "{log}");
+        let output = check.stdout(full()).stderr(full()).output().unwrap();
+        assert_eq!(output.status.code(), Some(expected));
     }
 }
 
@@ -204,9 +226,12 @@ fn an_unknown_option_exits_2() {
 }
 
 #[test]
-fn no_cores_exit_2() {
-    let (code, ..) = run_with(&["--cores", "0"], &good());
-    assert_eq!(code, 2);
+fn no_cores_and_more_than_256_exit_2() {
+    for cores in ["0", "257"] {
+        let (code, _, log) = run_with(&["--cores", cores], &good());
+        assert_eq!(code, 2, "{cores}");
+        assert!(log.contains("1 to 256"), "{log}");
+    }
 }
 
 #[test]

@@ -1,8 +1,15 @@
 //! Signals.
 
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{A_MOMENT, Config, FakeMiner, FakePool, NONCE_1, PATIENCE, Proxy, Scene};
+use crate::support::proxy::TempFile;
+use crate::support::{
+    A_MOMENT, AutoPool, Config, FakeMiner, FakePool, NONCE_1, PATIENCE, Proxy, Scene,
+};
 
 /// What an operator is promised, and what a busy machine adds.
 const PROMISED: Duration = Duration::from_secs(5);
@@ -82,7 +89,7 @@ fn nobody_gets_in_once_it_is_ending() {
 
 #[test]
 fn two_shards_end_together() {
-    let pool = crate::support::AutoPool::accepts_all();
+    let pool = AutoPool::accepts_all();
     let mut proxy = Proxy::start(&Config::new(&pool.url()).yaml());
     let mut miners: Vec<_> = (0..20)
         .map(|rig| FakeMiner::mining(&proxy, &format!("t1addr.rig{rig}")).0)
@@ -155,4 +162,109 @@ fn sighup_before_the_first_link_changes_nothing() {
     let id = miner.send_subscribe();
     let _link = pool.accept_ready(NONCE_1);
     miner.expect_subscribed(id);
+}
+
+/// A proxy whose log is read until it is ready, and then no more.
+struct Unread {
+    child: Child,
+    address: SocketAddr,
+    log: BufReader<ChildStderr>,
+    _config: TempFile,
+}
+
+impl Unread {
+    fn start(arguments: &[&str], yaml: &str) -> Self {
+        let config = TempFile::new(yaml);
+        let mut child = Command::new(env!("CARGO_BIN_EXE_stratum-uring"))
+            .args(arguments)
+            .arg(config.path())
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut address = None;
+        loop {
+            let mut line = String::new();
+            assert!(log.read_line(&mut line).unwrap() > 0, "it ended");
+            if let Some((_, found)) = line.split_once("listening on ") {
+                address = found.trim_end().parse().ok();
+            } else if line.contains("ready: ") {
+                break;
+            }
+        }
+        Self {
+            child,
+            address: address.expect("it listens"),
+            log,
+            _config: config,
+        }
+    }
+
+    /// Ends it as an operator does; the time it took.
+    fn terminate(&mut self) -> Duration {
+        let sent = Instant::now();
+        let id = self.child.id().to_string();
+        let kill = Command::new("kill").args(["-TERM", &id]).status();
+        assert!(kill.expect("kill runs").success());
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                assert_eq!(status.code(), Some(0), "{status}");
+                return sent.elapsed();
+            }
+            assert!(sent.elapsed() < PATIENCE, "it does not end");
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+#[test]
+fn a_log_that_nobody_reads_stops_neither_the_mining_nor_the_end() {
+    let pool = AutoPool::accepts_all();
+    let yaml = Config::new(&pool.url()).yaml();
+    let mut proxy = Unread::start(&["-v", "--cores", "1"], &yaml);
+    // A pipe holds 64 KiB. Each of these makes three lines of some 100 bytes.
+    for _ in 0..400 {
+        let mut miner = FakeMiner::connect_to(proxy.address);
+        miner.subscribe();
+        miner.close();
+    }
+    let (mut miner, job) = FakeMiner::mining_at(proxy.address, "t1addr.rig1");
+    let id = miner.submit(&job, 1);
+    miner.expect_accepted(id);
+    let took = proxy.terminate();
+    assert!(took < PROMISED, "{took:?}");
+    // What fitted into the pipe is whole records, up to where it was full.
+    let lines = (&mut proxy.log).lines().map_while(Result::ok);
+    let connected = lines.filter(|line| line.ends_with(": connected")).count();
+    assert!((100..400).contains(&connected), "{connected}");
+}
+
+#[test]
+fn what_was_dropped_from_the_log_is_told_once_it_is_read_again() {
+    let pool = AutoPool::accepts_all();
+    let yaml = Config::new(&pool.url()).yaml();
+    let mut proxy = Unread::start(&["-v", "--cores", "1"], &yaml);
+    // A pipe's 64 KiB and the 8,192 records of the queue, with three lines for each of these.
+    for _ in 0..4000 {
+        let mut miner = FakeMiner::connect_to(proxy.address);
+        miner.subscribe();
+        miner.close();
+    }
+    let told = (&mut proxy.log)
+        .lines()
+        .map_while(Result::ok)
+        .find(|line| line.contains("log lines were dropped"))
+        .expect("the gap is told");
+    let dropped: u32 = told.split(' ').next().unwrap().parse().unwrap();
+    assert!((100..4000).contains(&dropped), "{told}");
+    proxy.terminate();
 }
