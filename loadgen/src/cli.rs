@@ -45,9 +45,9 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "PER_SECOND", value_parser = parse_connect_rate)]
     pub(crate) connect_rate: Option<f64>,
 
-    /// Shards of the proxy that is started here
+    /// Shards of the proxy that is started here; as many as hold the miners, one for each CPU at least
     #[arg(long, value_name = "N", conflicts_with = "connect")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=256))]
     pub(crate) cores: Option<u32>,
 
     /// Equihash parameters; shares of 48,5 are real, those of others are filler of the right shape

@@ -67,6 +67,10 @@ impl Control {
 /// How a thread is doing, for the progress line and for the next stage.
 #[derive(Debug, Default)]
 pub(crate) struct Gauges {
+    /// Connects so far, and those of them that failed.
+    pub(crate) connects: AtomicU64,
+    pub(crate) connects_failed: AtomicU64,
+    /// Connections that are open.
     pub(crate) connected: AtomicU64,
     pub(crate) mining: AtomicU64,
     pub(crate) sent: AtomicU64,
@@ -279,6 +283,9 @@ impl Driver {
         let gauges = &self.setup.gauges;
         let farm = &self.links.farm;
         let set = |gauge: &AtomicU64, value: u64| gauge.store(value, Ordering::Relaxed);
+        set(&gauges.connects, farm.tally.connects);
+        let failed = farm.tally.connects_failed.values().sum();
+        set(&gauges.connects_failed, failed);
         set(&gauges.connected, self.links.connected() as u64);
         set(&gauges.mining, farm.mining() as u64);
         set(&gauges.sent, farm.tally.shares_sent);

@@ -17,11 +17,15 @@ use crate::nonces::{Change, Nonces};
 use crate::progress::Progress;
 use crate::report::{ProxyUsage, Report};
 use crate::tally::Tally;
+use crate::text;
 use crate::usage::{self, Usage};
 
 /// A ramp without a new miner for so long goes on without the rest. A subscribe may wait 30 seconds
 /// for a pool.
 const RAMP_PATIENCE: Duration = Duration::from_secs(35);
+
+/// So long connects may fail without one that succeeds: a proxy may be about to start.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
 
 /// What has no answer so long after the last share is lost.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -46,6 +50,9 @@ pub(crate) struct Plan {
 /// How all threads together are doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
+    /// Connects that succeeded, and that failed.
+    pub(crate) connects: u64,
+    pub(crate) connects_failed: u64,
     pub(crate) connected: u64,
     pub(crate) mining: u64,
     pub(crate) sent: u64,
@@ -74,7 +81,7 @@ struct Fleet<'a> {
 ///
 /// # Errors
 ///
-/// A text, when the threads can't have what they need.
+/// A text, when the threads can't have what they need, or nobody can connect.
 pub(crate) fn run(
     clock: Clock,
     plan: Plan,
@@ -87,12 +94,20 @@ pub(crate) fn run(
 
     let patience = RAMP_PATIENCE;
     let mut last = (0, began);
+    let mut nobody_connects = false;
     fleet.follow(Stage::Ramp, |totals, now| {
         if totals.mining > last.0 {
             last = (totals.mining, now);
         }
-        totals.mining == u64::from(plan.miners) || now - last.1 > patience
+        nobody_connects =
+            totals.connects == 0 && totals.connects_failed > 0 && now - began > CONNECT_PATIENCE;
+        nobody_connects || totals.mining == u64::from(plan.miners) || now - last.1 > patience
     });
+    if nobody_connects {
+        let reasons = text::reasons(&fleet.finish()?.connects_failed);
+        let destination = plan.destination;
+        return Err(format!("no miner can connect to {destination}: {reasons}"));
+    }
     let (ramped, run_began) = (usage(), clock.now());
     fleet.follow(Stage::Run, |_, now| now - run_began > plan.duration);
     let run = clock.now() - run_began;
@@ -223,6 +238,8 @@ impl<'a> Fleet<'a> {
             values.sum()
         };
         Totals {
+            connects: sum(|it| &it.connects),
+            connects_failed: sum(|it| &it.connects_failed),
             connected: sum(|it| &it.connected),
             mining: sum(|it| &it.mining),
             sent: sum(|it| &it.sent),

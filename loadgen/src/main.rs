@@ -31,6 +31,7 @@ mod text;
 mod usage;
 mod verdict;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -40,7 +41,8 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("loadgen: {error}");
+            // Where stderr is full or closed, the exit code says it.
+            drop(writeln!(std::io::stderr(), "loadgen: {error}"));
             ExitCode::FAILURE
         }
     }

@@ -1,6 +1,6 @@
 //! How it goes, while it goes: one line that changes on a terminal, a plain line now and then elsewhere.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -46,7 +46,8 @@ impl Progress {
             bar.tick();
         } else if now >= *self.next_plain.get_or_insert(now + PLAIN_INTERVAL) {
             self.next_plain = Some(now + PLAIN_INTERVAL);
-            eprintln!("{}", line(stage, in_stage, totals, plan));
+            let line = line(stage, in_stage, totals, plan);
+            drop(writeln!(std::io::stderr(), "{line}"));
         }
     }
 
@@ -58,6 +59,13 @@ impl Progress {
     }
 }
 
+/// Writes a line that stays, above the one that changes.
+pub(crate) fn tell(text: &str) {
+    let mut stderr = std::io::stderr();
+    let wipe = if stderr.is_terminal() { "\r\x1b[K" } else { "" };
+    drop(writeln!(stderr, "{wipe}{text}"));
+}
+
 fn line(stage: Stage, in_stage: Duration, totals: Totals, plan: &Plan) -> String {
     let number = text::number;
     let Totals {
@@ -66,6 +74,7 @@ fn line(stage: Stage, in_stage: Duration, totals: Totals, plan: &Plan) -> String
         sent,
         accepted,
         unanswered,
+        ..
     } = totals;
     match stage {
         Stage::Ramp => format!(

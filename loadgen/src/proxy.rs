@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use stratum_uring::proto::dialect::equihash::Parameters;
 
 use crate::clock::Clock;
-use crate::shares;
+use crate::{progress, shares};
 
 const BINARY: &str = "stratum-uring";
 
@@ -33,6 +33,7 @@ const LOG_LINES_MAX: usize = 20;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wanted {
     pub(crate) parameters: Parameters,
+    /// Its shards; one for each CPU, if not given.
     pub(crate) cores: Option<u32>,
     pub(crate) job_interval_seconds: u32,
 }
@@ -92,7 +93,7 @@ impl Proxy {
         self.child.id()
     }
 
-    /// Keeps the end of its log, and says whether it still runs.
+    /// Keeps the end of its log, shows the errors in it, and says whether it still runs.
     pub(crate) fn is_running(&mut self) -> bool {
         while let Ok(line) = self.lines.try_recv() {
             self.keep(line);
@@ -159,6 +160,9 @@ impl Proxy {
     }
 
     fn keep(&mut self, line: String) {
+        if is_error(&line) {
+            progress::tell(&format!("the proxy: {line}"));
+        }
         if self.log.len() == LOG_LINES_MAX {
             self.log.pop_front();
         }
@@ -198,6 +202,12 @@ fn follow(stderr: Option<ChildStderr>) -> Receiver<String> {
         });
     }
     lines
+}
+
+/// Whether a line is one of an error: `[2026-01-01T00:00:00Z ERROR] proxy=…`.
+fn is_error(line: &str) -> bool {
+    let head = line.split(']').next().unwrap_or_default();
+    head.starts_with('[') && head.split(' ').any(|word| word == "ERROR")
 }
 
 /// The address of a line `…: listening on 127.0.0.1:40123`.
@@ -304,6 +314,16 @@ mod tests {
             });
             let config = stratum_uring::config::Config::load(&text);
             assert!(config.is_ok(), "{config:?}\n{text}");
+        }
+    }
+
+    #[test]
+    fn errors_are_known_by_their_level() {
+        assert!(is_error(
+            "[2026-01-01T00:00:00Z ERROR] proxy=a shard=1: gone"
+        ));
+        for line in ["[2026-01-01T00:00:00Z WARN ] ERROR", "ERROR", ""] {
+            assert!(!is_error(line), "{line}");
         }
     }
 

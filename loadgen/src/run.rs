@@ -1,5 +1,8 @@
 //! One run, from the arguments to the report.
 
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -13,7 +16,6 @@ use crate::driver::MINERS_PER_THREAD_MAX;
 use crate::fleet::{self, Plan};
 use crate::json;
 use crate::proxy::{Proxy, Wanted};
-use crate::report::Report;
 
 /// Does what was asked, and says whether all was well.
 ///
@@ -22,7 +24,9 @@ use crate::report::Report;
 /// A text that says what is in the way.
 pub(crate) fn run(arguments: &Arguments) -> Result<bool, String> {
     let interrupted = watch_signals().map_err(|error| format!("no signals: {error}"))?;
-    let per_thread = miners_per_thread();
+    let mut json = arguments.json.as_deref().map(JsonFile::open).transpose()?;
+    let descriptors = raise_descriptor_limit();
+    let per_thread = descriptors.min(MINERS_PER_THREAD_MAX);
     let miners = arguments.miners as usize;
     let needed = miners.div_ceil(per_thread);
     let threads = arguments.threads.map_or(needed, |threads| threads as usize);
@@ -37,7 +41,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, String> {
         None => Some(Proxy::start(
             Wanted {
                 parameters: arguments.parameters,
-                cores: arguments.cores,
+                cores: match arguments.cores {
+                    Some(cores) => Some(cores),
+                    None => shards_for(miners, descriptors, cpus())?,
+                },
                 job_interval_seconds: arguments.job_interval,
             },
             clock,
@@ -59,22 +66,44 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, String> {
     if let Some(proxy) = proxy {
         report.failure = proxy.stop(clock).err();
     }
-    tell(&report, arguments)?;
+    // A report that nobody reads to its end, as through `head`, is no failure.
+    drop(io::stdout().write_all(report.table().as_bytes()));
+    if let Some(json) = &mut json {
+        json.write(&json::report(&report))?;
+    }
     Ok(report.is_clean())
 }
 
-fn tell(report: &Report, arguments: &Arguments) -> Result<(), String> {
-    print!("{}", report.table());
-    if let Some(path) = &arguments.json {
-        std::fs::write(path, json::report(report))
-            .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+/// Where the report goes as JSON. Opened before the run, since afterwards it is too late to hear that it
+/// can't be written; what was in it stays until there is something new.
+#[derive(Debug)]
+struct JsonFile<'a> {
+    path: &'a Path,
+    file: File,
+}
+
+impl<'a> JsonFile<'a> {
+    fn open(path: &'a Path) -> Result<Self, String> {
+        let mut options = File::options();
+        let opened = options.write(true).create(true).truncate(false).open(path);
+        match opened {
+            Ok(file) => Ok(Self { path, file }),
+            Err(error) => Err(format!("cannot write {}: {error}", path.display())),
+        }
     }
-    Ok(())
+
+    fn write(&mut self, report: &[u8]) -> Result<(), String> {
+        // A pipe has no length.
+        drop(self.file.set_len(0));
+        self.file
+            .write_all(report)
+            .map_err(|error| format!("cannot write {}: {error}", self.path.display()))
+    }
 }
 
 /// A signal ends the run early, with its report. A second one does nothing more: the proxy that was
 /// started here must not be left behind.
-fn watch_signals() -> std::io::Result<Arc<AtomicBool>> {
+fn watch_signals() -> io::Result<Arc<AtomicBool>> {
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         flag::register(signal, Arc::clone(&interrupted))?;
@@ -82,8 +111,9 @@ fn watch_signals() -> std::io::Result<Arc<AtomicBool>> {
     Ok(interrupted)
 }
 
-/// The table of each ring is bounded by the limit of open files, which is raised as far as it goes.
-fn miners_per_thread() -> usize {
+/// The limit of open files, which bounds the table of each ring, ours and the proxy's. Raised as far as
+/// it goes; the proxy does the same.
+fn raise_descriptor_limit() -> usize {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,
@@ -96,5 +126,58 @@ fn miners_per_thread() -> usize {
     let room = current.map_or(usize::MAX, |limit| {
         usize::try_from(limit).unwrap_or(usize::MAX)
     });
-    room.clamp(1, MINERS_PER_THREAD_MAX)
+    room.max(1)
+}
+
+/// CPUs that we, and so the proxy, may use.
+fn cpus() -> usize {
+    let allowed = rustix::thread::sched_getaffinity(None);
+    allowed.map_or(1, |set| set.count() as usize)
+}
+
+/// Shards that have room for so many miners, where one for each CPU, which is the proxy's own choice,
+/// would not.
+fn shards_for(miners: usize, descriptors: usize, cpus: usize) -> Result<Option<u32>, String> {
+    // The kernel chooses the shard of a connection by a hash, so some get more than their part.
+    let room = (descriptors.min(MINERS_PER_SHARD_MAX) * 4 / 5).max(1);
+    let shards = miners.div_ceil(room);
+    if shards <= cpus {
+        return Ok(None);
+    }
+    if shards > SHARDS_MAX {
+        return Err(format!(
+            "{miners} miners need {shards} shards and the proxy has {SHARDS_MAX} at the most: raise the \
+             limit of open files, which is {descriptors}"
+        ));
+    }
+    Ok(u32::try_from(shards).ok())
+}
+
+/// What a shard of the proxy holds, whatever the limit of open files.
+const MINERS_PER_SHARD_MAX: usize = 65_536;
+
+/// Shards of a proxy at the most.
+const SHARDS_MAX: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_are_as_many_as_have_room() {
+        let shards = |miners, descriptors| shards_for(miners, descriptors, 2);
+        assert_eq!(shards(1000, 20_000), Ok(None));
+        assert_eq!(shards(32_000, 20_000), Ok(None));
+        assert_eq!(shards(32_001, 20_000), Ok(Some(3)));
+        assert_eq!(shards(65_536, 20_000), Ok(Some(5)));
+        assert_eq!(shards(65_536, 1_048_576), Ok(None));
+        assert_eq!(shards(1_000_000, 1_048_576), Ok(Some(20)));
+        assert!(shards(1_000_000, 1024).unwrap_err().contains("open files"));
+    }
+
+    #[test]
+    fn a_file_that_can_not_be_written_is_told_before_the_run() {
+        let error = JsonFile::open(Path::new("/nonexistent/report.json")).unwrap_err();
+        assert!(error.contains("/nonexistent/report.json"), "{error}");
+    }
 }

@@ -125,6 +125,21 @@ fn rubbish_is_wrong_and_a_lost_miner_comes_back() {
 }
 
 #[test]
+fn a_port_where_nobody_listens_is_given_up_with_the_reason() {
+    // Bound, so that nobody else gets it, and closed.
+    let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
+    let pool = PracticeServer::start(settings(), anywhere).unwrap();
+    let mut plan = plan(&pool, 10, 2);
+    drop(pool);
+    plan.duration = Duration::from_secs(600);
+    let clock = Clock::start();
+    let interrupted = AtomicBool::new(false);
+    let error = run(clock, plan, &interrupted, &mut || true).unwrap_err();
+    assert!(error.contains("Connection refused"), "{error}");
+    assert!(clock.now() < Duration::from_secs(20));
+}
+
+#[test]
 fn an_interrupt_ends_it_with_a_report() {
     let pool = PracticeServer::start(settings(), SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     let mut plan = plan(&pool, 10, 1);

@@ -1,0 +1,351 @@
+//! The exchange, through its public methods alone: no socket, and time is what the test says it is.
+//!
+//! Here is what takes too long, or too much, for a peer over loopback: wrong clocks, minutes of a bad
+//! pool, ten thousand miners, millions of lines.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use stratum_uring::exchange::{
+    CloseHow, CloseReason, Command, Exchange, Fact, Limits, LinkEnd, LinkKey, MinerToken,
+    PoolSettings, Settings, Tag, Transmit,
+};
+use stratum_uring::proto::dialect::Equihash;
+use stratum_uring::proto::dialect::equihash::Parameters;
+use stratum_uring::proto::extranonce::SlotWidth;
+use stratum_uring::proto::time::Now;
+
+/// When the pools' jobs were made.
+const JOB_UNIX_SECONDS: u32 = 1_800_000_000;
+
+const SUBSCRIBE: &[u8] = br#"{"id":1,"method":"mining.subscribe","params":[]}"#;
+const AUTHORIZE: &[u8] = br#"{"id":2,"method":"mining.authorize","params":["rig","x"]}"#;
+
+/// What the miners were told.
+#[derive(Default)]
+struct Told {
+    text: String,
+    closed: usize,
+}
+
+impl Transmit for Told {
+    fn send_shared(&mut self, _: MinerToken, line: &Rc<[u8]>, _: Tag) {
+        self.text.push_str(&String::from_utf8_lossy(line));
+    }
+
+    fn send_pieces(&mut self, _: MinerToken, pieces: &[(&[u8], Tag)]) {
+        for (piece, _) in pieces {
+            self.text.push_str(&String::from_utf8_lossy(piece));
+        }
+    }
+
+    fn close(&mut self, _: MinerToken, _: CloseHow, _: CloseReason) {
+        self.closed += 1;
+    }
+}
+
+/// An exchange, and what time it is.
+struct Scene {
+    exchange: Exchange,
+    now: Now,
+}
+
+impl Scene {
+    /// With pools on these hosts.
+    fn new(hosts: &[&str]) -> Self {
+        let pool = |host: &&str| PoolSettings {
+            host: (*host).to_owned(),
+            port: 3333,
+            worker: "t1account.farm".to_owned(),
+            password: "x".to_owned(),
+            extranonce_subscribe: false,
+            reconnect_hosts: Vec::new(),
+        };
+        let settings = Settings {
+            part: (0, 1),
+            series: 0,
+            start_unix_seconds: JOB_UNIX_SECONDS.into(),
+            seed: 1,
+            pools: hosts.iter().map(pool).collect(),
+            slot_width: SlotWidth::Auto,
+            miners_per_link: 65_536,
+            links_max: 1,
+            pass_through_agents: Vec::new(),
+            limits: Limits::default(),
+        };
+        let dialect = Equihash::new(Parameters::new(48, 5).unwrap());
+        Self {
+            exchange: Exchange::new(settings, Box::new(dialect)),
+            now: Now {
+                since_start: Duration::ZERO,
+                unix_seconds: JOB_UNIX_SECONDS.into(),
+            },
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now.since_start += time;
+    }
+
+    fn connect(&mut self, index: u32) -> MinerToken {
+        let generation = 0;
+        let miner = MinerToken { index, generation };
+        self.exchange.handle_connect(self.now, miner);
+        miner
+    }
+
+    fn miner_says(&mut self, miner: MinerToken, line: &[u8]) {
+        self.exchange.handle_miner_line(self.now, miner, line);
+    }
+
+    fn pool_says(&mut self, link: LinkKey, line: &[u8]) {
+        self.exchange.handle_link_line(self.now, link, line);
+    }
+
+    /// The next dial: its link, and the host that is called.
+    fn poll_dial(&mut self) -> Option<(LinkKey, String)> {
+        while let Some(command) = self.exchange.poll_command() {
+            if let Command::Dial { link, host, .. } = command {
+                return Some((link, host));
+            }
+        }
+        None
+    }
+
+    /// The dial that must have come is answered.
+    fn expect_connected(&mut self) -> LinkKey {
+        let (link, _) = self.poll_dial().expect("the pool is called");
+        self.exchange.handle_link_connected(self.now, link);
+        link
+    }
+
+    /// The pool answers the handshake.
+    fn shake_hands(&mut self, link: LinkKey) {
+        self.pool_says(link, br#"{"id":1,"result":[null,"a1b2c3d4"],"error":null}"#);
+        self.pool_says(link, br#"{"id":2,"result":true,"error":null}"#);
+    }
+
+    fn flush(&mut self) -> Told {
+        let mut told = Told::default();
+        self.exchange.flush(&mut told);
+        told
+    }
+
+    /// What the pool is told since it was asked last.
+    fn written(&mut self, link: LinkKey) -> String {
+        let bytes = self.exchange.unwritten(link).to_vec();
+        self.exchange.wrote(self.now, link, bytes.len());
+        String::from_utf8(bytes).unwrap()
+    }
+}
+
+/// The time of the jobs, as it stands in a header.
+fn job_time() -> String {
+    let bytes = JOB_UNIX_SECONDS.to_le_bytes();
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn notify() -> String {
+    let (zeros, time) = ("0".repeat(64), job_time());
+    format!(
+        r#"{{"id":null,"method":"mining.notify","params":["j1","04000000","{zeros}","{zeros}","{zeros}","{time}","1f07ffff",true]}}"#
+    )
+}
+
+/// A share of the right shape: 26 bytes of nonce, and 36 of solution behind their length.
+fn share(job: &str) -> String {
+    let (time, nonce_2, solution) = (job_time(), "0".repeat(52), "0".repeat(72));
+    format!(
+        r#"{{"id":3,"method":"mining.submit","params":["rig","{job}","{time}","{nonce_2}","24{solution}"]}}"#
+    )
+}
+
+#[test]
+fn a_share_passes_where_our_clock_is_wrong() {
+    let mut scene = Scene::new(&["a"]);
+    // A board without a battery wakes in 1970.
+    scene.now.unix_seconds = 1000;
+    let miner = scene.connect(0);
+    let link = scene.expect_connected();
+    scene.shake_hands(link);
+    scene.pool_says(link, notify().as_bytes());
+    scene.miner_says(miner, SUBSCRIBE);
+    scene.miner_says(miner, AUTHORIZE);
+    let told = scene.flush().text;
+    let (_, params) = told.split_once(r#""mining.notify","params":[""#).unwrap();
+    let (job, _) = params.split_once('"').unwrap();
+    scene.written(link);
+    scene.miner_says(miner, share(job).as_bytes());
+    let written = scene.written(link);
+    let told = scene.flush().text;
+    assert!(written.contains("mining.submit"), "{told}");
+}
+
+/// A pool may move its miners elsewhere; one that says nothing else is of no use.
+fn gives_way_though_it_shakes_hands(shakes_hands: bool) {
+    let mut scene = Scene::new(&["a", "b"]);
+    scene.connect(0);
+    let mut hosts = Vec::new();
+    for _ in 0..200 {
+        scene.pass(Duration::from_millis(250));
+        scene.exchange.handle_tick(scene.now);
+        while let Some((link, host)) = scene.poll_dial() {
+            hosts.push(host);
+            scene.exchange.handle_link_connected(scene.now, link);
+            if shakes_hands {
+                scene.shake_hands(link);
+            }
+            scene.pool_says(
+                link,
+                br#"{"id":null,"method":"client.reconnect","params":["",0,0]}"#,
+            );
+        }
+    }
+    assert!(hosts.iter().any(|host| host == "b"), "{hosts:?}");
+}
+
+#[test]
+fn a_pool_that_only_says_reconnect_gives_way_to_the_next() {
+    gives_way_though_it_shakes_hands(false);
+}
+
+#[test]
+fn a_pool_that_shakes_hands_and_says_reconnect_gives_way_to_the_next() {
+    gives_way_though_it_shakes_hands(true);
+}
+
+#[test]
+fn each_step_of_the_handshake_has_its_time() {
+    let mut scene = Scene::new(&["a"]);
+    scene.connect(0);
+    let link = scene.expect_connected();
+    // Ten seconds are enough for each, and too few for both.
+    scene.pass(Duration::from_secs(6));
+    scene.pool_says(link, br#"{"id":1,"result":[null,"a1b2c3d4"],"error":null}"#);
+    scene.pass(Duration::from_secs(6));
+    scene.exchange.handle_tick(scene.now);
+    assert!(scene.exchange.is_current(link));
+}
+
+#[test]
+fn ten_thousand_closes_at_once_are_all_told() {
+    const MINERS: usize = 10_000;
+    let mut scene = Scene::new(&["a"]);
+    for index in 0..MINERS {
+        let miner = scene.connect(u32::try_from(index).unwrap());
+        scene.miner_says(miner, SUBSCRIBE);
+    }
+    assert_eq!(scene.flush().closed, 0);
+    while scene.exchange.poll_fact().is_some() {}
+    // No pool ever answers.
+    scene.pass(Duration::from_secs(60));
+    scene.exchange.handle_tick(scene.now);
+    let closed = scene.flush().closed;
+    let facts = std::iter::from_fn(|| scene.exchange.poll_fact());
+    let told = facts.filter(|fact| matches!(fact, Fact::MinerClosed { .. }));
+    assert_eq!((closed, told.count()), (MINERS, MINERS));
+}
+
+#[test]
+fn a_pool_that_asks_without_end_fills_no_memory() {
+    let mut scene = Scene::new(&["a"]);
+    scene.connect(0);
+    let link = scene.expect_connected();
+    scene.shake_hands(link);
+    scene.written(link);
+    let bound = Limits::default().pool_outbox_bytes_max;
+    for _ in 0..2_000_000 {
+        scene.pool_says(
+            link,
+            br#"{"id":7,"method":"client.get_version","params":[]}"#,
+        );
+    }
+    let unwritten = scene.exchange.unwritten(link).len();
+    // The link is given up, or only some of the questions get an answer.
+    assert!(
+        unwritten <= bound + 1024 || !scene.exchange.is_current(link),
+        "{unwritten}"
+    );
+}
+
+/// The pools called after a link of the first one was lost, which refuses for so long.
+fn called_while_refused_for(refused: Duration) -> (Scene, Vec<String>) {
+    let mut scene = Scene::new(&["a", "b"]);
+    let miner = scene.connect(0);
+    let link = scene.expect_connected();
+    scene.shake_hands(link);
+    scene.pool_says(link, notify().as_bytes());
+    scene.miner_says(miner, SUBSCRIBE);
+    scene.miner_says(miner, AUTHORIZE);
+    scene.flush();
+    scene.pass(Duration::from_secs(60));
+    scene
+        .exchange
+        .handle_link_closed(scene.now, link, LinkEnd::Reset, "");
+    let lost = scene.now.since_start;
+    let mut hosts = Vec::new();
+    for _ in 0..40 {
+        scene.pass(Duration::from_millis(250));
+        scene.exchange.handle_tick(scene.now);
+        while let Some((link, host)) = scene.poll_dial() {
+            let refuses = host == "a" && scene.now.since(lost) < refused;
+            hosts.push(host);
+            if refuses {
+                let end = LinkEnd::ConnectFailed;
+                scene.exchange.handle_link_closed(scene.now, link, end, "");
+            } else {
+                scene.exchange.handle_link_connected(scene.now, link);
+                scene.shake_hands(link);
+            }
+        }
+    }
+    (scene, hosts)
+}
+
+#[test]
+fn a_pool_that_is_away_for_a_moment_keeps_its_miners_though_another_stands_ready() {
+    let (mut scene, hosts) = called_while_refused_for(Duration::from_secs(2));
+    assert!(
+        hosts.len() > 2 && hosts.iter().all(|host| host == "a"),
+        "{hosts:?}"
+    );
+    assert_eq!(scene.flush().closed, 0);
+}
+
+#[test]
+fn a_pool_that_is_away_for_longer_gives_way_within_a_second() {
+    let (_, hosts) = called_while_refused_for(Duration::from_secs(60));
+    let tries = hosts.iter().take_while(|host| *host == "a").count();
+    assert!(tries > 2 && tries < 20, "{hosts:?}");
+    assert_eq!(hosts.last().map(String::as_str), Some("b"));
+}
+
+#[test]
+fn why_shares_fail_is_told_once_a_minute() {
+    let mut scene = Scene::new(&["a"]);
+    let miner = scene.connect(0);
+    let link = scene.expect_connected();
+    scene.shake_hands(link);
+    let tagged = notify().replace(",true]", r#",true,"144_5"]"#);
+    scene.pool_says(link, tagged.as_bytes());
+    scene.miner_says(miner, SUBSCRIBE);
+    scene.miner_says(miner, AUTHORIZE);
+    let told = scene.flush().text;
+    let (_, params) = told.split_once(r#""mining.notify","params":[""#).unwrap();
+    let job = params.split_once('"').unwrap().0.to_owned();
+    for _ in 0..5 {
+        let short = share(&job).replace("0\"]}", "\"]}");
+        scene.miner_says(miner, short.as_bytes());
+    }
+    scene.miner_says(miner, share(&job).as_bytes());
+    scene.pool_says(link, br#"{"id":16,"result":null,"error":[23,"low",null]}"#);
+    let facts: Vec<Fact> = std::iter::from_fn(|| scene.exchange.poll_fact()).collect();
+    let count = |is: fn(&Fact) -> bool| facts.iter().filter(|fact| is(fact)).count();
+    assert_eq!(count(|fact| matches!(fact, Fact::ShareRefused { .. })), 1);
+    assert_eq!(
+        count(|fact| matches!(fact, Fact::ShareRejected { code: 23, .. })),
+        1
+    );
+    assert_eq!(count(|fact| matches!(fact, Fact::JobOdd { .. })), 1);
+}
