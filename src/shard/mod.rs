@@ -9,6 +9,7 @@ mod error;
 mod listen;
 mod pool_link;
 mod report;
+mod space_watch;
 mod start;
 mod state;
 
@@ -26,6 +27,7 @@ use crate::metrics::Published;
 use crate::ring::{MinerRing, RingConfig};
 use crate::shard::clock::Clock;
 use crate::shard::report::Reporter;
+use crate::shard::space_watch::SpaceWatch;
 use crate::shard::state::{Proxy, Shard, ShellLimits};
 
 pub use error::{RunError, StartError};
@@ -73,6 +75,7 @@ pub(crate) struct ProxySetup {
     pub(crate) parameters: crate::proto::dialect::equihash::Parameters,
     pub(crate) limits: ShellLimits,
     pub(crate) published: Published,
+    pub(crate) space_watch: SpaceWatch,
 }
 
 /// What a shard tells the main thread.
@@ -170,6 +173,8 @@ fn start_shard(setup: ShardSetup) -> Result<(Shard, Arc<AtomicBool>), StartError
             limits: proxy.limits,
             reporter: Reporter::new(proxy.name, setup.number, proxy.pools),
             published: proxy.published,
+            space_watch: proxy.space_watch,
+            shard: setup.number,
             links: std::collections::HashMap::new(),
         });
     }

@@ -115,6 +115,16 @@ impl Reporter {
         }
     }
 
+    pub(crate) fn space_shared(&self, pool: usize, extranonce1: &str, other: usize) {
+        let Self { proxy, shard, .. } = self;
+        let pool = self.pool(pool);
+        log::error!(
+            "proxy={proxy} shard={shard} pool={pool}: the pool gives this shard and shard {other} the same \
+             extranonce1 {extranonce1:?}; they search different parts of it, but a shard with more miners \
+             than its part repeats another's work: ask the pool, or start with --cores 1"
+        );
+    }
+
     /// Logs a fact of the exchange.
     pub(crate) fn report(&self, now: Now, fact: &Fact) {
         let Self { proxy, shard, .. } = self;

@@ -18,6 +18,7 @@ use crate::proto::extranonce::SlotWidth;
 use crate::proto::miner::MinerLimits;
 use crate::shard::clock::Clock;
 use crate::shard::error::{RunError, StartError};
+use crate::shard::space_watch::SpaceWatch;
 use crate::shard::state::ShellLimits;
 use crate::shard::{ProxySetup, ShardEvent, ShardSetup, listen, report, spawn};
 
@@ -243,6 +244,7 @@ struct StartedProxy {
     /// For each address one socket for each shard.
     listeners: Vec<Vec<std::net::TcpListener>>,
     published: Vec<Published>,
+    space_watch: SpaceWatch,
     /// They stop when they are dropped.
     _practice: Vec<PracticeServer>,
 }
@@ -287,6 +289,7 @@ impl StartedProxy {
             pools,
             listeners,
             published: (0..shards).map(|_| Published::default()).collect(),
+            space_watch: SpaceWatch::new(shards),
             _practice: practice,
         })
     }
@@ -337,6 +340,7 @@ impl StartedProxy {
                 shutdown: limits.shutdown,
             },
             published: self.published[number].clone(),
+            space_watch: self.space_watch.clone(),
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::ring::{Close, End, ListenerId, MinerRing, RingHandler, SentPiece, Tok
 use crate::shard::clock::Clock;
 use crate::shard::pool_link::LinkIo;
 use crate::shard::report::Reporter;
+use crate::shard::space_watch::SpaceWatch;
 use crate::wire::line::{Tail, TailPool, cut};
 
 /// Blocks for unfinished tails that are kept for the next ones.
@@ -40,7 +41,27 @@ pub(crate) struct Proxy {
     pub(crate) limits: ShellLimits,
     pub(crate) reporter: Reporter,
     pub(crate) published: Published,
+    pub(crate) space_watch: SpaceWatch,
+    pub(crate) shard: usize,
     pub(crate) links: HashMap<LinkKey, LinkIo>,
+}
+
+impl Proxy {
+    /// Tells of a nonce space that another shard has too.
+    fn watch_space(&self, fact: &Fact) {
+        match fact {
+            Fact::LinkUp {
+                pool, extranonce1, ..
+            } => {
+                let other = self.space_watch.note(self.shard, *pool, extranonce1);
+                if let Some(other) = other {
+                    self.reporter.space_shared(*pool, extranonce1, other);
+                }
+            }
+            Fact::LinkLost { was_up: true, .. } => self.space_watch.clear(self.shard),
+            _ => {}
+        }
+    }
 }
 
 /// What the shell knows of a miner's connection.
@@ -219,7 +240,10 @@ impl Shard {
                             connection.tail.release(&mut self.tails);
                         }
                     }
-                    fact => proxy.reporter.report(now, fact),
+                    fact => {
+                        proxy.reporter.report(now, fact);
+                        proxy.watch_space(fact);
+                    }
                 }
             }
         }

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    A_MOMENT, AutoPool, Config, FakeMiner, FakePool, NONCE_1, PATIENCE, PoolJob, Proxy, Scene,
+    A_MOMENT, AutoPool, Config, FakeMiner, FakePool, NONCE_1, PATIENCE, PoolJob, PoolLink, Proxy,
+    Scene,
 };
 
 /// Leave a lost link after a second, so that a test needs not wait longer.
@@ -623,6 +624,31 @@ fn a_single_share_without_an_answer_is_no_failover() {
 fn each_shard_dials_a_link_of_its_own_when_it_has_a_miner() {
     let pool = FakePool::start();
     let proxy = Proxy::start(&Config::new(&pool.url()).yaml());
+    let (_links, _miners) = links_of_both_shards(&pool, &proxy);
+    assert!(pool.accept_within(A_MOMENT).is_none(), "a third link");
+}
+
+#[test]
+fn a_pool_that_gives_two_shards_one_nonce_space_is_told_of_and_its_miners_are_apart() {
+    let pool = FakePool::start();
+    let proxy = Proxy::start(&Config::new(&pool.url()).yaml());
+    let (mut links, mut miners) = links_of_both_shards(&pool, &proxy);
+    for link in &mut links {
+        link.welcome(NONCE_1);
+    }
+    proxy.log_contains("the same extranonce1");
+    let mut spaces: Vec<String> = miners
+        .iter_mut()
+        .map(|miner| miner.expect_subscribed(1))
+        .collect();
+    let count = spaces.len();
+    spaces.sort();
+    spaces.dedup();
+    assert_eq!(spaces.len(), count, "{spaces:?}");
+}
+
+/// Connects miners until both shards have dialled the pool.
+fn links_of_both_shards(pool: &FakePool, proxy: &Proxy) -> (Vec<PoolLink>, Vec<FakeMiner>) {
     let deadline = Instant::now() + PATIENCE;
     let mut links = Vec::new();
     let mut miners = Vec::new();
@@ -633,12 +659,12 @@ fn each_shard_dials_a_link_of_its_own_when_it_has_a_miner() {
             "{} miners, one link",
             miners.len()
         );
-        let mut miner = FakeMiner::connect(&proxy);
+        let mut miner = FakeMiner::connect(proxy);
         miner.send_subscribe();
         miners.push(miner);
         links.extend(pool.accept_within(Duration::from_millis(50)));
     }
-    assert!(pool.accept_within(A_MOMENT).is_none(), "a third link");
+    (links, miners)
 }
 
 #[test]
