@@ -106,6 +106,16 @@ impl PendingShares {
         self.shares.iter_mut().flatten()
     }
 
+    /// The request ids of one miner's shares. Looks at all that wait: for what is rare.
+    #[must_use]
+    pub(crate) fn ids_of(&self, miner: MinerToken) -> Vec<u64> {
+        let waiting = (self.first_id..).zip(&self.shares);
+        waiting
+            .filter(|(_, share)| share.as_ref().is_some_and(|share| share.miner == miner))
+            .map(|(id, _)| id)
+            .collect()
+    }
+
     /// Keeps the front a share that waits: answers come mostly in order, so this is O(1) for each.
     fn drop_answered(&mut self) {
         while let Some(None) = self.shares.front() {
@@ -148,6 +158,21 @@ mod tests {
         assert_eq!(pending.next_id(), SHARE_ID_FIRST + 5);
         assert!(pending.take(0).is_none());
         assert!(pending.take(u64::MAX).is_none());
+    }
+
+    #[test]
+    fn the_shares_of_one_miner_are_found_among_all() {
+        let mut pending = PendingShares::default();
+        let ids: Vec<u64> = (0..3).map(|second| push(&mut pending, second)).collect();
+        pending.take(ids[1]).unwrap();
+        let of = |index| {
+            pending.ids_of(MinerToken {
+                index,
+                generation: 0,
+            })
+        };
+        assert_eq!(of(0), [ids[0], ids[2]]);
+        assert!(of(1).is_empty());
     }
 
     #[test]

@@ -125,7 +125,7 @@ impl Exchange {
         let resumed = link.lost.take().is_some();
         link.fresh |= !resumed;
         if let Some(space) = link.next_space.take() {
-            self.move_miners(index, space);
+            self.move_miners(now, index, space);
         }
         let link = &self.links[index];
         let pool = link.pool;

@@ -162,6 +162,17 @@ impl Exchange {
         }
     }
 
+    /// Answers one miner's shares as stale: it is about to be closed.
+    pub(super) fn abandon_shares_of(&mut self, miner: MinerToken) {
+        for index in 0..self.links.len() {
+            for id in self.links[index].pending.ids_of(miner) {
+                if let Some(share) = self.links[index].pending.take(id) {
+                    self.refuse_share(&share, Reject::LinkLost);
+                }
+            }
+        }
+    }
+
     /// Answers a share. Its miner may be gone: then nobody is told.
     fn answer_share(&mut self, share: &Pending, answer: &Answer<'_>) {
         if let Some(miner) = self.miners.get_mut(share.miner) {

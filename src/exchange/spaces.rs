@@ -118,7 +118,7 @@ impl Exchange {
         link.jobs.clear();
         link.fresh = true;
         if link.is_up() {
-            self.move_miners(index, space);
+            self.move_miners(now, index, space);
         } else {
             link.next_space = Some(space);
         }
@@ -126,7 +126,7 @@ impl Exchange {
 
     /// Gives the link's miners a place in its new nonce space. Those that can't be told must reconnect,
     /// in their turn.
-    pub(super) fn move_miners(&mut self, index: usize, space: Rc<RefCell<NonceSpace>>) {
+    pub(super) fn move_miners(&mut self, now: Now, index: usize, space: Rc<RefCell<NonceSpace>>) {
         let old = self.links[index].space.replace(Rc::clone(&space));
         let oldest_job = self.oldest_job();
         let (mut told, mut closed) = (0, 0);
@@ -159,6 +159,7 @@ impl Exchange {
             } else {
                 closed += 1;
                 miner.stage = Stage::Unplaced;
+                miner.since = now.seconds();
                 miner.owed = Owed::NOTHING;
                 self.counters.mining -= u64::from(std::mem::take(&mut miner.counted));
                 self.leaving.push_back(miner.token);
@@ -176,6 +177,7 @@ impl Exchange {
             self.close_credit = 0;
             return;
         }
+        let patience = u32::try_from(self.settings.limits.resume.as_secs()).unwrap_or(u32::MAX);
         let passed = now.since(self.last_tick).as_millis().min(1000);
         let passed = u64::try_from(passed).unwrap_or(1000);
         let per_second = u64::from(self.settings.limits.reconnect_per_second);
@@ -191,10 +193,14 @@ impl Exchange {
             if let Some(miner) = self.miners.get_mut(token)
                 && matches!(miner.stage, Stage::Unplaced)
             {
-                // It first hears what became of its shares.
+                // It first hears what became of its shares, but works for nothing meanwhile: a pool that
+                // does not answer soon is not waited for.
                 if miner.unanswered > 0 {
-                    self.leaving.push_back(token);
-                    continue;
+                    if now.seconds().saturating_sub(miner.since) <= patience {
+                        self.leaving.push_back(token);
+                        continue;
+                    }
+                    self.abandon_shares_of(token);
                 }
                 self.close_credit -= 1000;
                 self.close_miner(token, CloseHow::Reset, CloseReason::Moved);
