@@ -141,17 +141,18 @@ impl MinerSession {
         limits: &MinerLimits,
         out: &mut Vec<u8>,
     ) -> MinerEvent<'a> {
-        let Some(method) = message.method else {
-            return if message.result.is_some() || message.error.is_some() {
-                MinerEvent::Answered
-            } else {
-                self.refuse(out, &RequestId::NULL, "a line without a method", limits)
-            };
+        let id = match message.id {
+            Some(id) => RequestId::parse(id.bytes()),
+            None => Some(RequestId::NULL),
         };
-        let Some(id) = message
-            .id
-            .map_or(Some(RequestId::NULL), |id| RequestId::parse(id.bytes()))
-        else {
+        let Some(method) = message.method else {
+            if message.result.is_some() || message.error.is_some() {
+                return MinerEvent::Answered;
+            }
+            let id = id.unwrap_or(RequestId::NULL);
+            return self.refuse(out, &id, "a line without a method", limits);
+        };
+        let Some(id) = id else {
             return self.refuse(
                 out,
                 &RequestId::NULL,
