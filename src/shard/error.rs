@@ -52,6 +52,9 @@ pub enum StartError {
         /// What is needed.
         needed: u64,
     },
+    /// The kernel gives nobody such a ring.
+    #[error("{0}")]
+    Kernel(RingError),
     /// The ring for the miners' sockets was refused.
     #[error("shard {shard}: {source}")]
     Ring {

@@ -16,6 +16,7 @@ use crate::metrics::Published;
 use crate::practice::{Judge, PracticeServer, PracticeSettings};
 use crate::proto::extranonce::SlotWidth;
 use crate::proto::miner::MinerLimits;
+use crate::ring::{MinerRing, RingConfig};
 use crate::shard::clock::Clock;
 use crate::shard::error::{RunError, StartError};
 use crate::shard::space_watch::SpaceWatch;
@@ -49,6 +50,7 @@ const HANDSHAKE_TIMEOUT_MAX: Duration = Duration::from_secs(10);
 ///
 /// A [`RunError`], whose text says what to do, and which knows its exit code.
 pub fn run(config: &Config, cores: Option<usize>) -> Result<(), RunError> {
+    probe_kernel()?;
     let clock = Clock::start();
     let (events, inbox) = mpsc::channel();
     watch_signals(&events)?;
@@ -102,6 +104,23 @@ pub fn run(config: &Config, cores: Option<usize>) -> Result<(), RunError> {
         proxies.len()
     );
     serve(clock, &inbox, &proxies, shards, &stopping)
+}
+
+/// Makes a small ring and drops it: where io_uring is forbidden or too old, an executor would end the
+/// process with a panic in place of the cure.
+fn probe_kernel() -> Result<(), StartError> {
+    let smallest = RingConfig {
+        connections_max: 1,
+        accepts_in_flight: 1,
+        receive_buffers: 1,
+        submission_entries: 8,
+        completion_entries: 16,
+        ..RingConfig::default()
+    };
+    match MinerRing::new(&smallest) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(StartError::Kernel(error)),
+    }
 }
 
 /// Waits for the end, and logs the summary meanwhile.
