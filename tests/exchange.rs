@@ -99,6 +99,15 @@ impl Scene {
         self.exchange.handle_miner_line(self.now, miner, line);
     }
 
+    /// A miner subscribes and authorizes; returns the id of the job that it is given.
+    fn begin_mining(&mut self, miner: MinerToken) -> String {
+        self.miner_says(miner, SUBSCRIBE);
+        self.miner_says(miner, AUTHORIZE);
+        let told = self.flush().text;
+        let (_, params) = told.split_once(r#""mining.notify","params":[""#).unwrap();
+        params.split_once('"').unwrap().0.to_owned()
+    }
+
     fn pool_says(&mut self, link: LinkKey, line: &[u8]) {
         self.exchange.handle_link_line(self.now, link, line);
     }
@@ -170,13 +179,9 @@ fn a_share_passes_where_our_clock_is_wrong() {
     let link = scene.expect_connected();
     scene.shake_hands(link);
     scene.pool_says(link, notify().as_bytes());
-    scene.miner_says(miner, SUBSCRIBE);
-    scene.miner_says(miner, AUTHORIZE);
-    let told = scene.flush().text;
-    let (_, params) = told.split_once(r#""mining.notify","params":[""#).unwrap();
-    let (job, _) = params.split_once('"').unwrap();
+    let job = scene.begin_mining(miner);
     scene.written(link);
-    scene.miner_says(miner, share(job).as_bytes());
+    scene.miner_says(miner, share(&job).as_bytes());
     let written = scene.written(link);
     let told = scene.flush().text;
     assert!(written.contains("mining.submit"), "{told}");
@@ -276,9 +281,7 @@ fn called_while_refused_for(refused: Duration) -> (Scene, Vec<String>) {
     let link = scene.expect_connected();
     scene.shake_hands(link);
     scene.pool_says(link, notify().as_bytes());
-    scene.miner_says(miner, SUBSCRIBE);
-    scene.miner_says(miner, AUTHORIZE);
-    scene.flush();
+    scene.begin_mining(miner);
     scene.pass(Duration::from_secs(60));
     scene
         .exchange
@@ -329,11 +332,7 @@ fn why_shares_fail_is_told_once_a_minute() {
     scene.shake_hands(link);
     let tagged = notify().replace(",true]", r#",true,"144_5"]"#);
     scene.pool_says(link, tagged.as_bytes());
-    scene.miner_says(miner, SUBSCRIBE);
-    scene.miner_says(miner, AUTHORIZE);
-    let told = scene.flush().text;
-    let (_, params) = told.split_once(r#""mining.notify","params":[""#).unwrap();
-    let job = params.split_once('"').unwrap().0.to_owned();
+    let job = scene.begin_mining(miner);
     for _ in 0..5 {
         let short = share(&job).replace("0\"]}", "\"]}");
         scene.miner_says(miner, short.as_bytes());

@@ -154,12 +154,7 @@ impl Exchange {
             link.lost = Some(now.since_start);
             self.counters.resent += link.output.rewind(&mut link.pending) as u64;
         }
-        link.handshake.clear();
-        link.redirect = None;
-        link.next_space = None;
-        link.next_subscription = None;
-        let old = link.key;
-        link.key.dial += 1;
+        let old = link.end_connection();
         link.state = if self.shutting_down {
             LinkState::Idle
         } else {
@@ -250,7 +245,7 @@ impl Exchange {
                 !self.miners.is_empty()
             } else {
                 let space = self.links[index].space.as_ref();
-                !self.waiting.is_empty()
+                self.waiting_count() > 0
                     || space.is_some_and(|space| space.borrow().slots.live() > 0)
             };
             let link = &mut self.links[index];
@@ -260,10 +255,8 @@ impl Exchange {
             }
             let since = *link.unused_since.get_or_insert(now.since_start);
             if now.since(since) >= self.settings.limits.link_unused && link.pending.is_empty() {
-                let key = link.key;
+                let key = link.end_connection();
                 link.state = LinkState::Idle;
-                link.handshake.clear();
-                link.key.dial += 1;
                 link.tries = 0;
                 // While it is away another link may be given the same bytes.
                 link.space = None;

@@ -238,6 +238,17 @@ impl Link {
         self.lines.clean_job = Some(clean);
     }
 
+    /// Forgets what belongs to this connection alone. Returns its name: what it says from now on is late.
+    pub(crate) fn end_connection(&mut self) -> LinkKey {
+        self.handshake.clear();
+        self.redirect = None;
+        self.next_space = None;
+        self.next_subscription = None;
+        let ended = self.key;
+        self.key.dial += 1;
+        ended
+    }
+
     /// Ends the epoch: its jobs are dead and its lines gone. The shares are the caller's to answer.
     pub(crate) fn end_epoch(&mut self) {
         self.lost = None;

@@ -170,6 +170,8 @@ impl Exchange {
                     self.refuse_share(&share, Reject::LinkLost);
                 }
             }
+            let link = &mut self.links[index];
+            link.output.release(&link.pending);
         }
     }
 
