@@ -294,6 +294,29 @@ impl MinerRing {
         unsafe { self.queue.push(&close) };
     }
 
+    /// Stops receiving from a connection: what the peer sends stays in the kernel, and a peer that
+    /// sends much is blocked soon. What came before is still told, and perhaps a little of what comes
+    /// now. As long as it lasts nothing tells that the peer has gone.
+    pub fn pause_receive(&mut self, token: Token) {
+        let Some(connection) = self.table.open(token) else {
+            return;
+        };
+        let paused = std::mem::replace(&mut connection.paused, true);
+        if !paused && connection.receiving {
+            self.make_room(1);
+            self.cancel(Operation::Receive.of(token));
+        }
+    }
+
+    /// Receives from a connection again, after [`MinerRing::pause_receive`].
+    pub fn resume_receive(&mut self, token: Token) {
+        if let Some(connection) = self.table.open(token) {
+            // A cancelled receive that has not ended yet is armed again when it does.
+            connection.paused = false;
+            self.arm_receive(token);
+        }
+    }
+
     fn handle(&mut self, completion: Completion, handler: &mut impl RingHandler) {
         let token = completion.token();
         match completion.operation() {
@@ -336,7 +359,7 @@ impl MinerRing {
         connection.receiving = false;
         match completion.outcome() {
             Ok(0) => self.end(token, End::Closed, handler),
-            Ok(_) | Err(libc::EINTR) => self.arm_receive(token),
+            Ok(_) | Err(libc::EINTR | libc::ECANCELED) => self.arm_receive(token),
             Err(libc::ENOBUFS) => self.starved.push(token),
             Err(errno) => self.end(token, End::from_errno(errno), handler),
         }
@@ -354,11 +377,15 @@ impl MinerRing {
         }
     }
 
+    /// Arms the receive of a connection, unless it is armed already or nobody wants the bytes.
     fn arm_receive(&mut self, token: Token) {
         self.make_room(1);
         let Some(connection) = self.table.open(token) else {
             return;
         };
+        if connection.receiving || connection.paused {
+            return;
+        }
         connection.receiving = true;
         let entry = opcode::RecvMulti::new(types::Fixed(token.index), buffers::GROUP)
             .build()
@@ -463,7 +490,7 @@ const DROP_ROUNDS_MAX: usize = 8 * 1024;
 /// stays up until there is work again, and whoever waits for it to fall spins for ever.
 const FRUITLESS_ENTERS_MAX: u32 = 3;
 
-/// The longest chain of entries that must go to the kernel together is that of a connect, five.
+/// The longest chain of entries that must go to the kernel together is that of a connect, six.
 const SUBMISSION_ENTRIES_MIN: u32 = 8;
 
 /// Lingering for no time at all: the kernel drops what is unsent and resets.

@@ -58,6 +58,8 @@ pub(super) struct Connection {
     pub(super) blocked: Blocked,
     /// A multishot receive is with the kernel.
     pub(super) receiving: bool,
+    /// The caller wants no bytes now.
+    pub(super) paused: bool,
     /// A poll for room to write is with the kernel.
     pub(super) polling: bool,
     /// The last batch of sends that this connection had a part in, and which record of it is its.
@@ -118,6 +120,7 @@ impl Table {
                 phase: Phase::Free,
                 blocked: Blocked::No,
                 receiving: false,
+                paused: false,
                 polling: false,
                 batch: 0,
                 record: 0,
@@ -138,6 +141,7 @@ impl Table {
         connection.phase = phase;
         connection.blocked = Blocked::No;
         connection.receiving = false;
+        connection.paused = false;
         connection.polling = false;
         Token {
             index,
