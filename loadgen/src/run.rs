@@ -16,6 +16,7 @@ use crate::driver::MINERS_PER_THREAD_MAX;
 use crate::fleet::{self, Plan};
 use crate::json;
 use crate::proxy::{Proxy, Wanted};
+use crate::role::Mixture;
 
 /// Does what was asked, and says whether all was well.
 ///
@@ -35,6 +36,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, String> {
             "{miners} miners need {needed} threads: one holds {per_thread}, by the limit of open files"
         ));
     }
+    let (slow, half_dead) = (arguments.slow_readers, arguments.half_dead);
+    let mixture = Mixture::new(slow, half_dead)
+        .ok_or_else(|| format!("{slow} % slow readers and {half_dead} % half-dead are too many"))?;
     let clock = Clock::start();
     let mut proxy = match arguments.connect {
         Some(_) => None,
@@ -58,7 +62,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, String> {
         parameters: arguments.parameters,
         duration: arguments.duration,
         share_rate: arguments.share_rate,
+        saturate: arguments.saturate,
         connect_rate: arguments.connect_rate,
+        handshakes: arguments.handshakes,
+        mixture,
+        churn_percent: arguments.churn,
+        times_rise: arguments.connect.is_none(),
         pid: arguments.pid.or_else(|| proxy.as_ref().map(Proxy::pid)),
     };
     let mut alive = || proxy.as_mut().is_none_or(Proxy::is_running);
