@@ -166,13 +166,15 @@ impl Farm {
     pub(crate) fn handle_ended(&mut self, miner: usize, by: EndedBy) {
         let before = self.miners[miner].extranonce1();
         let unanswered = self.miners[miner].unanswered() as u64;
-        match by {
-            EndedBy::Them => self.tally.shares_lost += unanswered,
-            EndedBy::Us => self.tally.shares_abandoned += unanswered,
-        }
         self.unanswered -= unanswered;
-        if self.roles[miner] == Role::SlowReader {
+        let slow = self.roles[miner] == Role::SlowReader;
+        if slow {
             self.unanswered_slow -= unanswered;
+        }
+        if slow || by == EndedBy::Us {
+            self.tally.shares_abandoned += unanswered;
+        } else {
+            self.tally.shares_lost += unanswered;
         }
         self.mining -= usize::from(self.miners[miner].is_mining());
         self.silent -= usize::from(self.miners[miner].is_silent());
@@ -297,9 +299,11 @@ impl Farm {
         it.is_mining() && (self.roles[miner] != Role::SlowReader || it.unanswered() == 0)
     }
 
-    /// The end: what has no answer now is lost.
+    /// The end: what has no answer now is lost, but for slow readers. Their answers may stand behind
+    /// all that they did not read, and through their window that comes in drops.
     pub(crate) fn finish(mut self) -> Tally {
-        self.tally.shares_lost += self.unanswered;
+        self.tally.shares_lost += self.in_flight();
+        self.tally.shares_abandoned += self.unanswered_slow;
         self.tally
     }
 
@@ -455,6 +459,8 @@ mod tests {
         assert_eq!((farm.unanswered(), farm.tally.shares_accepted), (0, 1));
         assert!(farm.tally.latency.is_empty() && farm.poll_latencies().count() == 0);
         assert_eq!(submit(&mut farm), Some(0));
+        let tally = farm.finish();
+        assert_eq!((tally.shares_abandoned, tally.shares_lost), (1, 0));
     }
 
     #[test]

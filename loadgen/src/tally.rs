@@ -127,7 +127,8 @@ pub(crate) struct Tally {
     pub(crate) shares_rejected: Reasons,
     /// Never answered.
     pub(crate) shares_lost: u64,
-    /// Not answered when this load generator closed the connection, as it was told to.
+    /// Not answered when this load generator closed the connection, as it was told to; or to a miner
+    /// that did not read.
     pub(crate) shares_abandoned: u64,
     /// Due, but there was no miner to send them, or no time.
     pub(crate) shares_unsent: u64,
