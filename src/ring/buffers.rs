@@ -14,8 +14,13 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::types::BufRingEntry;
 
-/// The one group of buffers of a ring.
-pub(super) const GROUP: u16 = 0;
+/// Whose bytes come into them; the kernel knows each group by its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u16)]
+pub(super) enum Group {
+    Connections,
+    Streams,
+}
 
 /// Bytes after the end of each buffer that the kernel never writes and a wide load may read.
 const PADDING: usize = 64;

@@ -40,6 +40,7 @@ mod error;
 mod handler;
 mod outbox;
 mod queue;
+mod streams;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -53,14 +54,16 @@ use io_uring::{opcode, squeue, types};
 pub use error::{RingError, TableFull};
 pub use handler::{Close, End, ListenerId, RingHandler};
 pub use outbox::SentPiece;
+pub use streams::StreamId;
 pub use table::Token;
 pub use wake::{Notifier, Wake};
 
 use accept::Acceptor;
-use buffers::ReceiveBuffers;
+use buffers::{Group, ReceiveBuffers};
 use connect::Addresses;
 use outbox::Outbox;
 use queue::{Completion, Operation, Queue};
+use streams::Streams;
 use table::{Phase, Table};
 use wake::Eventfd;
 
@@ -103,6 +106,8 @@ pub struct MinerRing {
     // The queue is first: it is dropped before the memory that the kernel knows.
     queue: Queue,
     buffers: ReceiveBuffers,
+    stream_buffers: ReceiveBuffers,
+    streams: Streams,
     acceptor: Acceptor,
     addresses: Addresses,
     outbox: Outbox,
@@ -148,17 +153,28 @@ impl MinerRing {
         let mut queue = Queue::new(config)?;
         let buffers = ReceiveBuffers::new(config.receive_buffers, config.receive_buffer_len)
             .map_err(refusal("mapping the receive buffers"))?;
+        let stream_buffers = ReceiveBuffers::new(STREAM_BUFFERS, STREAM_BUFFER_LEN)
+            .map_err(refusal("mapping the receive buffers"))?;
         let eventfd = Eventfd::new().map_err(refusal("making the eventfd"))?;
         queue
             .register_eventfd(eventfd.descriptor())
             .map_err(refusal("registering the eventfd"))?;
-        // SAFETY: queue and buffers go into one value, whose drop ends the queue first. Nothing fails
-        // between here and there: locals would be dropped in the other order.
-        unsafe { queue.register_buffers(buffers.list(), buffers::GROUP) }
-            .map_err(refusal("registering the receive buffers"))?;
+        // SAFETY: queue and buffers go into one value, whose drop ends the queue first; where nothing comes
+        // of it the queue ends here, before the buffers.
+        let registered = unsafe {
+            queue
+                .register_buffers(buffers.list(), Group::Connections)
+                .and_then(|()| queue.register_buffers(stream_buffers.list(), Group::Streams))
+        };
+        if let Err(error) = registered {
+            drop(queue);
+            return Err(refusal("registering the receive buffers")(error));
+        }
         Ok(Self {
             queue,
             buffers,
+            stream_buffers,
+            streams: Streams::default(),
             acceptor: Acceptor::new(config.accepts_in_flight),
             addresses: Addresses::default(),
             outbox: Outbox::new(),
@@ -186,6 +202,19 @@ impl MinerRing {
     /// What came of it is for [`MinerRing::drain`] to tell.
     pub fn submit(&mut self) {
         self.flush();
+        self.run_work();
+    }
+
+    /// As [`MinerRing::submit`], but spares the system call where there is nothing to do in the kernel.
+    fn submit_due(&mut self) {
+        if !self.queue.is_empty() || self.queue.has_overflow() {
+            self.flush();
+        }
+        self.run_work();
+    }
+
+    /// Runs the work that is due in the kernel, up to a round's worth.
+    fn run_work(&mut self) {
         let mut fruitless = 0;
         while fruitless < FRUITLESS_ENTERS_MAX
             && self.queue.has_work()
@@ -220,14 +249,18 @@ impl MinerRing {
         idle
     }
 
-    /// Submits, and waits until [`MinerRing::drain`] has something to tell or `timeout` is over. For
-    /// a thread that does nothing else; [`Notifier`] does not end this wait.
+    /// Submits, and waits until [`MinerRing::drain`] has something to tell or `timeout` is over; all that
+    /// in one system call, as a rule. For a thread that has nothing else to wait for; [`Notifier`] does
+    /// not end this wait.
     pub fn wait_blocking(&mut self, timeout: Duration) {
-        self.submit();
         if !self.has_completions() {
             self.queue.enter_and_wait(timeout);
             self.take_completions();
+            if self.queue.is_empty() {
+                self.outbox.next_batch();
+            }
         }
+        self.submit_due();
     }
 
     /// Tells the handler what has happened, and returns how many completions that were.
@@ -247,6 +280,7 @@ impl MinerRing {
             self.handle(completion, handler);
         }
         self.restart_starved();
+        self.restart_streams();
         self.arm_accepts();
         self.report_full(handler);
         handled
@@ -311,6 +345,8 @@ impl MinerRing {
             }
             Operation::Prepare | Operation::Connect => self.connect_completed(completion, handler),
             Operation::Retry => self.acceptor.resume(),
+            Operation::StreamReceive => self.stream_completed(completion, handler),
+            Operation::StreamPoll => self.stream_poll_completed(token, handler),
             Operation::Aside => {}
         }
     }
@@ -360,7 +396,7 @@ impl MinerRing {
             return;
         };
         connection.receiving = true;
-        let entry = opcode::RecvMulti::new(types::Fixed(token.index), buffers::GROUP)
+        let entry = opcode::RecvMulti::new(types::Fixed(token.index), Group::Connections as u16)
             .build()
             .user_data(Operation::Receive.of(token));
         // SAFETY: a receive points to no memory but the registered buffers.
@@ -412,6 +448,7 @@ impl MinerRing {
         let Self {
             queue,
             buffers,
+            stream_buffers,
             outbox,
             table,
             pending,
@@ -426,7 +463,10 @@ impl MinerRing {
                 }
             }
             if completion.buffer().is_some() {
-                buffers.hold();
+                match completion.operation() {
+                    Operation::StreamReceive => stream_buffers.hold(),
+                    _ => buffers.hold(),
+                }
             }
             pending.push_back(completion);
         });
@@ -434,11 +474,12 @@ impl MinerRing {
 }
 
 impl Drop for MinerRing {
-    /// Closes all connections, and takes back from the kernel all that names memory of ours: the
-    /// accepts, the receives, the connects. Each by its user data, for the kernel's own way of
+    /// Closes all connections and streams, and takes back from the kernel all that names memory of ours:
+    /// the accepts, the receives, the connects. Each by its user data, for the kernel's own way of
     /// cancelling everything takes a time that grows with the square of the connections.
     fn drop(&mut self) {
         self.stop_accepting();
+        self.detach_all();
         for at in 0..self.table.places() {
             if let Some(token) = self.table.token_at(at) {
                 self.close(token, Close::Graceful);
@@ -462,6 +503,10 @@ const DROP_ROUNDS_MAX: usize = 8 * 1024;
 /// it raises that flag, so on another core the flag can come when the work is done already; it then
 /// stays up until there is work again, and whoever waits for it to fall spins for ever.
 const FRUITLESS_ENTERS_MAX: u32 = 3;
+
+/// What a pool can say in one round at most: 128 KiB, more than 2,000 replies.
+const STREAM_BUFFERS: u16 = 16;
+const STREAM_BUFFER_LEN: u32 = 8192;
 
 /// The longest chain of entries that must go to the kernel together is that of a connect, five.
 const SUBMISSION_ENTRIES_MIN: u32 = 8;

@@ -21,6 +21,11 @@ impl Token {
         ((self.generation & GENERATION_MASK) as u64) << 32 | self.index as u64
     }
 
+    /// The generation behind this one.
+    pub(super) const fn next_generation(generation: u32) -> u32 {
+        (generation + 1) & GENERATION_MASK
+    }
+
     /// The reverse of [`Token::to_bits`]; the 8 highest bits are not looked at.
     #[must_use]
     pub const fn from_bits(bits: u64) -> Self {
@@ -153,7 +158,7 @@ impl Table {
             "place {index} is freed twice"
         );
         connection.phase = Phase::Free;
-        connection.generation = (connection.generation + 1) & GENERATION_MASK;
+        connection.generation = Token::next_generation(connection.generation);
         self.occupied -= 1;
     }
 
