@@ -36,6 +36,7 @@
 mod accept;
 mod buffers;
 mod connect;
+mod counters;
 mod error;
 mod handler;
 mod outbox;
@@ -47,10 +48,12 @@ mod tests;
 mod wake;
 
 use std::collections::VecDeque;
+use std::mem;
 use std::time::Duration;
 
 use io_uring::{opcode, squeue, types};
 
+pub use counters::RingCounters;
 pub use error::{RingError, TableFull};
 pub use handler::{Close, End, ListenerId, RingHandler};
 pub use outbox::SentPiece;
@@ -64,7 +67,7 @@ use connect::Addresses;
 use outbox::Outbox;
 use queue::{Completion, Operation, Queue};
 use streams::Streams;
-use table::{Phase, Table};
+use table::{Phase, Receiving, Table};
 use wake::Eventfd;
 
 /// The sizes of a ring.
@@ -112,13 +115,13 @@ pub struct MinerRing {
     addresses: Addresses,
     outbox: Outbox,
     table: Table,
-    /// Completions that have been taken from the kernel and not yet handled.
+    /// Completions that have been taken from the kernel and not yet handled. Bounded without a check:
+    /// each receive's holds a buffer, and each connection has at most one of every other kind.
     pending: VecDeque<Completion>,
-    /// Connections whose receive ended because there was no buffer. Never without a pending
-    /// completion: that one gives its buffer back, and the receives start again.
-    starved: Vec<Token>,
+    starved: Starved,
     events_per_round_max: usize,
     eventfd: Eventfd,
+    counters: RingCounters,
 }
 
 impl MinerRing {
@@ -180,9 +183,10 @@ impl MinerRing {
             outbox: Outbox::new(),
             table: Table::new(config.connections_max),
             pending: VecDeque::new(),
-            starved: Vec::new(),
+            starved: Starved::default(),
             events_per_round_max: config.events_per_round_max,
             eventfd,
+            counters: RingCounters::default(),
         })
     }
 
@@ -196,6 +200,12 @@ impl MinerRing {
     #[must_use]
     pub fn free_slots(&self) -> usize {
         self.table.free() as usize
+    }
+
+    /// How often the ring met its bounds.
+    #[must_use]
+    pub const fn counters(&self) -> RingCounters {
+        self.counters
     }
 
     /// Gives all that is queued to the kernel and runs the work that is due there, without waiting.
@@ -233,7 +243,7 @@ impl MinerRing {
     /// Whether [`MinerRing::drain`] has something to tell.
     #[must_use]
     pub fn has_completions(&self) -> bool {
-        !self.pending.is_empty() || self.outbox.has_refused()
+        !self.pending.is_empty() || self.outbox.has_refused() || self.can_restart()
     }
 
     /// Submits, and says whether there is nothing left to do: then, and only then, the kernel will
@@ -304,7 +314,7 @@ impl MinerRing {
         // through all that is armed. The entries are in one submit: one system call later the place
         // may be another connection's.
         self.make_room(4);
-        if receiving {
+        if receiving != Receiving::No {
             self.cancel(Operation::Receive.of(token));
         }
         if polling {
@@ -330,6 +340,7 @@ impl MinerRing {
 
     fn handle(&mut self, completion: Completion, handler: &mut impl RingHandler) {
         let token = completion.token();
+        self.count_stale(completion);
         match completion.operation() {
             Operation::Receive => self.receive_completed(completion, handler),
             Operation::Send => {
@@ -351,14 +362,24 @@ impl MinerRing {
         }
     }
 
+    fn count_stale(&mut self, completion: Completion) {
+        let is_told = match completion.operation() {
+            Operation::Accept | Operation::Close | Operation::Retry | Operation::Aside => return,
+            _ if completion.outcome() == Err(libc::ECANCELED) => return,
+            _ => self.table.get(completion.token()),
+        };
+        let is_stale = is_told.is_none_or(|it| it.phase == Phase::Closing);
+        self.counters.stale_completions += u64::from(is_stale);
+    }
+
     fn receive_completed(&mut self, completion: Completion, handler: &mut impl RingHandler) {
         let token = completion.token();
-        let open = self.table.open(token).is_some();
         if let Some(id) = completion.buffer() {
             if let Ok(len) = completion.outcome()
-                && open
+                && let Some(connection) = self.table.open(token)
                 && len > 0
             {
+                connection.receiving = Receiving::Fed;
                 handler.received(token, self.buffers.bytes(id, len as usize));
             }
             self.buffers.give_back(id);
@@ -369,11 +390,14 @@ impl MinerRing {
         let Some(connection) = self.table.open(token) else {
             return;
         };
-        connection.receiving = false;
+        let fed = mem::replace(&mut connection.receiving, Receiving::No) == Receiving::Fed;
         match completion.outcome() {
             Ok(0) => self.end(token, End::Closed, handler),
             Ok(_) | Err(libc::EINTR) => self.arm_receive(token),
-            Err(libc::ENOBUFS) => self.starved.push(token),
+            Err(libc::ENOBUFS) => {
+                self.counters.buffers_exhausted += 1;
+                self.starved.add(token, fed);
+            }
             Err(errno) => self.end(token, End::from_errno(errno), handler),
         }
     }
@@ -395,7 +419,7 @@ impl MinerRing {
         let Some(connection) = self.table.open(token) else {
             return;
         };
-        connection.receiving = true;
+        connection.receiving = Receiving::Armed;
         let entry = opcode::RecvMulti::new(types::Fixed(token.index), Group::Connections as u16)
             .build()
             .user_data(Operation::Receive.of(token));
@@ -403,14 +427,27 @@ impl MinerRing {
         unsafe { self.queue.push(&entry) };
     }
 
-    /// Starts the receives again that found no buffer. All of them: which ones have bytes waiting is
-    /// not known, and one that has none would never come up again.
+    /// Whether receives that found no buffer may start again.
+    fn can_restart(&self) -> bool {
+        !self.starved.is_empty() && self.buffers.plenty()
+    }
+
+    /// Starts receives again that found no buffer, in their turn and no more of them than there are
+    /// buffers. Each is started in the end: which ones have bytes waiting is not known, and one that has
+    /// none would never come up again.
     fn restart_starved(&mut self) {
-        if self.starved.is_empty() || !self.buffers.plenty() {
+        if !self.can_restart() {
             return;
         }
-        for token in std::mem::take(&mut self.starved) {
-            self.arm_receive(token);
+        let mut left = self.buffers.free();
+        while left > 0 {
+            let Some(token) = self.starved.next() else {
+                break;
+            };
+            if self.table.open(token).is_some() {
+                self.arm_receive(token);
+                left -= 1;
+            }
         }
     }
 
@@ -435,7 +472,9 @@ impl MinerRing {
         loop {
             self.queue.enter();
             self.take_completions();
-            if self.queue.is_empty() && !self.queue.has_overflow() {
+            let overflowed = self.queue.has_overflow();
+            self.counters.completion_overflows += u64::from(overflowed);
+            if self.queue.is_empty() && !overflowed {
                 break;
             }
         }
@@ -452,15 +491,19 @@ impl MinerRing {
             outbox,
             table,
             pending,
+            counters,
             ..
         } = self;
         queue.take(|completion| {
-            if completion.operation() == Operation::Send {
-                match completion.outcome() {
-                    Ok(sent) => return outbox.cut_short(table, completion.token(), sent as usize),
-                    Err(libc::EAGAIN) => return outbox.cut_short(table, completion.token(), 0),
-                    Err(_) => {}
-                }
+            let sent = match (completion.operation(), completion.outcome()) {
+                (Operation::Send, Ok(sent)) => Some(sent),
+                (Operation::Send, Err(libc::EAGAIN)) => Some(0),
+                _ => None,
+            };
+            if let Some(sent) = sent {
+                counters.short_sends += 1;
+                outbox.cut_short(table, completion.token(), sent as usize);
+                return;
             }
             if completion.buffer().is_some() {
                 match completion.operation() {
@@ -470,6 +513,34 @@ impl MinerRing {
             }
             pending.push_back(completion);
         });
+    }
+}
+
+/// Connections whose receive ended because there was no buffer.
+///
+/// One receive takes as many buffers as it has bytes for. So those that got none come before those that
+/// got some, or a few that flood us would have every buffer for ever.
+#[derive(Debug, Default)]
+struct Starved {
+    unfed: VecDeque<Token>,
+    fed: VecDeque<Token>,
+}
+
+impl Starved {
+    fn add(&mut self, token: Token, fed: bool) {
+        if fed {
+            self.fed.push_back(token);
+        } else {
+            self.unfed.push_back(token);
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.unfed.is_empty() && self.fed.is_empty()
+    }
+
+    fn next(&mut self) -> Option<Token> {
+        self.unfed.pop_front().or_else(|| self.fed.pop_front())
     }
 }
 

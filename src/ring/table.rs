@@ -56,13 +56,22 @@ pub(super) enum Blocked {
     Reported,
 }
 
+/// Whether a multishot receive is with the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Receiving {
+    No,
+    /// It has brought nothing yet.
+    Armed,
+    /// It has brought bytes.
+    Fed,
+}
+
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Connection {
     pub(super) generation: u32,
     pub(super) phase: Phase,
     pub(super) blocked: Blocked,
-    /// A multishot receive is with the kernel.
-    pub(super) receiving: bool,
+    pub(super) receiving: Receiving,
     /// A poll for room to write is with the kernel.
     pub(super) polling: bool,
     /// The last batch of sends that this connection had a part in, and which record of it is its.
@@ -122,7 +131,7 @@ impl Table {
                 generation: 0,
                 phase: Phase::Free,
                 blocked: Blocked::No,
-                receiving: false,
+                receiving: Receiving::No,
                 polling: false,
                 batch: 0,
                 record: 0,
@@ -142,7 +151,7 @@ impl Table {
         let connection = &mut self.connections[place];
         connection.phase = phase;
         connection.blocked = Blocked::No;
-        connection.receiving = false;
+        connection.receiving = Receiving::No;
         connection.polling = false;
         Token {
             index,
