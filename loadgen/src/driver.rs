@@ -101,6 +101,7 @@ pub(crate) struct Setup {
     pub(crate) clock: Clock,
     pub(crate) destination: SocketAddr,
     pub(crate) parameters: Parameters,
+    pub(crate) alike: bool,
     /// This thread of so many.
     pub(crate) thread: usize,
     pub(crate) threads: usize,
@@ -180,6 +181,9 @@ impl Driver {
         );
         if setup.times_rise {
             farm.expect_times_to_rise();
+        }
+        if setup.alike {
+            farm.make_alike(setup.thread, setup.threads);
         }
         let start = setup.clock.now();
         let (part, parts) = (setup.thread, setup.threads);

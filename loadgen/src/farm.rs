@@ -19,6 +19,10 @@ use crate::verdict::Verdict;
 /// job that comes makes them worthless, so there are few.
 const STOCK_MAX: usize = 64;
 
+/// The first id of a share where all shares of a farm have ids of their own; lower ones are for the
+/// handshake.
+const SHARE_ID_FIRST: u64 = 16;
+
 /// What the shell does for a miner after a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
@@ -58,6 +62,8 @@ pub(crate) struct Farm {
     unanswered: u64,
     /// Those of them that slow readers wait for.
     unanswered_slow: u64,
+    /// The next share's id, and how far it is to the one after, where miners don't count by themselves.
+    share_ids: Option<(u64, u64)>,
     changes: Vec<Change>,
     /// Times from when a share was due to its answer, for those who watch.
     latencies: Vec<Duration>,
@@ -90,6 +96,7 @@ impl Farm {
             reader: Reader::new(),
             unanswered: 0,
             unanswered_slow: 0,
+            share_ids: None,
             changes: Vec::new(),
             latencies: Vec::new(),
             begun: vec![Duration::ZERO; count],
@@ -100,6 +107,14 @@ impl Farm {
 
     pub(crate) fn miners(&self) -> usize {
         self.miners.len()
+    }
+
+    /// Lets all miners talk alike, with ids of shares that no other thread's miners use.
+    pub(crate) fn make_alike(&mut self, thread: usize, threads: usize) {
+        for miner in &mut self.miners {
+            miner.make_alike();
+        }
+        self.share_ids = Some((SHARE_ID_FIRST + thread as u64, threads as u64));
     }
 
     /// Miners that could submit a share.
@@ -247,7 +262,11 @@ impl Farm {
         out: &mut Vec<u8>,
     ) -> Option<usize> {
         let (miner, share) = self.next_share()?;
-        self.miners[miner].submit(&share, due, out);
+        let id = self.share_ids.map(|(id, _)| id);
+        if let Some((id, step)) = &mut self.share_ids {
+            *id += *step;
+        }
+        self.miners[miner].submit(&share, id, due, out);
         self.tally.shares_sent += 1;
         self.unanswered += 1;
         if self.roles[miner] == Role::SlowReader {

@@ -19,6 +19,7 @@ mod json;
 mod links;
 mod meter;
 mod miner;
+mod mock_pool;
 mod nonces;
 mod progress;
 mod proxy;

@@ -106,6 +106,7 @@ enum Asked {
 #[derive(Debug)]
 pub(crate) struct Miner {
     number: u32,
+    habits: &'static Habits,
     /// Ids of this connection are above the first and up to the last. No other miner has the same ones,
     /// and no earlier connection of this miner: so an answer to somebody else is known as such.
     first_id: u64,
@@ -131,6 +132,7 @@ impl Miner {
         let first_id = u64::from(number) * IDS_PER_MINER;
         Self {
             number,
+            habits: Habits::of(number),
             first_id,
             last_id: first_id,
             requests: VecDeque::new(),
@@ -147,11 +149,22 @@ impl Miner {
 
     /// Forgets all that was agreed on. What it asked before is another connection's.
     fn begin_anew(&mut self) {
+        let last_id = if self.habits.ids_begin_anew {
+            0
+        } else {
+            self.last_id
+        };
         *self = Self {
-            first_id: self.last_id,
-            last_id: self.last_id,
+            habits: self.habits,
+            first_id: last_id,
+            last_id,
             ..Self::new(self.number)
         };
+    }
+
+    /// From now on it talks as [`Habits::ALIKE`] has it.
+    pub(crate) fn make_alike(&mut self) {
+        self.habits = &Habits::ALIKE;
     }
 
     /// The part of the nonce that the server has fixed for it.
@@ -185,7 +198,7 @@ impl Miner {
     /// A new connection: says what such a miner says first.
     pub(crate) fn handle_connected(&mut self, out: &mut Vec<u8>) {
         self.begin_anew();
-        let habits = self.habits();
+        let habits = self.habits;
         self.ask(out, Asked::Subscribe, "mining.subscribe", |out| {
             encode::append_string(out, habits.agent);
             out.extend_from_slice(if habits.host_first {
@@ -230,17 +243,22 @@ impl Miner {
         }
     }
 
-    /// Appends a share. It counts from when it was due.
-    pub(crate) fn submit(&mut self, share: &Share, due: Duration, out: &mut Vec<u8>) {
+    /// Appends a share, under this id or the next of its own. It counts from when it was due.
+    pub(crate) fn submit(
+        &mut self,
+        share: &Share,
+        id: Option<u64>,
+        due: Duration,
+        out: &mut Vec<u8>,
+    ) {
         let number = self.number;
+        if let Some(id) = id {
+            self.last_id = id - 1;
+        }
         self.ask(out, Asked::Share(due), "mining.submit", |out| {
             append_worker(out, number);
             share.write_params(out);
         });
-    }
-
-    fn habits(&self) -> &'static Habits {
-        Habits::of(self.number)
     }
 
     fn authorize(&mut self, out: &mut Vec<u8>) {
@@ -252,7 +270,7 @@ impl Miner {
     }
 
     fn ask_for_extranonces(&mut self, out: &mut Vec<u8>, when: When) {
-        if self.habits().extranonce == Some(when) {
+        if self.habits.extranonce == Some(when) {
             self.ask(
                 out,
                 Asked::Extranonce,
@@ -272,7 +290,7 @@ impl Miner {
         self.last_id += 1;
         let id = self.last_id;
         self.requests.push_back(Request { id, what });
-        let quote: &[u8] = if self.habits().string_ids { b"\"" } else { b"" };
+        let quote: &[u8] = if self.habits.string_ids { b"\"" } else { b"" };
         out.extend_from_slice(b"{\"id\":");
         out.extend_from_slice(quote);
         encode::append_u64(out, id);
@@ -363,7 +381,7 @@ impl Miner {
             Asked::Authorize => match verdict(message) {
                 Verdict::Accepted => {
                     self.authorized = true;
-                    if !self.habits().pipelines {
+                    if !self.habits.pipelines {
                         self.ask_for_extranonces(out, When::AfterAuthorize);
                     }
                     Event::Nothing
@@ -385,7 +403,7 @@ impl Miner {
             };
             return Event::Refused(format!("subscribe: {reason}"));
         }
-        if !self.habits().pipelines {
+        if !self.habits.pipelines {
             self.ask_for_extranonces(out, When::BeforeAuthorize);
             self.authorize(out);
         }
@@ -394,7 +412,7 @@ impl Miner {
 
     /// The number of an id that comes back as this miner writes its ids.
     fn own_id(&self, id: Raw<'_>) -> Option<u64> {
-        let digits = if self.habits().string_ids {
+        let digits = if self.habits.string_ids {
             id.as_str()?
         } else if id.kind() == Kind::Number {
             id.bytes()

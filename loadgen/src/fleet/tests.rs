@@ -22,6 +22,7 @@ pub(crate) fn any_plan() -> Plan {
         miners: 200,
         threads: 2,
         parameters: Parameters::new(48, 5).unwrap(),
+        alike: false,
         duration: Duration::from_secs(1),
         share_rate: 200.0,
         saturate: None,
