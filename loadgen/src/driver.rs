@@ -33,7 +33,7 @@ const SHARES_PER_ROUND_MAX: usize = 64;
 const CHURN_PER_ROUND_MAX: usize = 64;
 
 /// How often a thread tells how busy it is.
-const BUSY_INTERVAL: Duration = Duration::from_millis(200);
+const BUSY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The thread looks at the stage at least so often.
 const STAGE_CHECK_INTERVAL: Duration = Duration::from_millis(10);

@@ -1,5 +1,6 @@
 //! All threads of a run: starts them, leads them from stage to stage, adds up what they counted.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -158,6 +159,7 @@ pub(crate) fn run(
         share_rate: plan.share_rate,
         saturate: plan.saturate,
         tally,
+        announced: HashMap::new(),
         proxy: proxy_usage(start, ramped, end),
         failure: None,
     })

@@ -80,7 +80,9 @@ pub(crate) fn report(report: &Report) -> Vec<u8> {
             it.boolean("saturated_while_connecting", report.is_ramp_saturated());
             it.array("threads", &tally.threads, |it, thread| {
                 it.float("busy", thread.run.fraction());
+                it.float("working", thread.run.working_fraction());
                 it.float("busy_while_connecting", thread.ramp.fraction());
+                it.float("working_while_connecting", thread.ramp.working_fraction());
                 it.boolean("saturated", is_saturated(thread.run));
             });
             it.object("lateness_seconds", |it| it.percentiles(report.lateness()));
@@ -153,6 +155,9 @@ impl Members<'_> {
     }
 
     fn arrivals(&mut self, arrivals: Arrivals) {
+        if let Some(first) = arrivals.first {
+            self.time("first", first);
+        }
         self.time("median", arrivals.median);
         self.time("p99", arrivals.p99);
         self.time("last", arrivals.last);

@@ -141,7 +141,10 @@ fn view(stage: Stage, in_stage: Duration, plan: &Plan, before: &Sample, now: &Sa
         ));
     }
     let busy = before.busy.iter().zip(&now.busy);
-    let busiest = busy.map(|(before, now)| percent(*before, *now)).max();
+    // What a thread tells is up to its interval old.
+    let busiest = busy
+        .map(|(before, now)| percent(*before, *now).min(100))
+        .max();
     lines.push(format!(
         "loadgen  busiest thread {} % of a core",
         busiest.unwrap_or_default()

@@ -1,9 +1,11 @@
 //! What a run showed.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use crate::mock_pool;
 use crate::tally::{Busy, BusyThread, Spread, Tally};
 use crate::usage::Usage;
 
@@ -36,6 +38,8 @@ pub(crate) struct Report {
     /// Shares that were kept in flight, in place of a rate.
     pub(crate) saturate: Option<u32>,
     pub(crate) tally: Tally,
+    /// When the mock pool told of each of its jobs.
+    pub(crate) announced: HashMap<u64, Duration>,
     pub(crate) proxy: Option<ProxyUsage>,
     /// What went wrong with the proxy itself.
     pub(crate) failure: Option<String>,
@@ -64,9 +68,11 @@ impl Percentiles {
     }
 }
 
-/// How long after the first miner the others heard of a job.
+/// How long it took until miners heard of a job.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Arrivals {
+    /// Since the pool sent it. Where nobody knows when that was, all times count from the first miner.
+    pub(crate) first: Option<Duration>,
     pub(crate) median: Duration,
     pub(crate) p99: Duration,
     pub(crate) last: Duration,
@@ -138,8 +144,16 @@ impl Report {
         // A job that few heard of was on its way when the run began or ended.
         let spreads = self.tally.spreads.iter();
         let spreads: Vec<_> = spreads.filter(|it| it.miners() * 2 > readers).collect();
+        let delay = |spread: &Spread| {
+            let number = mock_pool::number_of(&spread.header);
+            let sent = self.announced.get(&number);
+            sent.map(|sent| spread.first.saturating_sub(*sent))
+        };
         let over_jobs = |time: fn(&Spread) -> Duration, worst: bool| {
-            let mut times: Vec<_> = spreads.iter().map(|spread| time(spread)).collect();
+            let times = spreads.iter();
+            let mut times: Vec<_> = times
+                .map(|spread| time(spread) + delay(spread).unwrap_or_default())
+                .collect();
             times.sort_unstable();
             let place = if worst {
                 times.len().saturating_sub(1)
@@ -148,7 +162,9 @@ impl Report {
             };
             times.get(place).copied().unwrap_or_default()
         };
+        let known = spreads.iter().any(|spread| delay(spread).is_some());
         let arrivals = |worst| Arrivals {
+            first: known.then(|| over_jobs(|_| Duration::ZERO, worst)),
             median: over_jobs(|spread| spread.quantile(0.5), worst),
             p99: over_jobs(|spread| spread.quantile(0.99), worst),
             last: over_jobs(|spread| spread.last - spread.first, worst),
@@ -240,6 +256,7 @@ pub(crate) mod tests {
             share_rate: 1000.0,
             saturate: None,
             tally,
+            announced: HashMap::new(),
             proxy: Some(ProxyUsage {
                 start: usage(10, 1024),
                 ramped: usage(110, 4096),
@@ -315,5 +332,10 @@ pub(crate) mod tests {
         assert_eq!(micros(typical.last), 9000);
         report.slow = 0;
         assert_eq!(report.fan_out().to_all, 0);
+        let number = mock_pool::number_of(&[1; 108]);
+        report.announced.insert(number, Duration::from_millis(4998));
+        let typical = report.fan_out().typical;
+        assert_eq!(typical.first, Some(Duration::from_millis(2)));
+        assert_eq!(micros(typical.last), 11_000);
     }
 }

@@ -74,10 +74,14 @@ impl Report {
             ),
         ));
         if fan_out.jobs > 0 {
+            let from = match fan_out.typical.first {
+                Some(_) => "the pool sent it",
+                None => "the first miner",
+            };
             rows.push((
                 "fan-out",
                 format!(
-                    "after the first miner: {}; worst job: {}",
+                    "after {from}: {}; worst job: {}",
                     arrivals(fan_out.typical),
                     arrivals(fan_out.worst),
                 ),
@@ -190,32 +194,42 @@ impl Report {
             }
         }
         let saturated = self.is_ramp_saturated() || self.is_run_saturated();
-        if saturated && self.tally.threads.len() > 1 {
-            let busy = self
-                .tally
-                .threads
-                .iter()
-                .enumerate()
-                .map(|(number, thread)| {
-                    let part = |busy: Busy| 100.0 * busy.fraction();
-                    format!(
-                        "{number}: {:.0} % and {:.0} %",
-                        part(thread.ramp),
-                        part(thread.run)
-                    )
-                });
-            rows.push((
-                "",
-                format!("its threads: {}", busy.collect::<Vec<_>>().join(", ")),
-            ));
+        if saturated {
+            rows.push(("", self.threads()));
         }
+    }
+
+    /// How busy each thread was.
+    fn threads(&self) -> String {
+        let phase = |busy: Busy| {
+            let waiting = busy.fraction() - busy.working_fraction();
+            let [all, waiting] = [busy.fraction(), waiting].map(|part| 100.0 * part);
+            format!("{all:.0} % ({waiting:.0} % waiting for a core)")
+        };
+        let threads = self
+            .tally
+            .threads
+            .iter()
+            .enumerate()
+            .map(|(number, thread)| {
+                let (ramp, run) = (phase(thread.ramp), phase(thread.run));
+                format!("{number}: {ramp} while connecting, {run} while shares ran")
+            });
+        format!("its threads: {}", threads.collect::<Vec<_>>().join("; "))
     }
 }
 
 fn arrivals(arrivals: Arrivals) -> String {
-    let Arrivals { median, p99, last } = arrivals;
+    let Arrivals {
+        first,
+        median,
+        p99,
+        last,
+    } = arrivals;
+    let first = first.map(|first| format!("first {}, ", text::time(first)));
     let [median, p99, last] = [median, p99, last].map(text::time);
-    format!("median {median}, p99 {p99}, last {last}")
+    let first = first.unwrap_or_default();
+    format!("{first}median {median}, p99 {p99}, last {last}")
 }
 
 fn percentiles(percentiles: Percentiles) -> String {
@@ -306,7 +320,7 @@ loadgen     busiest thread 45 % of a core while connecting, 34 % while shares ra
             "churn       9 closed here on purpose\n",
             "SATURATED while connecting: this load",
             "SATURATED while shares ran: this load",
-            "its threads: 0: 95 % and 31 %, 1: 11 % and 98 %\n",
+            "its threads: 0: 95 % (10 % waiting for a core) while connecting, 31 % (",
             "failed      the proxy has ended\n",
         ] {
             assert!(table.contains(row), "no {row} in\n{table}");

@@ -99,6 +99,15 @@ impl Busy {
         }
         (self.working + self.waiting).as_secs_f64() / self.wall.as_secs_f64()
     }
+
+    /// The share of the time in which it did something, others having what is missing to
+    /// [`Self::fraction`].
+    pub(crate) fn working_fraction(&self) -> f64 {
+        if self.wall.is_zero() {
+            return 0.0;
+        }
+        self.working.as_secs_f64() / self.wall.as_secs_f64()
+    }
 }
 
 /// How busy a thread was while miners connected, and while shares ran.
