@@ -94,7 +94,7 @@ impl Default for RingConfig {
         Self {
             connections_max: 16_384,
             accepts_in_flight: 32,
-            receive_buffers: 1024,
+            receive_buffers: 128,
             receive_buffer_len: 4096,
             submission_entries: 4096,
             completion_entries: 32_768,
@@ -120,6 +120,8 @@ pub struct MinerRing {
     pending: VecDeque<Completion>,
     starved: Starved,
     events_per_round_max: usize,
+    /// With so few buffers left a round takes no more from the kernel, but handles what it has.
+    buffers_reserve: u16,
     eventfd: Eventfd,
     counters: RingCounters,
 }
@@ -185,6 +187,7 @@ impl MinerRing {
             pending: VecDeque::new(),
             starved: Starved::default(),
             events_per_round_max: config.events_per_round_max,
+            buffers_reserve: (config.receive_buffers / 4).min(WORK_PER_ENTER),
             eventfd,
             counters: RingCounters::default(),
         })
@@ -229,6 +232,7 @@ impl MinerRing {
         while fruitless < FRUITLESS_ENTERS_MAX
             && self.queue.has_work()
             && self.pending.len() < self.events_per_round_max
+            && self.buffers.free() > self.buffers_reserve
         {
             let before = self.pending.len();
             self.flush();
@@ -596,6 +600,9 @@ impl Drop for MinerRing {
 /// Bounds the end of a ring: 65,536 connections with two operations each, of which the kernel ends
 /// 20 at a time.
 const DROP_ROUNDS_MAX: usize = 8 * 1024;
+
+/// Pieces of work that the kernel runs in one system call; each may need a receive buffer.
+const WORK_PER_ENTER: u16 = 32;
 
 /// Times that the kernel may claim that work is due and then have none. It puts work on its list before
 /// it raises that flag, so on another core the flag can come when the work is done already; it then

@@ -193,7 +193,7 @@ async fn drive(shard: Shard, stopping: Arc<AtomicBool>) -> Result<(), String> {
     let shard = Rc::new(RefCell::new(shard));
     let mut busy_rounds = 0;
     loop {
-        let handled = shard.borrow_mut().turn(&stopping);
+        let busy = shard.borrow_mut().turn(&stopping);
         if shard.borrow().has_stopped() {
             shard.borrow_mut().ring.submit();
             return Ok(());
@@ -208,7 +208,7 @@ async fn drive(shard: Shard, stopping: Arc<AtomicBool>) -> Result<(), String> {
         for dial in dials {
             guests.spawn(pool_link::run(Rc::clone(&shard), dial));
         }
-        if handled > 0 {
+        if busy {
             busy_rounds += 1;
             if busy_rounds < ROUNDS_BEFORE_GUESTS {
                 continue;

@@ -30,6 +30,9 @@ const TAIL_BLOCKS_KEPT: usize = 256;
 /// The same for pools, of which there are few.
 const POOL_TAIL_BLOCKS_KEPT: usize = 4;
 
+/// Miners to whom a job goes out in one round: about 5 ms of sends, for which replies and pools wait.
+const FAN_OUT_PER_ROUND: usize = 512;
+
 /// Bounds of one proxy that the shell itself keeps.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ShellLimits {
@@ -116,6 +119,8 @@ pub(crate) struct Shard {
     /// Set when the shard stops: when it stops at the latest.
     stop_by: Option<Duration>,
     stopped: bool,
+    /// Whether a job has not gone out to all miners yet.
+    fanning_out: bool,
 }
 
 impl Shard {
@@ -139,22 +144,27 @@ impl Shard {
             next_tick: TICK,
             stop_by: None,
             stopped: false,
+            fanning_out: false,
         }
     }
 
-    /// One round, and the tick if it is due. Returns how much the ring had to tell.
-    pub(crate) fn turn(&mut self, stopping: &AtomicBool) -> usize {
+    /// One round, and the tick if it is due. Says whether something happened, or is still to be done.
+    pub(crate) fn turn(&mut self, stopping: &AtomicBool) -> bool {
         let now = self.clock.now();
         let handled = self.round(now);
         if now.since_start >= self.next_tick {
             self.next_tick = now.since_start + TICK;
             self.tick(now, stopping.load(Ordering::Relaxed));
         }
-        handled
+        handled > 0 || self.fanning_out
     }
 
-    /// Submits what was said, and waits in the ring: for what comes there, and for the next tick.
+    /// Submits what was said, and waits in the ring for what comes there and for the next tick; not while
+    /// there is more to be said.
     pub(crate) fn rest(&mut self) {
+        if self.fanning_out {
+            return self.ring.submit();
+        }
         let now = self.clock.now().since_start;
         self.ring.wait_blocking(self.next_tick.saturating_sub(now));
     }
@@ -174,7 +184,7 @@ impl Shard {
         };
         // Sends that were cut short are told too, and not counted.
         let handled = self.ring.drain(&mut events);
-        let told = events.told;
+        let told = events.told || self.fanning_out;
         if told {
             self.finish_round(now);
         }
@@ -230,6 +240,7 @@ impl Shard {
 
     /// Sends what the exchanges have to say: to the pools at once, to miners with the next submit.
     fn finish_round(&mut self, now: Now) {
+        self.fanning_out = false;
         for (index, proxy) in self.proxies.iter_mut().enumerate() {
             for stream in proxy.links.values() {
                 let stream = &mut self.streams[stream.index as usize];
@@ -239,7 +250,8 @@ impl Shard {
                     self.ended.push(stream.id);
                 }
             }
-            proxy.exchange.flush(&mut Sender(&mut self.ring));
+            let mut sender = Sender(&mut self.ring);
+            self.fanning_out |= proxy.exchange.flush_some(&mut sender, FAN_OUT_PER_ROUND);
             while let Some(command) = proxy.exchange.poll_command() {
                 match command {
                     Command::Dial { link, host, port } => self.dials.push(Dial {
