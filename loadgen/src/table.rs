@@ -188,7 +188,7 @@ impl Report {
                 rows.push((
                     "",
                     format!(
-                        "SATURATED {phase}: this load generator was the bottleneck, and the {what} its own"
+                        "SATURATED {phase}: this load generator had no time to spare; the {what} its own too"
                     ),
                 ));
             }
