@@ -543,6 +543,11 @@ impl Starved {
         self.unfed.is_empty() && self.fed.is_empty()
     }
 
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.unfed.len() + self.fed.len()
+    }
+
     fn next(&mut self) -> Option<Token> {
         self.unfed.pop_front().or_else(|| self.fed.pop_front())
     }
