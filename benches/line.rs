@@ -1,13 +1,14 @@
 //! Cutting received bytes into lines.
 
-#[allow(dead_code, reason = "each bench uses some of the lines")]
-#[path = "support/lines.rs"]
-mod lines;
+#[allow(dead_code, reason = "each bench uses some of it")]
+mod support;
 
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use stratum_uring::wire::{Tail, TailPool, cut};
+
+use crate::support::lines;
 
 const LINE_LEN_MAX: usize = 8 * 1024;
 
@@ -55,5 +56,9 @@ fn line(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, line);
+criterion_group! {
+    name = benches;
+    config = support::settings();
+    targets = line
+}
 criterion_main!(benches);

@@ -12,7 +12,7 @@ use stratum_uring::proto::dialect::equihash::Parameters;
 use stratum_uring::proto::extranonce::SlotWidth;
 use stratum_uring::proto::time::Now;
 
-use crate::lines;
+use super::lines;
 
 /// Takes what an exchange sends, and keeps no more of it than a bench wants to know.
 #[derive(Debug, Default)]
@@ -127,10 +127,20 @@ impl Farm {
 
     /// The pool announces a job, half a minute after the last one, and all miners are sent it.
     pub(crate) fn announce(&mut self) {
+        let line = self.next_job();
+        self.send_job(&line);
+    }
+
+    /// The line of the pool's next job.
+    pub(crate) fn next_job(&mut self) -> String {
+        self.jobs += 1;
+        lines::notify(&format!("{:x}", self.jobs), true)
+    }
+
+    /// That line comes, and all miners are sent it.
+    pub(crate) fn send_job(&mut self, line: &str) {
         self.now.since_start += Duration::from_secs(30);
         self.now.unix_seconds += 30;
-        self.jobs += 1;
-        let line = lines::notify(&format!("{:x}", self.jobs), true);
         self.hear_pool(line.as_bytes());
         self.exchange.flush(&mut self.sink);
     }

@@ -256,5 +256,5 @@ pub(super) const fn owed_to_newcomer() -> Owed {
 }
 
 pub(super) fn write_reject(out: &mut Vec<u8>, id: &RequestId, reject: Reject) {
-    encode::reply_error(out, id.as_bytes(), reject.code(), &reject.to_string());
+    encode::reply_error(out, id.as_bytes(), reject.code(), reject.text());
 }

@@ -191,7 +191,7 @@ impl Exchange {
     /// Answers a share that no pool will answer.
     pub(super) fn refuse_share(&mut self, share: &Pending, reject: Reject) {
         self.counters.refused[reject.index()] += 1;
-        let answer = Answer::Rejected(reject.code(), Cow::Owned(reject.to_string()));
+        let answer = Answer::Rejected(reject.code(), Cow::Borrowed(reject.text()));
         self.answer_share(share, &answer);
     }
 }

@@ -6,12 +6,12 @@ use crate::proto::extranonce::{Extranonce1, SlotBytes, SlotPlan};
 
 /// A slot that was handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Taken {
+pub struct Taken {
     /// Its number.
-    pub(crate) slot: u16,
+    pub slot: u16,
     /// Whether the jobs on which its last owner worked are gone. A miner starts its counters at zero,
     /// so on one of those jobs it would repeat its predecessor's work.
-    pub(crate) rested: bool,
+    pub rested: bool,
 }
 
 #[derive(Debug)]
@@ -25,7 +25,7 @@ struct Freed {
 /// longest. Rest is a preference, not a wall: 65,536 miners that lose power and come back in ten
 /// seconds are all served.
 #[derive(Debug)]
-pub(crate) struct Slots {
+pub struct Slots {
     capacity: u32,
     live_max: u32,
     live: u32,
@@ -44,7 +44,7 @@ impl Slots {
     /// shard begins in a part of its own, so their miners are apart as long as no shard has more than
     /// its part.
     #[must_use]
-    pub(crate) fn new(capacity: u32, live_max: u32, (part, parts): (u32, u32)) -> Self {
+    pub fn new(capacity: u32, live_max: u32, (part, parts): (u32, u32)) -> Self {
         let capacity = capacity.min(1 << 16);
         Self {
             capacity,
@@ -58,18 +58,18 @@ impl Slots {
 
     /// How many are in use.
     #[must_use]
-    pub(crate) const fn live(&self) -> u32 {
+    pub const fn live(&self) -> u32 {
         self.live
     }
 
     /// Whether another one may be handed out.
     #[must_use]
-    pub(crate) fn has_room(&self) -> bool {
+    pub fn has_room(&self) -> bool {
         self.live < self.live_max.min(self.capacity)
     }
 
     /// Hands out a slot; `oldest_job` is the oldest job that is still known. `None` when full.
-    pub(crate) fn take(&mut self, oldest_job: u64) -> Option<Taken> {
+    pub fn take(&mut self, oldest_job: u64) -> Option<Taken> {
         if !self.has_room() {
             return None;
         }
@@ -91,7 +91,7 @@ impl Slots {
     }
 
     /// Takes a slot back; `newest_job` is the newest job that its owner may have worked on.
-    pub(crate) fn give_back(&mut self, slot: u16, newest_job: u64) {
+    pub fn give_back(&mut self, slot: u16, newest_job: u64) {
         debug_assert!(self.live > 0 && u32::from(slot) < self.capacity);
         self.live -= 1;
         self.freed.push_back(Freed { slot, newest_job });

@@ -179,7 +179,7 @@ impl MinerSession {
             }
             Ok(request) => MinerEvent::Request(id, request),
             Err(reject) => {
-                encode::reply_error(out, id.as_bytes(), reject.code(), &reject.to_string());
+                encode::reply_error(out, id.as_bytes(), reject.code(), reject.text());
                 // Firmware asks for many a thing that we don't know: it is told so, and lives on.
                 if !self.subscribed && self.protocol_error(limits) {
                     MinerEvent::Violation

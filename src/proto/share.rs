@@ -1,6 +1,7 @@
 //! A miner's claim against a job, and why it may be refused.
 
 use std::borrow::Cow;
+use std::fmt;
 
 /// A `mining.submit`, cut into its parts but not yet checked. Borrows the line.
 #[derive(Clone, Debug)]
@@ -16,47 +17,54 @@ pub struct Submit<'a> {
 }
 
 /// Why a share, or another request, is refused here. The link stays open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reject {
     /// A request that can't be read as what its method says.
-    #[error("{0}")]
     Malformed(&'static str),
     /// The method is none that we know.
-    #[error("Method not found")]
     UnknownMethod,
     /// The job is not one of those still known: too old, of a lost pool, or never ours.
-    #[error("Job not found (=stale)")]
     UnknownJob,
     /// The same nonce and solution came before.
-    #[error("Duplicate share")]
     Duplicate,
     /// The worker was not authorized on this connection.
-    #[error("Unauthorized worker")]
     UnauthorizedWorker,
     /// Nothing was subscribed to on this connection.
-    #[error("Not subscribed")]
     NotSubscribed,
     /// The pool link's queue is full.
-    #[error("Pool busy")]
     PoolBusy,
     /// The miner has more unanswered shares than it may have.
-    #[error("Too many unanswered shares")]
     TooManyUnanswered,
     /// The link went away before the pool answered, and can't be resumed.
-    #[error("Job not found (=stale), the pool link was lost")]
     LinkLost,
     /// The pool did not answer in time.
-    #[error("No answer from the pool in time")]
     PoolSilent,
     /// Every slot of every link is taken.
-    #[error("The proxy is full")]
     Full,
     /// No pool came up in the time that a subscribe waits.
-    #[error("No pool is up, try again")]
     NoPool,
 }
 
 impl Reject {
+    /// What the miner is told.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Malformed(text) => text,
+            Self::UnknownMethod => "Method not found",
+            Self::UnknownJob => "Job not found (=stale)",
+            Self::Duplicate => "Duplicate share",
+            Self::UnauthorizedWorker => "Unauthorized worker",
+            Self::NotSubscribed => "Not subscribed",
+            Self::PoolBusy => "Pool busy",
+            Self::TooManyUnanswered => "Too many unanswered shares",
+            Self::LinkLost => "Job not found (=stale), the pool link was lost",
+            Self::PoolSilent => "No answer from the pool in time",
+            Self::Full => "The proxy is full",
+            Self::NoPool => "No pool is up, try again",
+        }
+    }
+
     /// The error code of ZIP 301 that the miner is told.
     #[must_use]
     pub const fn code(self) -> i64 {
@@ -116,3 +124,11 @@ impl Reject {
         Self::REASONS.get(self.index()).copied().unwrap_or("other")
     }
 }
+
+impl fmt::Display for Reject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+impl std::error::Error for Reject {}

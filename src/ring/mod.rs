@@ -270,7 +270,10 @@ impl MinerRing {
         if !self.has_completions() {
             self.queue.enter_and_wait(timeout);
             self.take_completions();
-            if self.queue.is_empty() {
+            // A send that was cut short may be among the completions that found no place.
+            let overflowed = self.queue.has_overflow();
+            self.counters.completion_overflows += u64::from(overflowed);
+            if self.queue.is_empty() && !overflowed {
                 self.outbox.next_batch();
             }
         }
@@ -568,6 +571,11 @@ impl Starved {
 
     fn is_empty(&self) -> bool {
         self.unfed.is_empty() && self.fed.is_empty()
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.unfed.len() + self.fed.len()
     }
 
     fn next(&mut self) -> Option<Token> {

@@ -22,7 +22,7 @@ struct Bystander {
     miner: FakeMiner,
     job: Job,
     count: u64,
-    _pool: FakePool,
+    pool: FakePool,
 }
 
 impl Bystander {
@@ -42,8 +42,16 @@ impl Bystander {
             miner,
             job,
             count: 0,
-            _pool: pool,
+            pool,
         }
+    }
+
+    /// The pool hangs up, and is dialled again.
+    fn loses_its_link(self) -> Self {
+        self.link.close();
+        let mut link = self.pool.accept_link();
+        link.welcome(NONCE_1);
+        Self { link, ..self }
     }
 
     /// A new job reaches it, and a share of its reaches the pool and is answered.
@@ -138,7 +146,10 @@ fn a_flood_of_lines_keeps_no_pool_waiting() {
     let address = bystander.proxy.any_address();
     let flooders: Vec<_> = (0..4).map(|_| Flooder::start(address, &answered)).collect();
     let deadline = Instant::now() + PATIENCE;
-    for _ in 0..20 {
+    for round in 0..20 {
+        if round == 10 {
+            bystander = bystander.loses_its_link();
+        }
         // Only while the flood is on does it show anything.
         let before = answered.load(Ordering::Relaxed);
         while answered.load(Ordering::Relaxed) < before + 100_000 {
@@ -180,5 +191,17 @@ fn a_job_for_a_farm_goes_out_whole_and_leaves_room_for_shares() {
         for miner in &mut miners {
             assert_eq!(miner.expect_job().id, bystander.job.id);
         }
+    }
+    // With nothing else to do it goes out just so: not a part of it for each tick.
+    let deadline = Instant::now() + PATIENCE;
+    for round in 1..=20 {
+        bystander
+            .link
+            .notify(&PoolJob::new(&format!("quiet-{round}")));
+        bystander.job = bystander.miner.expect_job();
+        for miner in &mut miners {
+            assert_eq!(miner.expect_job().id, bystander.job.id);
+        }
+        assert!(Instant::now() < deadline, "job {round} of 20 came late");
     }
 }
