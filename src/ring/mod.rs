@@ -37,6 +37,7 @@ mod accept;
 mod buffers;
 mod connect;
 mod error;
+mod features;
 mod handler;
 mod outbox;
 mod queue;
@@ -51,6 +52,7 @@ use std::time::Duration;
 use io_uring::{opcode, squeue, types};
 
 pub use error::{RingError, TableFull};
+pub use features::Features;
 pub use handler::{Close, End, ListenerId, RingHandler};
 pub use outbox::SentPiece;
 pub use table::Token;
