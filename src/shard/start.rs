@@ -307,7 +307,9 @@ impl StartedProxy {
             config: config.clone(),
             pools,
             listeners,
-            published: (0..shards).map(|_| Published::default()).collect(),
+            published: (0..shards)
+                .map(|_| Published::new(config.pools.len()))
+                .collect(),
             space_watch: SpaceWatch::new(shards),
             _practice: practice,
         })
