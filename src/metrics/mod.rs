@@ -5,10 +5,11 @@
 //! two counters of different ticks, and no half of a number.
 //!
 //! [`exposition`] makes the text of a scrape of what was read, [`health`] says whether the process is well
-//! and wants miners; neither is known to a shard.
+//! and wants miners, and `http` serves both; none of them is known to a shard.
 
 pub mod exposition;
 pub mod health;
+pub(crate) mod http;
 mod process;
 
 use std::sync::Arc;

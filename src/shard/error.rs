@@ -10,21 +10,21 @@ use crate::ring::RingError;
 pub enum StartError {
     /// The address is somebody else's, perhaps another instance of this program.
     #[error(
-        "proxy {proxy}: {address} is in use by another program, or by another instance of this one; \
+        "{whose}: {address} is in use by another program, or by another instance of this one; \
          stop that one (`ss -ltnp 'sport = :{port}'` names it) or choose another address in the config",
         port = address.port()
     )]
     PortInUse {
-        /// The proxy.
-        proxy: String,
+        /// The proxy, or the key of the admin port.
+        whose: String,
         /// Its listener.
         address: SocketAddr,
     },
     /// The address can't be listened on.
-    #[error("proxy {proxy}: can't listen on {address}: {source}{cure}")]
+    #[error("{whose}: can't listen on {address}: {source}{cure}")]
     Listen {
-        /// The proxy.
-        proxy: String,
+        /// The proxy, or the key of the admin port.
+        whose: String,
         /// Its listener.
         address: SocketAddr,
         /// What the kernel said.
@@ -72,6 +72,17 @@ pub enum StartError {
     Executor {
         /// The shard.
         shard: usize,
+        /// What glommio said.
+        detail: String,
+    },
+    /// The executor of the admin port was refused.
+    #[error(
+        "admin.listen: {address} can't be served: {detail}; it needs io_uring and a quarter of a MiB of \
+         lockable memory (`ulimit -l`, LimitMEMLOCK=); or leave `admin` out"
+    )]
+    Admin {
+        /// Its address.
+        address: SocketAddr,
         /// What glommio said.
         detail: String,
     },

@@ -4,6 +4,7 @@
 //! glommio executor with a ring of its own for the miners' sockets; its pool links, its tick and the
 //! loop around the ring are tasks of that executor. Shards share nothing.
 
+mod admin;
 mod clock;
 mod error;
 mod listen;
@@ -23,7 +24,7 @@ use std::time::Duration;
 
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 
-use crate::metrics::Published;
+use crate::metrics::{Published, Pulse};
 use crate::ring::{MinerRing, RingConfig};
 use crate::shard::clock::Clock;
 use crate::shard::report::Reporter;
@@ -62,6 +63,7 @@ pub(crate) struct ShardSetup {
     pub(crate) clock: Clock,
     pub(crate) connections_max: u32,
     pub(crate) proxies: Vec<ProxySetup>,
+    pub(crate) pulse: Pulse,
     pub(crate) stopping: Arc<AtomicBool>,
     pub(crate) events: mpsc::Sender<ShardEvent>,
 }
@@ -178,7 +180,7 @@ fn start_shard(setup: ShardSetup) -> Result<(Shard, Arc<AtomicBool>), StartError
             links: std::collections::HashMap::new(),
         });
     }
-    let shard = Shard::new(ring, setup.clock, proxies, listeners);
+    let shard = Shard::new(ring, setup.clock, proxies, listeners, setup.pulse);
     Ok((shard, setup.stopping))
 }
 

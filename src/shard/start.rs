@@ -10,13 +10,14 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use crate::config::{Config, PoolUrl, PracticeConfig, ProxyConfig, SlotBytes};
+use crate::config::{Config, PoolConfig, PoolUrl, PracticeConfig, ProxyConfig, SlotBytes};
 use crate::exchange::{Counters, Limits, PoolSettings, Settings};
-use crate::metrics::Published;
+use crate::metrics::{Published, Pulse};
 use crate::practice::{Judge, PracticeServer, PracticeSettings};
 use crate::proto::extranonce::SlotWidth;
 use crate::proto::miner::MinerLimits;
 use crate::ring::{MinerRing, RingConfig};
+use crate::shard::admin::{self, Watch, WatchedProxy};
 use crate::shard::clock::Clock;
 use crate::shard::error::{RunError, StartError};
 use crate::shard::space_watch::SpaceWatch;
@@ -39,7 +40,7 @@ const PRACTICE_SHARES_REMEMBERED_MAX: usize = 256 * 1024;
 /// Time for a pool's name to be resolved, before the connect has its own.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Descriptors that the process takes, and that each shard and each of its listeners take; generous.
-const DESCRIPTORS_BASE: u64 = 16;
+const DESCRIPTORS_BASE: u64 = 48;
 const DESCRIPTORS_PER_SHARD: u64 = 12;
 /// Handshake steps of a link wait this long at the most, and no longer than a reply may take.
 const HANDSHAKE_TIMEOUT_MAX: Duration = Duration::from_secs(10);
@@ -74,9 +75,24 @@ pub fn run(config: &Config, cores: Option<usize>) -> Result<(), RunError> {
     for (index, proxy) in config.proxies.iter().enumerate() {
         proxies.push(StartedProxy::start(proxy, index * shards, shards)?);
     }
-    let stopping = Arc::new(AtomicBool::new(false));
     let started = clock.now();
-    for number in 0..shards {
+    let stopping = Arc::new(AtomicBool::new(false));
+    let running = Arc::new(AtomicBool::new(false));
+    let pulses: Vec<Pulse> = (0..shards).map(|_| Pulse::default()).collect();
+    let mut admin_port = None;
+    if let Some(admin) = &config.admin {
+        let address = admin::probe(admin.listen)?;
+        let watch = Watch {
+            clock,
+            started_unix_seconds: started.unix_seconds,
+            pulses: pulses.clone(),
+            proxies: proxies.iter().map(StartedProxy::watched).collect(),
+            running: Arc::clone(&running),
+            stopping: Arc::clone(&stopping),
+        };
+        admin_port = Some(admin::spawn(address, watch, events.clone())?);
+    }
+    for (number, pulse) in pulses.into_iter().enumerate() {
         let setups = proxies
             .iter_mut()
             .map(|proxy| proxy.setup(number, started.unix_seconds))
@@ -87,23 +103,30 @@ pub fn run(config: &Config, cores: Option<usize>) -> Result<(), RunError> {
             clock,
             connections_max,
             proxies: setups,
+            pulse,
             stopping: Arc::clone(&stopping),
             events: events.clone(),
         })?;
     }
-    for _ in 0..shards {
+    let mut awaited = shards + usize::from(admin_port.is_some());
+    while awaited > 0 {
         match inbox.recv() {
+            Ok(ShardEvent::Ready) => awaited -= 1,
             Ok(ShardEvent::Failed(error)) => return Err(error.into()),
             Ok(ShardEvent::Ended(shard, detail)) => return Err(ended(shard, detail)),
             Ok(ShardEvent::Signal(SIGINT | SIGTERM)) => return Ok(()),
-            Ok(ShardEvent::Ready | ShardEvent::Signal(_)) | Err(_) => {}
+            Ok(ShardEvent::Signal(_)) => {}
+            Err(mpsc::RecvError) => break,
         }
     }
+    running.store(true, Ordering::Relaxed);
     log::info!(
         "ready: {shards} shards, room for {connections_max} miners on each, {} proxies; no fee is taken",
         proxies.len()
     );
-    serve(clock, &inbox, &proxies, shards, &stopping)
+    let end = serve(clock, &inbox, &proxies, shards, &stopping);
+    drop(admin_port);
+    end
 }
 
 /// Makes a small ring and drops it: where io_uring is forbidden or too old, an executor would end the
@@ -315,6 +338,25 @@ impl StartedProxy {
         })
     }
 
+    /// Where its numbers are found.
+    fn watched(&self) -> WatchedProxy {
+        WatchedProxy {
+            name: self.name.clone(),
+            resume: self.config.failover.resume,
+            pools: self.pool_names(),
+            published: self.published.clone(),
+        }
+    }
+
+    /// Each pool as logs and metrics call it.
+    fn pool_names(&self) -> Vec<String> {
+        let name = |pool: &PoolConfig| match &pool.url {
+            PoolUrl::Practice(_) => "practice".to_owned(),
+            url @ PoolUrl::Tcp { .. } => url.to_string(),
+        };
+        self.config.pools.iter().map(name).collect()
+    }
+
     fn counters(&self) -> Counters {
         let mut sum = Counters::default();
         for shard in &self.published {
@@ -325,18 +367,15 @@ impl StartedProxy {
 
     /// What shard `number` needs of this proxy. Asked for once for each shard, in order.
     fn setup(&mut self, number: usize, start_unix_seconds: u64) -> ProxySetup {
+        let pools = self.pool_names();
         let listeners = self
             .listeners
             .iter_mut()
             .filter_map(|sockets| sockets.pop());
-        let pools = self.config.pools.iter().map(|pool| match &pool.url {
-            PoolUrl::Practice(_) => "practice".to_owned(),
-            url @ PoolUrl::Tcp { .. } => url.to_string(),
-        });
         let limits = &self.config.limits;
         ProxySetup {
             name: self.name.clone(),
-            pools: pools.collect(),
+            pools,
             listeners: listeners.collect(),
             settings: Settings {
                 series: u8::try_from((self.series + number) % SERIES_MAX).unwrap_or(0),

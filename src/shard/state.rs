@@ -14,7 +14,7 @@ use crate::exchange::{
     CloseHow, CloseReason, Command, Counters, Exchange, Fact, LinkEnd, LinkKey, MinerToken, Tag,
     Transmit,
 };
-use crate::metrics::Published;
+use crate::metrics::{Published, Pulse, ShardCounters};
 use crate::proto::time::Now;
 use crate::ring::{Close, End, ListenerId, MinerRing, RingHandler, SentPiece, Token};
 use crate::shard::clock::Clock;
@@ -91,6 +91,8 @@ pub(crate) struct Shard {
     /// By the ring's index.
     connections: Vec<Option<Connection>>,
     tails: TailPool,
+    pulse: Pulse,
+    counters: ShardCounters,
     /// Set when the shard stops: when it stops at the latest.
     stop_by: Option<Duration>,
     stopped: bool,
@@ -102,7 +104,9 @@ impl Shard {
         clock: Clock,
         proxies: Vec<Proxy>,
         listeners: Vec<u16>,
+        pulse: Pulse,
     ) -> Self {
+        let room = ring.free_slots() as u64;
         Self {
             ring,
             dials: Vec::new(),
@@ -111,6 +115,11 @@ impl Shard {
             listeners,
             connections: Vec::new(),
             tails: TailPool::new(TAIL_BLOCKS_KEPT),
+            pulse,
+            counters: ShardCounters {
+                connections_max: room,
+                ..ShardCounters::default()
+            },
             stop_by: None,
             stopped: false,
         }
@@ -124,6 +133,7 @@ impl Shard {
             listeners: &self.listeners,
             connections: &mut self.connections,
             tails: &mut self.tails,
+            counters: &mut self.counters,
             told: false,
         };
         // Sends that were cut short are told too, and not counted.
@@ -145,7 +155,17 @@ impl Shard {
             proxy.exchange.handle_tick(now);
             if !self.stopped {
                 proxy.published.publish(proxy.exchange.counters());
+                let exchange = &proxy.exchange;
+                proxy
+                    .published
+                    .publish_links_up(|pool| exchange.links_up_of(pool));
             }
+        }
+        if self.stopped {
+            self.pulse.end();
+        } else {
+            self.counters.connections = self.ring.connections() as u64;
+            self.pulse.tick(now.since_start, self.counters);
         }
         self.finish_round();
     }
@@ -346,6 +366,7 @@ struct Events<'a> {
     listeners: &'a [u16],
     connections: &'a mut Vec<Option<Connection>>,
     tails: &'a mut TailPool,
+    counters: &'a mut ShardCounters,
     /// Whether there was anything to tell.
     told: bool,
 }
@@ -434,11 +455,13 @@ impl RingHandler for Events<'_> {
     }
 
     fn accept_failed(&mut self, listener: ListenerId, error: std::io::Error) {
+        self.counters.accept_errors += 1;
         let proxy = usize::from(self.listeners[usize::from(listener.0)]);
         self.proxies[proxy].reporter.accept_failed(self.now, &error);
     }
 
     fn table_full(&mut self, listener: ListenerId) {
+        self.counters.table_full += 1;
         let proxy = usize::from(self.listeners[usize::from(listener.0)]);
         // With a full table this is told with each connection that comes and goes: counted when logged.
         let held = || self.connections.iter().flatten().count();

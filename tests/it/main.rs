@@ -18,6 +18,7 @@ mod flood;
 mod handshake;
 mod jobs;
 mod many;
+mod metrics;
 mod practice;
 mod proxies;
 mod regression;
