@@ -21,6 +21,9 @@ pub(super) fn config(root: &Node<'_>) -> Option<Config> {
     let cores = section
         .get("cores")
         .and_then(|node| node.number(1..=CORES_MAX));
+    let miners_expected = section
+        .get("miners_expected")
+        .and_then(|node| node.number(1..=MINERS_EXPECTED_MAX));
     let admin = section.get("admin");
     let proxies = items(&mut section, "proxies", "write a list of proxies");
     section.finish(&[]);
@@ -29,6 +32,7 @@ pub(super) fn config(root: &Node<'_>) -> Option<Config> {
     let admin = admin.map(|node| admin_port(&node, &mut taken.listeners));
     Some(Config {
         cores: cores.and_then(NonZeroUsize::new),
+        miners_expected,
         // Where it is written and has a mistake, that was noted.
         admin: admin.flatten(),
         proxies: all(proxies, |node| proxy(node, &mut taken))?,
@@ -37,6 +41,9 @@ pub(super) fn config(root: &Node<'_>) -> Option<Config> {
 
 /// Each shard's number is one byte of its job ids.
 const CORES_MAX: usize = 256;
+
+/// With the most shards, and the most that each can hold.
+const MINERS_EXPECTED_MAX: u32 = 256 * 65_536;
 
 fn admin_port(node: &Node<'_>, taken: &mut Vec<(SocketAddr, String)>) -> Option<AdminConfig> {
     let mut section = node.section();

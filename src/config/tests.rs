@@ -46,6 +46,7 @@ fn full_example() -> String {
     let mut text = EXAMPLE.to_owned();
     for (off, on) in [
         ("\n#cores", "\ncores"),
+        ("\n#miners_expected", "\nminers_expected"),
         ("\n#admin:\n#  ", "\nadmin:\n  "),
         ("\n      #-", "\n      -"),
         ("\n      #  ", "\n        "),
@@ -121,11 +122,13 @@ fn the_example_runs_the_practice_pool_with_every_default() {
     // With its commented lines the example says the rest, again with every default.
     let full = Config::load(&full_example()).unwrap();
     assert_eq!(full.cores, NonZeroUsize::new(8));
+    assert_eq!(full.miners_expected, Some(60_000));
     let admin = full.admin.unwrap();
     assert_eq!(admin.listen, "127.0.0.1:9333".parse().unwrap());
     let real = full.proxies[0].pools[0].clone();
     assert_eq!(real, Config::load(MINIMAL).unwrap().proxies[0].pools[0]);
     for config in [&mut example, &mut least] {
+        config.miners_expected = full.miners_expected;
         config.admin = full.admin;
         config.cores = full.cores;
         config.proxies[0].pools.insert(0, real.clone());
@@ -543,6 +546,10 @@ proxies:
         (
             "admin: { listen: 127.0.0.1:1, port: 3 }",
             "line 1: admin.port: unknown key; the keys here are listen",
+        ),
+        (
+            "miners_expected: 0",
+            "line 1: miners_expected: 0 is out of range; write a whole number from 1 to 16777216",
         ),
     ] {
         assert_eq!(with(admin), [expected]);

@@ -52,6 +52,42 @@ pub enum StartError {
         /// What is needed.
         needed: u64,
     },
+    /// The shards together have not room for the miners that the config expects.
+    #[error(
+        "miners_expected: {miners} on {shards} shards need room for {needed} on each, since the kernel \
+         spreads them unevenly, and there is room for {room}: {}",
+        miners_cure(*needed, *is_descriptors, *cores)
+    )]
+    Miners {
+        /// How many are expected.
+        miners: u32,
+        /// How many shards there are.
+        shards: u64,
+        /// What each can hold.
+        room: u64,
+        /// What each must be able to hold.
+        needed: u64,
+        /// Whether a higher limit of open files helps.
+        is_descriptors: bool,
+        /// With how many shards they fit.
+        cores: Option<u64>,
+    },
+    /// The rings may not pin the memory that they need.
+    #[error(
+        "{shards} shards pin about {needed_kib} KiB of memory for their rings, and this user may lock \
+         {limit_kib} KiB in all processes together: {}",
+        memory_cure(*needed_kib, *cores)
+    )]
+    Memory {
+        /// How many shards there are.
+        shards: usize,
+        /// What they and the admin port need.
+        needed_kib: u64,
+        /// What there is.
+        limit_kib: u64,
+        /// Fewer shards that would fit.
+        cores: Option<u64>,
+    },
     /// The kernel gives nobody such a ring.
     #[error("{0}")]
     Kernel(RingError),
@@ -89,6 +125,25 @@ pub enum StartError {
     /// Signals can't be caught.
     #[error("can't catch signals: {0}")]
     Signals(io::Error),
+}
+
+fn miners_cure(needed: u64, is_descriptors: bool, cores: Option<u64>) -> String {
+    let raise = is_descriptors.then(|| {
+        format!("raise the limit of open files (`ulimit -n {needed}`, LimitNOFILE={needed})")
+    });
+    let start = cores.map(|cores| format!("start with --cores {cores}"));
+    let cures: Vec<String> = raise.into_iter().chain(start).collect();
+    if cures.is_empty() {
+        return "expect fewer".to_owned();
+    }
+    cures.join(", or ")
+}
+
+fn memory_cure(needed_kib: u64, cores: Option<u64>) -> String {
+    let start = cores.map_or_else(String::new, |cores| {
+        format!(", or start with --cores {cores}")
+    });
+    format!("raise that limit (`ulimit -l {needed_kib}`, LimitMEMLOCK={needed_kib}K){start}")
 }
 
 /// Why a running process ended on its own.

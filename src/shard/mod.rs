@@ -8,6 +8,7 @@ mod admin;
 mod clock;
 mod error;
 mod listen;
+mod machine;
 mod pool_link;
 mod report;
 mod space_watch;

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::config::{Config, PoolConfig, PoolUrl, PracticeConfig, ProxyConfig, SlotBytes};
@@ -16,10 +15,10 @@ use crate::metrics::{Published, Pulse};
 use crate::practice::{Judge, PracticeServer, PracticeSettings};
 use crate::proto::extranonce::SlotWidth;
 use crate::proto::miner::MinerLimits;
-use crate::ring::{MinerRing, RingConfig};
 use crate::shard::admin::{self, Watch, WatchedProxy};
 use crate::shard::clock::Clock;
 use crate::shard::error::{RunError, StartError};
+use crate::shard::machine::{Machine, Wanted, probe_rings};
 use crate::shard::space_watch::SpaceWatch;
 use crate::shard::state::ShellLimits;
 use crate::shard::{ProxySetup, ShardEvent, ShardSetup, listen, report, spawn};
@@ -32,16 +31,11 @@ const SUMMARY_INTERVAL: Duration = Duration::from_secs(60);
 /// which no miner of either sees.
 const SERIES_MAX: usize = 256;
 /// Shards at most, so that the ids of one proxy's shards differ.
-const SHARDS_MAX: usize = SERIES_MAX;
-/// What one ring's table can hold at the most: two bytes of slots on each link.
-const CONNECTIONS_PER_SHARD_MAX: u64 = 65_536;
+pub(crate) const SHARDS_MAX: usize = SERIES_MAX;
 /// Shares that an embedded practice pool remembers against duplicates; 64 bytes or so each.
 const PRACTICE_SHARES_REMEMBERED_MAX: usize = 256 * 1024;
 /// Time for a pool's name to be resolved, before the connect has its own.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Descriptors that the process takes, and that each shard and each of its listeners take; generous.
-const DESCRIPTORS_BASE: u64 = 48;
-const DESCRIPTORS_PER_SHARD: u64 = 12;
 /// Handshake steps of a link wait this long at the most, and no longer than a reply may take.
 const HANDSHAKE_TIMEOUT_MAX: Duration = Duration::from_secs(10);
 
@@ -51,16 +45,29 @@ const HANDSHAKE_TIMEOUT_MAX: Duration = Duration::from_secs(10);
 ///
 /// A [`RunError`], whose text says what to do, and which knows its exit code.
 pub fn run(config: &Config, cores: Option<usize>) -> Result<(), RunError> {
-    probe_kernel()?;
+    let machine = Machine::explore();
+    let configured = config.cores.map(std::num::NonZero::get);
+    let wanted = Wanted {
+        shards: cores
+            .or(configured)
+            .unwrap_or_else(|| machine.cpus().len())
+            .clamp(1, SHARDS_MAX),
+        listeners: config.proxies.iter().map(|proxy| proxy.listen.len()).sum(),
+        admin: config.admin.is_some(),
+        miners: config.miners_expected,
+    };
+    run_on(&machine, config, &wanted).map_err(|error| match error {
+        RunError::Start(error) => machine.explain(error, &wanted).into(),
+        error @ RunError::ShardEnded { .. } => error,
+    })
+}
+
+fn run_on(machine: &Machine, config: &Config, wanted: &Wanted) -> Result<(), RunError> {
+    let features = probe_rings()?;
     let clock = Clock::start();
     let (events, inbox) = mpsc::channel();
     watch_signals(&events)?;
-    let cpus = allowed_cpus();
-    let configured = config.cores.map(std::num::NonZero::get);
-    let shards = cores
-        .or(configured)
-        .unwrap_or(cpus.len())
-        .clamp(1, SHARDS_MAX);
+    let (shards, cpus) = (wanted.shards, machine.cpus());
     let pinned = shards <= cpus.len();
     if !pinned {
         log::warn!(
@@ -69,8 +76,8 @@ pub fn run(config: &Config, cores: Option<usize>) -> Result<(), RunError> {
             cpus.len()
         );
     }
-    let listeners = config.proxies.iter().map(|proxy| proxy.listen.len());
-    let connections_max = raise_descriptor_limit(shards, listeners.sum())?;
+    let connections_max = machine.miners_per_shard(wanted)?;
+    machine.log(features, wanted, pinned);
     let mut proxies = Vec::new();
     for (index, proxy) in config.proxies.iter().enumerate() {
         proxies.push(StartedProxy::start(proxy, index * shards, shards)?);
@@ -108,7 +115,7 @@ pub fn run(config: &Config, cores: Option<usize>) -> Result<(), RunError> {
             events: events.clone(),
         })?;
     }
-    let mut awaited = shards + usize::from(admin_port.is_some());
+    let mut awaited = shards + usize::from(wanted.admin);
     while awaited > 0 {
         match inbox.recv() {
             Ok(ShardEvent::Ready) => awaited -= 1,
@@ -121,29 +128,14 @@ pub fn run(config: &Config, cores: Option<usize>) -> Result<(), RunError> {
     }
     running.store(true, Ordering::Relaxed);
     log::info!(
-        "ready: {shards} shards, room for {connections_max} miners on each, {} proxies; no fee is taken",
+        "ready: {shards} shards, room for {connections_max} miners on each, {} on all, {} proxies; no fee \
+         is taken",
+        shards * connections_max as usize,
         proxies.len()
     );
     let end = serve(clock, &inbox, &proxies, shards, &stopping);
     drop(admin_port);
     end
-}
-
-/// Makes a small ring and drops it: where io_uring is forbidden or too old, an executor would end the
-/// process with a panic in place of the cure.
-fn probe_kernel() -> Result<(), StartError> {
-    let smallest = RingConfig {
-        connections_max: 1,
-        accepts_in_flight: 1,
-        receive_buffers: 1,
-        submission_entries: 8,
-        completion_entries: 16,
-        ..RingConfig::default()
-    };
-    match MinerRing::new(&smallest) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(StartError::Kernel(error)),
-    }
 }
 
 /// Waits for the end, and logs the summary meanwhile.
@@ -236,44 +228,6 @@ fn watch_signals(events: &mpsc::Sender<ShardEvent>) -> Result<(), StartError> {
         })
         .map_err(StartError::Signals)?;
     Ok(())
-}
-
-/// The CPUs that this process may use, which a cpuset or `taskset` may have made fewer.
-fn allowed_cpus() -> Vec<usize> {
-    let allowed = rustix::thread::sched_getaffinity(None).map(|set| {
-        (0..rustix::thread::CpuSet::MAX_CPU)
-            .filter(|&cpu| set.is_set(cpu))
-            .collect::<Vec<_>>()
-    });
-    match allowed {
-        Ok(cpus) if !cpus.is_empty() => cpus,
-        _ => vec![0],
-    }
-}
-
-/// Raises the soft limit of descriptors to the hard one; returns how many miners each ring can hold. A
-/// miner takes no descriptor of the process, but the kernel bounds each ring's table by the same limit.
-///
-/// # Errors
-///
-/// When there are too few for the shards themselves.
-fn raise_descriptor_limit(shards: usize, listeners: usize) -> Result<u32, StartError> {
-    let limit = rustix::process::getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    let current = match rustix::process::setrlimit(Resource::Nofile, raised) {
-        Ok(()) => limit.maximum,
-        Err(_) => limit.current,
-    };
-    let limit = current.unwrap_or(u64::MAX);
-    let per_shard = DESCRIPTORS_PER_SHARD + listeners as u64;
-    let needed = DESCRIPTORS_BASE + shards as u64 * per_shard;
-    if limit < needed {
-        return Err(StartError::Descriptors { limit, needed });
-    }
-    Ok(u32::try_from(limit.min(CONNECTIONS_PER_SHARD_MAX)).unwrap_or(u32::MAX))
 }
 
 /// A proxy with its sockets open.

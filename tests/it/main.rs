@@ -17,6 +17,7 @@ mod failover;
 mod flood;
 mod handshake;
 mod jobs;
+mod limits;
 mod many;
 mod metrics;
 mod practice;
