@@ -4,7 +4,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use stratum_uring::proto::dialect::equihash::Parameters;
 
 /// Simulates a farm of Equihash miners against a proxy or a pool.
@@ -31,7 +31,34 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "PER_SECOND", default_value = "1000", value_parser = parse_rate)]
     pub(crate) share_rate: f64,
 
-    /// Seconds from one job of the practice pool to the next
+    /// The pool behind the proxy that is started here
+    #[arg(
+        long,
+        value_name = "KIND",
+        default_value = "practice",
+        conflicts_with = "connect"
+    )]
+    pub(crate) pool: PoolKind,
+
+    /// Another program in place of the proxy: it is called with the addresses to listen at and of the
+    /// mock pool, and tells on stderr as ours does where it listens and when it is ready
+    #[arg(long, value_name = "PROGRAM", conflicts_with_all = ["connect", "cores"])]
+    pub(crate) relay: Option<PathBuf>,
+
+    /// Words in front of the command that starts the proxy, as in "taskset -c 0"
+    #[arg(
+        long,
+        value_name = "WORDS",
+        default_value = "",
+        conflicts_with = "connect"
+    )]
+    pub(crate) wrap: String,
+
+    /// All miners talk alike, and no two shares of the farm have one id: for a relay that rewrites nothing
+    #[arg(long)]
+    pub(crate) alike: bool,
+
+    /// Seconds from one job of the pool to the next
     #[arg(
         long,
         value_name = "SECONDS",
@@ -65,6 +92,15 @@ pub(crate) struct Arguments {
     /// The process whose CPU time and memory are reported
     #[arg(long, value_name = "PID", requires = "connect")]
     pub(crate) pid: Option<u32>,
+}
+
+/// What judges the shares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PoolKind {
+    /// The proxy's own practice pool, in its process: it looks into each share
+    Practice,
+    /// One in this process that takes everything and costs little
+    Mock,
 }
 
 fn parse_address(text: &str) -> Result<SocketAddr, String> {
@@ -157,6 +193,9 @@ mod tests {
             "--pid 1",
             "--connect 127.0.0.1:1 --cores 2",
             "--connect 127.0.0.1:1 --job-interval 2",
+            "--connect 127.0.0.1:1 --pool mock",
+            "--pool none",
+            "--relay a --cores 2",
         ] {
             assert!(parse(mistake).is_err(), "{mistake}");
         }

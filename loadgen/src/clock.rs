@@ -1,6 +1,6 @@
 //! The only place that reads the clock. All others are given the time, counted from its start.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Counts from its making.
 #[derive(Clone, Copy, Debug)]
@@ -27,5 +27,12 @@ impl Clock {
     )]
     pub(crate) fn pause(time: Duration) {
         std::thread::sleep(time);
+    }
+
+    /// Seconds since 1970 in UTC, as the headers of jobs count them.
+    pub(crate) fn unix_seconds(self) -> u64 {
+        #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        now.map_or(0, |since| since.as_secs())
     }
 }

@@ -86,6 +86,7 @@ pub(crate) struct Setup {
     pub(crate) clock: Clock,
     pub(crate) destination: SocketAddr,
     pub(crate) parameters: Parameters,
+    pub(crate) alike: bool,
     /// This thread of so many.
     pub(crate) thread: usize,
     pub(crate) threads: usize,
@@ -132,7 +133,10 @@ struct Driver {
 
 impl Driver {
     fn new(setup: Setup, ring: MinerRing) -> Self {
-        let farm = Farm::new(setup.first_miner, setup.miners, setup.parameters);
+        let mut farm = Farm::new(setup.first_miner, setup.miners, setup.parameters);
+        if setup.alike {
+            farm.make_alike(setup.thread, setup.threads);
+        }
         let start = setup.clock.now();
         let (part, parts) = (setup.thread, setup.threads);
         Self {

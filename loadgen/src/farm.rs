@@ -18,6 +18,10 @@ use crate::verdict::Verdict;
 /// job that comes makes them worthless, so there are few.
 const STOCK_MAX: usize = 64;
 
+/// The first id of a share where all shares of a farm have ids of their own; lower ones are for the
+/// handshake.
+const SHARE_ID_FIRST: u32 = 16;
+
 /// What the shell does for a miner after a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
@@ -40,6 +44,8 @@ pub(crate) struct Farm {
     jobs: JobBook,
     reader: Reader,
     unanswered: u64,
+    /// The next share's id, and how far it is to the one after, where miners don't count by themselves.
+    share_ids: Option<(u32, u32)>,
     changes: Vec<Change>,
     /// Whether jobs are announcements to the whole farm, and their fan-out means something.
     pub(crate) measures_jobs: bool,
@@ -60,6 +66,7 @@ impl Farm {
             jobs: JobBook::default(),
             reader: Reader::new(),
             unanswered: 0,
+            share_ids: None,
             changes: Vec::new(),
             measures_jobs: false,
             tally: Tally::default(),
@@ -68,6 +75,15 @@ impl Farm {
 
     pub(crate) fn miners(&self) -> usize {
         self.miners.len()
+    }
+
+    /// Lets all miners talk alike, with ids of shares that no other thread's miners use.
+    pub(crate) fn make_alike(&mut self, thread: usize, threads: usize) {
+        for miner in &mut self.miners {
+            miner.make_alike();
+        }
+        let first = SHARE_ID_FIRST + u32::try_from(thread).unwrap_or(0);
+        self.share_ids = Some((first, u32::try_from(threads).unwrap_or(1)));
     }
 
     /// Miners that could submit a share.
@@ -161,7 +177,11 @@ impl Farm {
         while let Some((miner, share)) = self.stock.pop_front() {
             let current = self.miners[miner].work();
             if current.is_some_and(|work| share.is_for(&work)) {
-                self.miners[miner].submit(&share, due, out);
+                let id = self.share_ids.map(|(id, _)| id);
+                if let Some((id, step)) = &mut self.share_ids {
+                    *id = id.wrapping_add(*step);
+                }
+                self.miners[miner].submit(&share, id, due, out);
                 self.tally.shares_sent += 1;
                 self.unanswered += 1;
                 record(&mut self.tally.lateness, now.saturating_sub(due));

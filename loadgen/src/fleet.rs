@@ -40,6 +40,8 @@ pub(crate) struct Plan {
     pub(crate) miners: u32,
     pub(crate) threads: usize,
     pub(crate) parameters: Parameters,
+    /// All miners talk alike; see `Habits::ALIKE`.
+    pub(crate) alike: bool,
     pub(crate) duration: Duration,
     pub(crate) share_rate: f64,
     pub(crate) connect_rate: Option<f64>,
@@ -162,6 +164,7 @@ impl<'a> Fleet<'a> {
                 clock,
                 destination: plan.destination,
                 parameters: plan.parameters,
+                alike: plan.alike,
                 thread,
                 threads: plan.threads,
                 first_miner,

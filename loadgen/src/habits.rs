@@ -53,6 +53,16 @@ const KINDS: [Habits; 4] = [
 ];
 
 impl Habits {
+    /// Of all miners, where the server is a relay that rewrites nothing: it knows a subscribe by the id
+    /// 1, an authorize by 2, and whose a share is by its id, which no other share of the farm has.
+    pub(crate) const ALIKE: Self = Self {
+        agent: "loadgen-alike/1",
+        string_ids: false,
+        pipelines: false,
+        extranonce: None,
+        host_first: false,
+    };
+
     /// Those of the miner of this number, so that all kinds are present.
     pub(crate) fn of(number: u32) -> &'static Self {
         &KINDS[number as usize % KINDS.len()]

@@ -18,6 +18,7 @@ mod job;
 mod json;
 mod links;
 mod miner;
+mod mock_pool;
 mod nonces;
 mod progress;
 mod proxy;

@@ -93,6 +93,7 @@ enum Asked {
 #[derive(Debug)]
 pub(crate) struct Miner {
     number: u32,
+    habits: &'static Habits,
     last_id: u32,
     requests: Vec<Request>,
     subscribed: bool,
@@ -110,6 +111,7 @@ impl Miner {
     pub(crate) fn new(number: u32) -> Self {
         Self {
             number,
+            habits: Habits::of(number),
             last_id: 0,
             requests: Vec::new(),
             subscribed: false,
@@ -121,6 +123,11 @@ impl Miner {
             job: None,
             seen: SeenJobs::default(),
         }
+    }
+
+    /// From now on it talks as [`Habits::ALIKE`] has it.
+    pub(crate) fn make_alike(&mut self) {
+        self.habits = &Habits::ALIKE;
     }
 
     /// The part of the nonce that the server has fixed for it.
@@ -157,8 +164,8 @@ impl Miner {
 
     /// A new connection: says what such a miner says first.
     pub(crate) fn handle_connected(&mut self, out: &mut Vec<u8>) {
-        *self = Self::new(self.number);
-        let habits = self.habits();
+        self.handle_ended();
+        let habits = self.habits;
         self.ask(out, Asked::Subscribe, "mining.subscribe", |out| {
             encode::append_string(out, habits.agent);
             out.extend_from_slice(if habits.host_first {
@@ -175,7 +182,10 @@ impl Miner {
 
     /// The connection is gone, and with it everything that was agreed.
     pub(crate) fn handle_ended(&mut self) {
-        *self = Self::new(self.number);
+        *self = Self {
+            habits: self.habits,
+            ..Self::new(self.number)
+        };
     }
 
     pub(crate) fn handle_message(
@@ -193,17 +203,22 @@ impl Miner {
         }
     }
 
-    /// Appends a share. It counts from when it was due.
-    pub(crate) fn submit(&mut self, share: &Share, due: Duration, out: &mut Vec<u8>) {
+    /// Appends a share, under this id or the next of its own. It counts from when it was due.
+    pub(crate) fn submit(
+        &mut self,
+        share: &Share,
+        id: Option<u32>,
+        due: Duration,
+        out: &mut Vec<u8>,
+    ) {
         let number = self.number;
+        if let Some(id) = id {
+            self.last_id = id - 1;
+        }
         self.ask(out, Asked::Share(due), "mining.submit", |out| {
             append_worker(out, number);
             share.write_params(out);
         });
-    }
-
-    fn habits(&self) -> &'static Habits {
-        Habits::of(self.number)
     }
 
     fn authorize(&mut self, out: &mut Vec<u8>) {
@@ -215,7 +230,7 @@ impl Miner {
     }
 
     fn ask_for_extranonces(&mut self, out: &mut Vec<u8>, when: When) {
-        if self.habits().extranonce == Some(when) {
+        if self.habits.extranonce == Some(when) {
             self.ask(
                 out,
                 Asked::Extranonce,
@@ -235,7 +250,7 @@ impl Miner {
         self.last_id += 1;
         let id = self.last_id;
         self.requests.push(Request { id, what });
-        let quote: &[u8] = if self.habits().string_ids { b"\"" } else { b"" };
+        let quote: &[u8] = if self.habits.string_ids { b"\"" } else { b"" };
         out.extend_from_slice(b"{\"id\":");
         out.extend_from_slice(quote);
         encode::append_u64(out, u64::from(id));
@@ -310,7 +325,7 @@ impl Miner {
             Asked::Authorize => match verdict(message) {
                 Verdict::Accepted => {
                     self.authorized = true;
-                    if !self.habits().pipelines {
+                    if !self.habits.pipelines {
                         self.ask_for_extranonces(out, When::AfterAuthorize);
                     }
                     Event::Nothing
@@ -333,7 +348,7 @@ impl Miner {
             return Event::Refused(format!("subscribe: {reason}"));
         }
         self.subscribed = true;
-        if !self.habits().pipelines {
+        if !self.habits.pipelines {
             self.ask_for_extranonces(out, When::BeforeAuthorize);
             self.authorize(out);
         }
@@ -342,7 +357,7 @@ impl Miner {
 
     /// The number of an id that comes back as this miner writes its ids.
     fn own_id(&self, id: Raw<'_>) -> Option<u32> {
-        let digits = if self.habits().string_ids {
+        let digits = if self.habits.string_ids {
             id.as_str()?
         } else if id.kind() == Kind::Number {
             id.bytes()

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
@@ -30,12 +31,18 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 const LOG_LINES_MAX: usize = 20;
 
 /// What the proxy is to be.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Wanted {
     pub(crate) parameters: Parameters,
     /// Its shards; one for each CPU, if not given.
     pub(crate) cores: Option<u32>,
     pub(crate) job_interval_seconds: u32,
+    /// A pool outside the proxy; its own practice pool, if not given.
+    pub(crate) pool: Option<SocketAddr>,
+    /// Another program in its place, which needs a pool outside.
+    pub(crate) relay: Option<PathBuf>,
+    /// Words in front of its command.
+    pub(crate) wrap: String,
 }
 
 /// A proxy of our own. Dropping it kills it.
@@ -54,16 +61,26 @@ impl Proxy {
     /// # Errors
     ///
     /// A text that says what went wrong, with the end of the proxy's log.
-    pub(crate) fn start(wanted: Wanted, clock: Clock) -> Result<Self, String> {
-        let binary = find_binary()?;
+    pub(crate) fn start(wanted: &Wanted, clock: Clock) -> Result<Self, String> {
         let config = ConfigFile::write(&config_text(wanted))
             .map_err(|error| format!("cannot write a temporary config: {error}"))?;
-        let mut command = Command::new(&binary);
-        if let Some(cores) = wanted.cores {
-            command.args(["--cores", &cores.to_string()]);
+        let mut words: Vec<OsString> = wanted.wrap.split_whitespace().map(Into::into).collect();
+        match (&wanted.relay, wanted.pool) {
+            (Some(relay), Some(pool)) => {
+                words.extend([relay.into(), "127.0.0.1:0".into(), pool.to_string().into()])
+            }
+            _ => {
+                words.push(find_binary()?.into());
+                if let Some(cores) = wanted.cores {
+                    words.extend(["--cores".into(), cores.to_string().into()]);
+                }
+                words.push(config.0.clone().into());
+            }
         }
+        let program = words.remove(0);
+        let mut command = Command::new(&program);
         command
-            .arg(&config.0)
+            .args(words)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -71,7 +88,7 @@ impl Proxy {
             .process_group(0);
         let mut child = command
             .spawn()
-            .map_err(|error| format!("cannot start {}: {error}", binary.display()))?;
+            .map_err(|error| format!("cannot start {}: {error}", program.display()))?;
         let stderr = child.stderr.take();
         let mut proxy = Self {
             child,
@@ -219,15 +236,14 @@ fn parse_listening(line: &str) -> Option<SocketAddr> {
 /// The practice pool's blocks last as long as those of Zcash.
 const BLOCK_SECONDS: u32 = 75;
 
-fn config_text(wanted: Wanted) -> String {
-    let Wanted {
-        parameters,
-        job_interval_seconds,
-        ..
-    } = wanted;
-    let real = shares::are_real(parameters);
-    let judge = if real { "full" } else { "shape" };
-    // Half of the solutions are shares, so both kinds are met and finding one stays cheap.
+fn config_text(wanted: &Wanted) -> String {
+    let parameters = wanted.parameters;
+    let pool = match wanted.pool {
+        Some(pool) => format!(
+            "      - url: stratum+tcp://{pool}\n        worker: loadgen\n        password: x\n"
+        ),
+        None => practice_text(parameters, wanted.job_interval_seconds),
+    };
     format!(
         r#"proxies:
   - name: loadgen
@@ -236,15 +252,25 @@ fn config_text(wanted: Wanted) -> String {
     listen:
       - address: 127.0.0.1:0
     pools:
-      - url: "practice:"
+{pool}"#,
+        n = parameters.n(),
+        k = parameters.k(),
+    )
+}
+
+/// The practice pool's part of the config.
+fn practice_text(parameters: Parameters, job_interval_seconds: u32) -> String {
+    let real = shares::are_real(parameters);
+    let judge = if real { "full" } else { "shape" };
+    // Half of the solutions are shares, so both kinds are met and finding one stays cheap.
+    format!(
+        r#"      - url: "practice:"
         practice:
           judge: {judge}
           job_interval_seconds: {job_interval_seconds}
           block_interval_jobs: {block_interval_jobs}
           target: 7f{target}
 "#,
-        n = parameters.n(),
-        k = parameters.k(),
         block_interval_jobs = BLOCK_SECONDS.div_ceil(job_interval_seconds),
         target = "f".repeat(62),
     )
@@ -307,13 +333,18 @@ mod tests {
     #[test]
     fn the_config_is_one_that_the_proxy_reads() {
         for parameters in Parameters::ALL {
-            let text = config_text(Wanted {
-                parameters,
-                cores: None,
-                job_interval_seconds: 5,
-            });
-            let config = stratum_uring::config::Config::load(&text);
-            assert!(config.is_ok(), "{config:?}\n{text}");
+            for pool in [None, Some(SocketAddr::from(([127, 0, 0, 1], 3333)))] {
+                let text = config_text(&Wanted {
+                    parameters,
+                    cores: None,
+                    job_interval_seconds: 5,
+                    pool,
+                    relay: None,
+                    wrap: String::new(),
+                });
+                let config = stratum_uring::config::Config::load(&text);
+                assert!(config.is_ok(), "{config:?}\n{text}");
+            }
         }
     }
 

@@ -5,16 +5,18 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
-use crate::cli::Arguments;
+use crate::cli::{Arguments, PoolKind};
 use crate::clock::Clock;
 use crate::driver::MINERS_PER_THREAD_MAX;
 use crate::fleet::{self, Plan};
 use crate::json;
+use crate::mock_pool::MockPool;
 use crate::proxy::{Proxy, Wanted};
 
 /// Does what was asked, and says whether all was well.
@@ -38,17 +40,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, String> {
     let clock = Clock::start();
     let mut proxy = match arguments.connect {
         Some(_) => None,
-        None => Some(Proxy::start(
-            Wanted {
-                parameters: arguments.parameters,
-                cores: match arguments.cores {
-                    Some(cores) => Some(cores),
-                    None => shards_for(miners, descriptors, cpus())?,
-                },
-                job_interval_seconds: arguments.job_interval,
-            },
-            clock,
-        )?),
+        None => Some(start_proxy(arguments, descriptors, clock)?),
     };
     let own = proxy.as_ref().map(Proxy::address);
     let plan = Plan {
@@ -56,6 +48,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, String> {
         miners: arguments.miners,
         threads: threads.min(miners),
         parameters: arguments.parameters,
+        alike: arguments.alike,
         duration: arguments.duration,
         share_rate: arguments.share_rate,
         connect_rate: arguments.connect_rate,
@@ -72,6 +65,33 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, String> {
         json.write(&json::report(&report))?;
     }
     Ok(report.is_clean())
+}
+
+/// Starts what is to be measured, and the pool behind it.
+fn start_proxy(arguments: &Arguments, descriptors: usize, clock: Clock) -> Result<Proxy, String> {
+    let interval = arguments.job_interval;
+    let pool = match (arguments.pool, &arguments.relay) {
+        (PoolKind::Mock, _) => {
+            let interval = Duration::from_secs(interval.into());
+            Some(MockPool::start(clock, interval)?)
+        }
+        (PoolKind::Practice, None) => None,
+        (PoolKind::Practice, Some(_)) => {
+            return Err("a relay needs a pool outside itself: add --pool mock".to_owned());
+        }
+    };
+    let wanted = Wanted {
+        parameters: arguments.parameters,
+        cores: match arguments.cores {
+            Some(cores) => Some(cores),
+            None => shards_for(arguments.miners as usize, descriptors, cpus())?,
+        },
+        job_interval_seconds: interval,
+        pool: pool.as_ref().map(MockPool::address),
+        relay: arguments.relay.clone(),
+        wrap: arguments.wrap.clone(),
+    };
+    Proxy::start(&wanted, clock)
 }
 
 /// Where the report goes as JSON. Opened before the run, since afterwards it is too late to hear that it

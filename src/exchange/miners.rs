@@ -54,6 +54,8 @@ pub(crate) struct Miner {
     pub(crate) blocked: bool,
     /// Whether it stands in the list of those to send to.
     pub(crate) listed: bool,
+    /// Whether it stands in the queue of those to whom a job goes out.
+    pub(crate) queued: bool,
     /// Whether it is counted among those that mine.
     pub(crate) counted: bool,
     /// Whether its firmware takes only the pool's own extranonce1.
@@ -76,6 +78,7 @@ impl Miner {
             outbox: None,
             blocked: false,
             listed: false,
+            queued: false,
             counted: false,
             pass_through: false,
             since,

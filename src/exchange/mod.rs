@@ -3,7 +3,7 @@
 //! Pure: no socket, no clock, no async. The shell feeds it events (a miner's line, a pool's line, a link
 //! up or down, a tick), each with the time, and then takes what is to be done:
 //!
-//! - [`Exchange::flush`] gives the bytes for miners and the links to close,
+//! - [`Exchange::flush`] or [`Exchange::flush_some`] gives the bytes for miners and the links to close,
 //! - [`Exchange::poll_command`] the pool links to dial and to hang up,
 //! - [`Exchange::unwritten`] the bytes for a pool link,
 //! - [`Exchange::poll_fact`] what an operator may want to know.
@@ -83,6 +83,8 @@ pub struct Exchange {
     links: Vec<Link>,
     /// Miners to send to or to close at the next flush.
     listed: Vec<MinerToken>,
+    /// Miners that are owed what all of their link are. They wait for those who were answered.
+    fan_out: VecDeque<MinerToken>,
     /// Miners that only a reconnect can move, in their turn.
     leaving: VecDeque<MinerToken>,
     /// Miners whose subscribe waits for a pool, oldest first; those that left meanwhile stand there until
@@ -128,6 +130,7 @@ impl Exchange {
             miners: Miners::default(),
             links: vec![Link::new(0, 0, false)],
             listed: Vec::new(),
+            fan_out: VecDeque::new(),
             leaving: VecDeque::new(),
             waiting: VecDeque::new(),
             waiting_counts: [0; 2],
@@ -299,6 +302,13 @@ impl Exchange {
 
     /// Hands what is to be said to miners to the shell: at most one send for each.
     pub fn flush(&mut self, transmit: &mut impl Transmit) {
+        self.flush_some(transmit, usize::MAX);
+    }
+
+    /// As [`Exchange::flush`], but a job goes out to no more than `fan_out_max` miners, and those who
+    /// were answered come first. So a reply does not wait behind the job of a whole farm: it goes out
+    /// between two parts of it. Says whether there is more of the job to send.
+    pub fn flush_some(&mut self, transmit: &mut impl Transmit, fan_out_max: usize) -> bool {
         let mut listed = std::mem::take(&mut self.listed);
         for token in listed.drain(..) {
             let Some(place) = self.miners.place(token) else {
@@ -313,6 +323,16 @@ impl Exchange {
             }
         }
         self.listed = listed;
+        for _ in 0..fan_out_max {
+            let Some(token) = self.fan_out.pop_front() else {
+                break;
+            };
+            if let Some(place) = self.miners.place(token) {
+                self.miners.at(place).queued = false;
+                self.send_owed(place, transmit);
+            }
+        }
+        !self.fan_out.is_empty()
     }
 
     fn waiting_count(&self) -> usize {
@@ -412,6 +432,14 @@ impl Exchange {
         if !miner.listed {
             miner.listed = true;
             listed.push(miner.token);
+        }
+    }
+
+    /// Puts a miner into the queue of those to whom a job goes out.
+    fn queue(fan_out: &mut VecDeque<MinerToken>, miner: &mut Miner) {
+        if !miner.queued {
+            miner.queued = true;
+            fan_out.push_back(miner.token);
         }
     }
 

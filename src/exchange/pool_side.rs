@@ -227,7 +227,7 @@ impl Exchange {
                 let replaces = miner.blocked && miner.owed.has(Owed::JOB);
                 self.counters.jobs_replaced += u64::from(replaces);
                 miner.owed = change(miner.owed);
-                Self::list(&mut self.listed, miner);
+                Self::queue(&mut self.fan_out, miner);
             }
         }
     }

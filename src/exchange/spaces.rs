@@ -154,7 +154,7 @@ impl Exchange {
                 miner.owed = Owed::EXTRANONCE;
                 if mining {
                     miner.owed = miner.owed.and(owed_to_newcomer());
-                    Self::list(&mut self.listed, miner);
+                    Self::queue(&mut self.fan_out, miner);
                 }
             } else {
                 closed += 1;

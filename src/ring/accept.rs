@@ -100,6 +100,11 @@ impl Acceptor {
         self.resting = false;
     }
 
+    #[cfg(test)]
+    pub(super) fn is_resting(&self) -> bool {
+        self.resting
+    }
+
     fn by_armed(&self) -> impl Iterator<Item = (usize, u32)> {
         let open = self
             .listeners
@@ -251,6 +256,7 @@ impl MinerRing {
         for (id, listener) in (0..).zip(&mut acceptor.listeners) {
             if listener.is_open() && listener.armed == 0 && !listener.told_full {
                 listener.told_full = true;
+                self.counters.table_full += 1;
                 handler.table_full(ListenerId(id));
             }
         }
@@ -283,6 +289,7 @@ impl MinerRing {
             Err(libc::ECANCELED | libc::EINTR | libc::EAGAIN) => {}
             Err(_) if !listener.is_open() => {}
             Err(errno) => {
+                self.counters.accept_errors += 1;
                 handler.accept_failed(id, io::Error::from_raw_os_error(errno));
                 // These are the peer's errors, one for each connection. All others are ours or the
                 // system's, and would come again at once.

@@ -14,8 +14,13 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::types::BufRingEntry;
 
-/// The one group of buffers of a ring.
-pub(super) const GROUP: u16 = 0;
+/// Whose bytes come into them; the kernel knows each group by its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u16)]
+pub(super) enum Group {
+    Connections,
+    Streams,
+}
 
 /// Bytes after the end of each buffer that the kernel never writes and a wide load may read.
 const PADDING: usize = 64;
@@ -104,6 +109,16 @@ impl ReceiveBuffers {
         self.held += 1;
     }
 
+    #[cfg(test)]
+    pub(super) fn held(&self) -> u16 {
+        self.held
+    }
+
+    /// Buffers that are not held: with the kernel, some of them perhaps filled already.
+    pub(super) fn free(&self) -> u16 {
+        self.count - self.held
+    }
+
     /// Whether enough buffers are with the kernel for receives that ran out of them to start again.
     pub(super) fn plenty(&self) -> bool {
         self.held <= self.count / 2
@@ -164,6 +179,6 @@ mod tests {
         assert!(!buffers.plenty());
         buffers.give_back(1);
         buffers.give_back(0);
-        assert_eq!(buffers.held, 0);
+        assert_eq!(buffers.held(), 0);
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use super::{SentPiece, Token};
+use super::{SentPiece, StreamId, Token};
 
 /// Names one listening socket of a ring, in the order of [`MinerRing::listen`](super::MinerRing::listen).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -83,4 +83,20 @@ pub trait RingHandler {
     /// A listener stops accepting because the table is full; told once each time. It goes on when
     /// connections close, and the kernel's backlog holds the peers until then.
     fn table_full(&mut self, listener: ListenerId);
+
+    /// Bytes have come on a stream. The slice is the caller's to change, for as long as the call lasts.
+    fn stream_received(&mut self, stream: StreamId, bytes: &mut [u8]) {
+        let _ = (stream, bytes);
+    }
+
+    /// A stream is over, by the peer's doing or the network's. The caller still has to
+    /// [`detach`](super::MinerRing::detach) it.
+    fn stream_ended(&mut self, stream: StreamId, end: End) {
+        let _ = (stream, end);
+    }
+
+    /// A stream that did not take all that it was sent has room again.
+    fn stream_writable(&mut self, stream: StreamId) {
+        let _ = stream;
+    }
 }

@@ -36,34 +36,40 @@
 mod accept;
 mod buffers;
 mod connect;
+mod counters;
 mod error;
 mod features;
 mod handler;
 mod outbox;
 mod queue;
+mod streams;
 mod table;
 #[cfg(test)]
 mod tests;
 mod wake;
 
 use std::collections::VecDeque;
+use std::mem;
 use std::time::Duration;
 
 use io_uring::{opcode, squeue, types};
 
+pub use counters::RingCounters;
 pub use error::{RingError, TableFull};
 pub use features::Features;
 pub use handler::{Close, End, ListenerId, RingHandler};
 pub use outbox::SentPiece;
+pub use streams::StreamId;
 pub use table::Token;
 pub use wake::{Notifier, Wake};
 
 use accept::Acceptor;
-use buffers::ReceiveBuffers;
+use buffers::{Group, ReceiveBuffers};
 use connect::Addresses;
 use outbox::Outbox;
 use queue::{Completion, Operation, Queue};
-use table::{Phase, Table};
+use streams::Streams;
+use table::{Phase, Receiving, Table};
 use wake::Eventfd;
 
 /// The sizes of a ring.
@@ -90,7 +96,7 @@ impl Default for RingConfig {
         Self {
             connections_max: 16_384,
             accepts_in_flight: 32,
-            receive_buffers: 1024,
+            receive_buffers: 128,
             receive_buffer_len: 4096,
             submission_entries: 4096,
             completion_entries: 32_768,
@@ -105,17 +111,21 @@ pub struct MinerRing {
     // The queue is first: it is dropped before the memory that the kernel knows.
     queue: Queue,
     buffers: ReceiveBuffers,
+    stream_buffers: ReceiveBuffers,
+    streams: Streams,
     acceptor: Acceptor,
     addresses: Addresses,
     outbox: Outbox,
     table: Table,
-    /// Completions that have been taken from the kernel and not yet handled.
+    /// Completions that have been taken from the kernel and not yet handled. Bounded without a check:
+    /// each receive's holds a buffer, and each connection has at most one of every other kind.
     pending: VecDeque<Completion>,
-    /// Connections whose receive ended because there was no buffer. Never without a pending
-    /// completion: that one gives its buffer back, and the receives start again.
-    starved: Vec<Token>,
+    starved: Starved,
     events_per_round_max: usize,
+    /// With so few buffers left a round takes no more from the kernel, but handles what it has.
+    buffers_reserve: u16,
     eventfd: Eventfd,
+    counters: RingCounters,
 }
 
 impl MinerRing {
@@ -150,25 +160,38 @@ impl MinerRing {
         let mut queue = Queue::new(config)?;
         let buffers = ReceiveBuffers::new(config.receive_buffers, config.receive_buffer_len)
             .map_err(refusal("mapping the receive buffers"))?;
+        let stream_buffers = ReceiveBuffers::new(STREAM_BUFFERS, STREAM_BUFFER_LEN)
+            .map_err(refusal("mapping the receive buffers"))?;
         let eventfd = Eventfd::new().map_err(refusal("making the eventfd"))?;
         queue
             .register_eventfd(eventfd.descriptor())
             .map_err(refusal("registering the eventfd"))?;
-        // SAFETY: queue and buffers go into one value, whose drop ends the queue first. Nothing fails
-        // between here and there: locals would be dropped in the other order.
-        unsafe { queue.register_buffers(buffers.list(), buffers::GROUP) }
-            .map_err(refusal("registering the receive buffers"))?;
+        // SAFETY: queue and buffers go into one value, whose drop ends the queue first; where nothing comes
+        // of it the queue ends here, before the buffers.
+        let registered = unsafe {
+            queue
+                .register_buffers(buffers.list(), Group::Connections)
+                .and_then(|()| queue.register_buffers(stream_buffers.list(), Group::Streams))
+        };
+        if let Err(error) = registered {
+            drop(queue);
+            return Err(refusal("registering the receive buffers")(error));
+        }
         Ok(Self {
             queue,
             buffers,
+            stream_buffers,
+            streams: Streams::default(),
             acceptor: Acceptor::new(config.accepts_in_flight),
             addresses: Addresses::default(),
             outbox: Outbox::new(),
             table: Table::new(config.connections_max),
             pending: VecDeque::new(),
-            starved: Vec::new(),
+            starved: Starved::default(),
             events_per_round_max: config.events_per_round_max,
+            buffers_reserve: (config.receive_buffers / 4).min(WORK_PER_ENTER),
             eventfd,
+            counters: RingCounters::default(),
         })
     }
 
@@ -184,14 +207,34 @@ impl MinerRing {
         self.table.free() as usize
     }
 
+    /// How often the ring met its bounds.
+    #[must_use]
+    pub const fn counters(&self) -> RingCounters {
+        self.counters
+    }
+
     /// Gives all that is queued to the kernel and runs the work that is due there, without waiting.
     /// What came of it is for [`MinerRing::drain`] to tell.
     pub fn submit(&mut self) {
         self.flush();
+        self.run_work();
+    }
+
+    /// As [`MinerRing::submit`], but spares the system call where there is nothing to do in the kernel.
+    fn submit_due(&mut self) {
+        if !self.queue.is_empty() || self.queue.has_overflow() {
+            self.flush();
+        }
+        self.run_work();
+    }
+
+    /// Runs the work that is due in the kernel, up to a round's worth.
+    fn run_work(&mut self) {
         let mut fruitless = 0;
         while fruitless < FRUITLESS_ENTERS_MAX
             && self.queue.has_work()
             && self.pending.len() < self.events_per_round_max
+            && self.buffers.free() > self.buffers_reserve
         {
             let before = self.pending.len();
             self.flush();
@@ -206,7 +249,7 @@ impl MinerRing {
     /// Whether [`MinerRing::drain`] has something to tell.
     #[must_use]
     pub fn has_completions(&self) -> bool {
-        !self.pending.is_empty() || self.outbox.has_refused()
+        !self.pending.is_empty() || self.outbox.has_refused() || self.can_restart()
     }
 
     /// Submits, and says whether there is nothing left to do: then, and only then, the kernel will
@@ -222,14 +265,18 @@ impl MinerRing {
         idle
     }
 
-    /// Submits, and waits until [`MinerRing::drain`] has something to tell or `timeout` is over. For
-    /// a thread that does nothing else; [`Notifier`] does not end this wait.
+    /// Submits, and waits until [`MinerRing::drain`] has something to tell or `timeout` is over; all that
+    /// in one system call, as a rule. For a thread that has nothing else to wait for; [`Notifier`] does
+    /// not end this wait.
     pub fn wait_blocking(&mut self, timeout: Duration) {
-        self.submit();
         if !self.has_completions() {
             self.queue.enter_and_wait(timeout);
             self.take_completions();
+            if self.queue.is_empty() {
+                self.outbox.next_batch();
+            }
         }
+        self.submit_due();
     }
 
     /// Tells the handler what has happened, and returns how many completions that were.
@@ -249,6 +296,7 @@ impl MinerRing {
             self.handle(completion, handler);
         }
         self.restart_starved();
+        self.restart_streams();
         self.arm_accepts();
         self.report_full(handler);
         handled
@@ -272,7 +320,7 @@ impl MinerRing {
         // through all that is armed. The entries are in one submit: one system call later the place
         // may be another connection's.
         self.make_room(4);
-        if receiving {
+        if receiving != Receiving::No {
             self.cancel(Operation::Receive.of(token));
         }
         if polling {
@@ -298,6 +346,7 @@ impl MinerRing {
 
     fn handle(&mut self, completion: Completion, handler: &mut impl RingHandler) {
         let token = completion.token();
+        self.count_stale(completion);
         match completion.operation() {
             Operation::Receive => self.receive_completed(completion, handler),
             Operation::Send => {
@@ -313,18 +362,30 @@ impl MinerRing {
             }
             Operation::Prepare | Operation::Connect => self.connect_completed(completion, handler),
             Operation::Retry => self.acceptor.resume(),
+            Operation::StreamReceive => self.stream_completed(completion, handler),
+            Operation::StreamPoll => self.stream_poll_completed(token, handler),
             Operation::Aside => {}
         }
     }
 
+    fn count_stale(&mut self, completion: Completion) {
+        let is_told = match completion.operation() {
+            Operation::Accept | Operation::Close | Operation::Retry | Operation::Aside => return,
+            _ if completion.outcome() == Err(libc::ECANCELED) => return,
+            _ => self.table.get(completion.token()),
+        };
+        let is_stale = is_told.is_none_or(|it| it.phase == Phase::Closing);
+        self.counters.stale_completions += u64::from(is_stale);
+    }
+
     fn receive_completed(&mut self, completion: Completion, handler: &mut impl RingHandler) {
         let token = completion.token();
-        let open = self.table.open(token).is_some();
         if let Some(id) = completion.buffer() {
             if let Ok(len) = completion.outcome()
-                && open
+                && let Some(connection) = self.table.open(token)
                 && len > 0
             {
+                connection.receiving = Receiving::Fed;
                 handler.received(token, self.buffers.bytes(id, len as usize));
             }
             self.buffers.give_back(id);
@@ -335,11 +396,14 @@ impl MinerRing {
         let Some(connection) = self.table.open(token) else {
             return;
         };
-        connection.receiving = false;
+        let fed = mem::replace(&mut connection.receiving, Receiving::No) == Receiving::Fed;
         match completion.outcome() {
             Ok(0) => self.end(token, End::Closed, handler),
             Ok(_) | Err(libc::EINTR) => self.arm_receive(token),
-            Err(libc::ENOBUFS) => self.starved.push(token),
+            Err(libc::ENOBUFS) => {
+                self.counters.buffers_exhausted += 1;
+                self.starved.add(token, fed);
+            }
             Err(errno) => self.end(token, End::from_errno(errno), handler),
         }
     }
@@ -361,22 +425,35 @@ impl MinerRing {
         let Some(connection) = self.table.open(token) else {
             return;
         };
-        connection.receiving = true;
-        let entry = opcode::RecvMulti::new(types::Fixed(token.index), buffers::GROUP)
+        connection.receiving = Receiving::Armed;
+        let entry = opcode::RecvMulti::new(types::Fixed(token.index), Group::Connections as u16)
             .build()
             .user_data(Operation::Receive.of(token));
         // SAFETY: a receive points to no memory but the registered buffers.
         unsafe { self.queue.push(&entry) };
     }
 
-    /// Starts the receives again that found no buffer. All of them: which ones have bytes waiting is
-    /// not known, and one that has none would never come up again.
+    /// Whether receives that found no buffer may start again.
+    fn can_restart(&self) -> bool {
+        !self.starved.is_empty() && self.buffers.plenty()
+    }
+
+    /// Starts receives again that found no buffer, in their turn and no more of them than there are
+    /// buffers. Each is started in the end: which ones have bytes waiting is not known, and one that has
+    /// none would never come up again.
     fn restart_starved(&mut self) {
-        if self.starved.is_empty() || !self.buffers.plenty() {
+        if !self.can_restart() {
             return;
         }
-        for token in std::mem::take(&mut self.starved) {
-            self.arm_receive(token);
+        let mut left = self.buffers.free();
+        while left > 0 {
+            let Some(token) = self.starved.next() else {
+                break;
+            };
+            if self.table.open(token).is_some() {
+                self.arm_receive(token);
+                left -= 1;
+            }
         }
     }
 
@@ -401,7 +478,9 @@ impl MinerRing {
         loop {
             self.queue.enter();
             self.take_completions();
-            if self.queue.is_empty() && !self.queue.has_overflow() {
+            let overflowed = self.queue.has_overflow();
+            self.counters.completion_overflows += u64::from(overflowed);
+            if self.queue.is_empty() && !overflowed {
                 break;
             }
         }
@@ -414,33 +493,70 @@ impl MinerRing {
         let Self {
             queue,
             buffers,
+            stream_buffers,
             outbox,
             table,
             pending,
+            counters,
             ..
         } = self;
         queue.take(|completion| {
-            if completion.operation() == Operation::Send {
-                match completion.outcome() {
-                    Ok(sent) => return outbox.cut_short(table, completion.token(), sent as usize),
-                    Err(libc::EAGAIN) => return outbox.cut_short(table, completion.token(), 0),
-                    Err(_) => {}
-                }
+            let sent = match (completion.operation(), completion.outcome()) {
+                (Operation::Send, Ok(sent)) => Some(sent),
+                (Operation::Send, Err(libc::EAGAIN)) => Some(0),
+                _ => None,
+            };
+            if let Some(sent) = sent {
+                counters.short_sends += 1;
+                outbox.cut_short(table, completion.token(), sent as usize);
+                return;
             }
             if completion.buffer().is_some() {
-                buffers.hold();
+                match completion.operation() {
+                    Operation::StreamReceive => stream_buffers.hold(),
+                    _ => buffers.hold(),
+                }
             }
             pending.push_back(completion);
         });
     }
 }
 
+/// Connections whose receive ended because there was no buffer.
+///
+/// One receive takes as many buffers as it has bytes for. So those that got none come before those that
+/// got some, or a few that flood us would have every buffer for ever.
+#[derive(Debug, Default)]
+struct Starved {
+    unfed: VecDeque<Token>,
+    fed: VecDeque<Token>,
+}
+
+impl Starved {
+    fn add(&mut self, token: Token, fed: bool) {
+        if fed {
+            self.fed.push_back(token);
+        } else {
+            self.unfed.push_back(token);
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.unfed.is_empty() && self.fed.is_empty()
+    }
+
+    fn next(&mut self) -> Option<Token> {
+        self.unfed.pop_front().or_else(|| self.fed.pop_front())
+    }
+}
+
 impl Drop for MinerRing {
-    /// Closes all connections, and takes back from the kernel all that names memory of ours: the
-    /// accepts, the receives, the connects. Each by its user data, for the kernel's own way of
+    /// Closes all connections and streams, and takes back from the kernel all that names memory of ours:
+    /// the accepts, the receives, the connects. Each by its user data, for the kernel's own way of
     /// cancelling everything takes a time that grows with the square of the connections.
     fn drop(&mut self) {
         self.stop_accepting();
+        self.detach_all();
         for at in 0..self.table.places() {
             if let Some(token) = self.table.token_at(at) {
                 self.close(token, Close::Graceful);
@@ -460,10 +576,17 @@ impl Drop for MinerRing {
 /// 20 at a time.
 const DROP_ROUNDS_MAX: usize = 8 * 1024;
 
+/// Pieces of work that the kernel runs in one system call; each may need a receive buffer.
+const WORK_PER_ENTER: u16 = 32;
+
 /// Times that the kernel may claim that work is due and then have none. It puts work on its list before
 /// it raises that flag, so on another core the flag can come when the work is done already; it then
 /// stays up until there is work again, and whoever waits for it to fall spins for ever.
 const FRUITLESS_ENTERS_MAX: u32 = 3;
+
+/// What a pool can say in one round at most: 128 KiB, more than 2,000 replies.
+const STREAM_BUFFERS: u16 = 16;
+const STREAM_BUFFER_LEN: u32 = 8192;
 
 /// The longest chain of entries that must go to the kernel together is that of a connect, five.
 const SUBMISSION_ENTRIES_MIN: u32 = 8;

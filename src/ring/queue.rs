@@ -13,6 +13,7 @@ use std::time::Duration;
 use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, Probe, cqueue, opcode, squeue};
 
+use super::buffers::Group;
 use super::{RingConfig, RingError, Token};
 
 /// What an entry is for; the 8 highest bits of its user data.
@@ -29,6 +30,8 @@ pub(super) enum Operation {
     Connect,
     /// The pause after accepting failed is over.
     Retry,
+    StreamReceive,
+    StreamPoll,
     /// What succeeds or fails with nothing to do: cancels, the option before a reset.
     Aside,
 }
@@ -57,6 +60,8 @@ impl Operation {
             6 => Self::Prepare,
             7 => Self::Connect,
             8 => Self::Retry,
+            9 => Self::StreamReceive,
+            10 => Self::StreamPoll,
             _ => Self::Aside,
         }
     }
@@ -179,13 +184,13 @@ impl Queue {
     pub(super) unsafe fn register_buffers(
         &self,
         (address, count): (u64, u16),
-        group: u16,
+        group: Group,
     ) -> io::Result<()> {
         // SAFETY: the caller answers for the memory.
         unsafe {
             self.ring
                 .submitter()
-                .register_buf_ring_with_flags(address, count, group, 0)
+                .register_buf_ring_with_flags(address, count, group as u16, 0)
         }
     }
 

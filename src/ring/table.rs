@@ -21,6 +21,11 @@ impl Token {
         ((self.generation & GENERATION_MASK) as u64) << 32 | self.index as u64
     }
 
+    /// The generation behind this one.
+    pub(super) const fn next_generation(generation: u32) -> u32 {
+        (generation + 1) & GENERATION_MASK
+    }
+
     /// The reverse of [`Token::to_bits`]; the 8 highest bits are not looked at.
     #[must_use]
     pub const fn from_bits(bits: u64) -> Self {
@@ -51,13 +56,22 @@ pub(super) enum Blocked {
     Reported,
 }
 
+/// Whether a multishot receive is with the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Receiving {
+    No,
+    /// It has brought nothing yet.
+    Armed,
+    /// It has brought bytes.
+    Fed,
+}
+
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Connection {
     pub(super) generation: u32,
     pub(super) phase: Phase,
     pub(super) blocked: Blocked,
-    /// A multishot receive is with the kernel.
-    pub(super) receiving: bool,
+    pub(super) receiving: Receiving,
     /// A poll for room to write is with the kernel.
     pub(super) polling: bool,
     /// The last batch of sends that this connection had a part in, and which record of it is its.
@@ -117,7 +131,7 @@ impl Table {
                 generation: 0,
                 phase: Phase::Free,
                 blocked: Blocked::No,
-                receiving: false,
+                receiving: Receiving::No,
                 polling: false,
                 batch: 0,
                 record: 0,
@@ -137,7 +151,7 @@ impl Table {
         let connection = &mut self.connections[place];
         connection.phase = phase;
         connection.blocked = Blocked::No;
-        connection.receiving = false;
+        connection.receiving = Receiving::No;
         connection.polling = false;
         Token {
             index,
@@ -153,7 +167,7 @@ impl Table {
             "place {index} is freed twice"
         );
         connection.phase = Phase::Free;
-        connection.generation = (connection.generation + 1) & GENERATION_MASK;
+        connection.generation = Token::next_generation(connection.generation);
         self.occupied -= 1;
     }
 

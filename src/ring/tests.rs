@@ -15,6 +15,8 @@ use socket2::{Domain, Socket, Type};
 
 use super::*;
 
+mod limits;
+
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Event {
     Accepted(Token, ListenerId, SocketAddr),
@@ -344,7 +346,7 @@ fn a_peer_that_does_not_read_blocks_and_its_stream_stays_exact() {
                         continue;
                     }
                     if !sender.rest.is_empty() {
-                        ring.send_copied(*token, &[(&std::mem::take(&mut sender.rest), 5)]);
+                        ring.send_copied(*token, &[(&mem::take(&mut sender.rest), 5)]);
                     } else if sender.left > 0 {
                         sender.left -= 1;
                         number += 1;
@@ -515,39 +517,6 @@ fn a_listener_with_many_accepts_leaves_places_for_another() {
     let other = accept_clients(&mut ring, quiet, 1);
     assert_eq!(ring.connections(), 4);
     drop((clients, other));
-}
-
-#[test]
-fn a_listener_that_fails_is_reported_without_spinning() {
-    let config = RingConfig {
-        accepts_in_flight: 2,
-        ..small_config()
-    };
-    let mut ring = MinerRing::new(&config).expect("ring");
-    let (listener, address) = listening(|_| ());
-    let broken: Socket = listener.try_clone().expect("descriptor").into();
-    ring.listen(listener);
-    accept_clients(&mut ring, address, 1);
-    broken.shutdown(Shutdown::Both).expect("shutdown");
-    let mut failures = 0;
-    let mut note = |event| {
-        if let Some(Event::AcceptFailed(ListenerId(0), Some(libc::EINVAL))) = event {
-            failures += 1;
-        }
-        failures
-    };
-    until("a failure", &mut ring, |_, event| note(event) >= 2);
-    let start = Instant::now();
-    while start.elapsed() < Duration::from_millis(250) {
-        turn(&mut ring, |_, event| {
-            note(Some(event));
-        });
-    }
-    let failures = note(None);
-    assert!(
-        (4..=8).contains(&failures),
-        "two after each rest: {failures}"
-    );
 }
 
 #[test]

@@ -1,13 +1,14 @@
 //! All that one shard owns: its ring, its proxies' exchanges, and the bytes between them.
 //!
-//! Whatever happens (the ring has news, a pool sent lines, time passed) ends in
-//! [`Shard::finish_round`]: the exchanges' answers go into the ring and are submitted in one system call,
-//! and what is for the pools is written in one send for each link.
+//! Whatever happens (the ring has news, a link was connected, time passed) ends in
+//! [`Shard::finish_round`]: what is for the pools is written in one send for each link, and the exchanges'
+//! answers go into the ring, which submits them all in one system call when the round is over.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::task::Poll;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::exchange::{
@@ -16,15 +17,21 @@ use crate::exchange::{
 };
 use crate::metrics::{Published, Pulse, ShardCounters};
 use crate::proto::time::Now;
-use crate::ring::{Close, End, ListenerId, MinerRing, RingHandler, SentPiece, Token};
+use crate::ring::{Close, End, ListenerId, MinerRing, RingHandler, SentPiece, StreamId, Token};
+use crate::shard::TICK;
 use crate::shard::clock::Clock;
-use crate::shard::pool_link::LinkIo;
 use crate::shard::report::Reporter;
 use crate::shard::space_watch::SpaceWatch;
 use crate::wire::line::{Tail, TailPool, cut};
 
 /// Blocks for unfinished tails that are kept for the next ones.
 const TAIL_BLOCKS_KEPT: usize = 256;
+
+/// The same for pools, of which there are few.
+const POOL_TAIL_BLOCKS_KEPT: usize = 4;
+
+/// Miners to whom a job goes out in one round: about 5 ms of sends, for which replies and pools wait.
+const FAN_OUT_PER_ROUND: usize = 512;
 
 /// Bounds of one proxy that the shell itself keeps.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +50,7 @@ pub(crate) struct Proxy {
     pub(crate) published: Published,
     pub(crate) space_watch: SpaceWatch,
     pub(crate) shard: usize,
-    pub(crate) links: HashMap<LinkKey, LinkIo>,
+    pub(crate) links: HashMap<LinkKey, StreamId>,
 }
 
 impl Proxy {
@@ -72,6 +79,16 @@ struct Connection {
     peer: SocketAddr,
 }
 
+/// A pool link's connection.
+struct PoolStream {
+    id: StreamId,
+    proxy: usize,
+    link: LinkKey,
+    tail: Tail,
+    /// The pool takes no more bytes for now.
+    blocked: bool,
+}
+
 /// A pool link to be connected by a task of its own.
 pub(crate) struct Dial {
     pub(crate) proxy: usize,
@@ -93,9 +110,19 @@ pub(crate) struct Shard {
     tails: TailPool,
     pulse: Pulse,
     counters: ShardCounters,
+    /// By the ring's index of streams.
+    streams: Vec<Option<PoolStream>>,
+    /// Blocks for the pools' unfinished tails, which can be longer than miners'.
+    pool_tails: TailPool,
+    /// Streams that are over.
+    ended: Vec<StreamId>,
+    /// When the exchanges are told of the time again.
+    next_tick: Duration,
     /// Set when the shard stops: when it stops at the latest.
     stop_by: Option<Duration>,
     stopped: bool,
+    /// Whether a job has not gone out to all miners yet.
+    fanning_out: bool,
 }
 
 impl Shard {
@@ -120,34 +147,62 @@ impl Shard {
                 connections_max: room,
                 ..ShardCounters::default()
             },
+            streams: Vec::new(),
+            pool_tails: TailPool::new(POOL_TAIL_BLOCKS_KEPT),
+            ended: Vec::new(),
+            next_tick: TICK,
             stop_by: None,
             stopped: false,
+            fanning_out: false,
         }
     }
 
+    /// One round, and the tick if it is due. Says whether something happened, or is still to be done.
+    pub(crate) fn turn(&mut self, stopping: &AtomicBool) -> bool {
+        let now = self.clock.now();
+        let handled = self.round(now);
+        if now.since_start >= self.next_tick {
+            self.next_tick = now.since_start + TICK;
+            self.tick(now, stopping.load(Ordering::Relaxed));
+        }
+        handled > 0 || self.fanning_out
+    }
+
+    /// Submits what was said, and waits in the ring for what comes there and for the next tick; not while
+    /// there is more to be said.
+    pub(crate) fn rest(&mut self) {
+        if self.fanning_out {
+            return self.ring.submit();
+        }
+        let now = self.clock.now().since_start;
+        self.ring.wait_blocking(self.next_tick.saturating_sub(now));
+    }
+
     /// Takes in what the ring has to tell; returns how much that was.
-    pub(crate) fn round(&mut self) -> usize {
+    fn round(&mut self, now: Now) -> usize {
         let mut events = Events {
-            now: self.clock.now(),
+            now,
             proxies: &mut self.proxies,
             listeners: &self.listeners,
             connections: &mut self.connections,
             tails: &mut self.tails,
             counters: &mut self.counters,
+            streams: &mut self.streams,
+            pool_tails: &mut self.pool_tails,
+            ended: &mut self.ended,
             told: false,
         };
         // Sends that were cut short are told too, and not counted.
         let handled = self.ring.drain(&mut events);
-        let told = events.told;
+        let told = events.told || self.fanning_out;
         if told {
-            self.finish_round();
+            self.finish_round(now);
         }
         handled.max(usize::from(told))
     }
 
     /// Time passed.
-    pub(crate) fn tick(&mut self, stopping: bool) {
-        let now = self.clock.now();
+    fn tick(&mut self, now: Now, stopping: bool) {
         if stopping {
             self.tick_shutdown(now);
         }
@@ -167,7 +222,7 @@ impl Shard {
             self.counters.connections = self.ring.connections() as u64;
             self.pulse.tick(now.since_start, self.counters);
         }
-        self.finish_round();
+        self.finish_round(now);
     }
 
     /// Whether everything was answered and closed.
@@ -203,14 +258,20 @@ impl Shard {
         }
     }
 
-    /// Sends what the exchanges have to say, to miners and to pools.
-    pub(crate) fn finish_round(&mut self) {
-        let now = self.clock.now();
+    /// Sends what the exchanges have to say: to the pools at once, to miners with the next submit.
+    fn finish_round(&mut self, now: Now) {
+        self.fanning_out = false;
         for (index, proxy) in self.proxies.iter_mut().enumerate() {
-            for (key, io) in &mut proxy.links {
-                write_to_pool(&mut proxy.exchange, *key, io, now);
+            for stream in proxy.links.values() {
+                let stream = &mut self.streams[stream.index as usize];
+                if let Some(stream) = stream.as_mut().filter(|it| !it.blocked)
+                    && !write_to_pool(&mut self.ring, &mut proxy.exchange, stream, now)
+                {
+                    self.ended.push(stream.id);
+                }
             }
-            proxy.exchange.flush(&mut Sender(&mut self.ring));
+            let mut sender = Sender(&mut self.ring);
+            self.fanning_out |= proxy.exchange.flush_some(&mut sender, FAN_OUT_PER_ROUND);
             while let Some(command) = proxy.exchange.poll_command() {
                 match command {
                     Command::Dial { link, host, port } => self.dials.push(Dial {
@@ -220,9 +281,7 @@ impl Shard {
                         port,
                     }),
                     Command::HangUp(link) => {
-                        if let Some(io) = proxy.links.remove(&link) {
-                            io.hang_up();
-                        }
+                        self.ended.extend(proxy.links.get(&link));
                     }
                 }
             }
@@ -267,83 +326,81 @@ impl Shard {
                 }
             }
         }
-        self.ring.submit();
+        for id in std::mem::take(&mut self.ended) {
+            let stream = self.streams[id.index as usize].take_if(|it| it.id == id);
+            if let Some(mut stream) = stream {
+                stream.tail.release(&mut self.pool_tails);
+                self.proxies[stream.proxy].links.remove(&stream.link);
+                self.ring.detach(id);
+            }
+        }
     }
 
     pub(crate) fn connect_timeout(&self, proxy: usize) -> Duration {
         self.proxies[proxy].limits.connect_timeout
     }
 
-    pub(crate) fn pool_line_len_max(&self, proxy: usize) -> usize {
-        self.proxies[proxy].limits.pool_line_len_max
-    }
-
-    /// A link is connected. Returns whether it is still wanted.
-    pub(crate) fn link_connected(&mut self, proxy: usize, key: LinkKey, io: LinkIo) -> bool {
+    /// A link is connected. Where nobody wants it any more it is closed.
+    pub(crate) fn link_connected(&mut self, proxy: usize, link: LinkKey, socket: OwnedFd) {
         let now = self.clock.now();
-        let wanted = self.proxies[proxy].exchange.is_current(key);
-        if wanted {
-            self.proxies[proxy].links.insert(key, io);
-            self.proxies[proxy].exchange.handle_link_connected(now, key);
-            self.finish_round();
+        let exchange = &mut self.proxies[proxy].exchange;
+        if !exchange.is_current(link) {
+            return;
         }
-        wanted
+        let id = self.ring.attach(socket);
+        let place = id.index as usize;
+        if self.streams.len() <= place {
+            self.streams.resize_with(place + 1, || None);
+        }
+        self.streams[place] = Some(PoolStream {
+            id,
+            proxy,
+            link,
+            tail: Tail::default(),
+            blocked: false,
+        });
+        exchange.handle_link_connected(now, link);
+        self.proxies[proxy].links.insert(link, id);
+        self.finish_round(now);
     }
 
-    /// A link is over.
+    /// A link could not be connected.
     pub(crate) fn link_closed(&mut self, proxy: usize, key: LinkKey, end: LinkEnd, detail: &str) {
         let now = self.clock.now();
         self.proxies[proxy]
             .exchange
             .handle_link_closed(now, key, end, detail);
-        self.finish_round();
+        self.finish_round(now);
     }
+}
 
-    /// The time, for all lines of one read.
-    pub(crate) fn now(&self) -> Now {
-        self.clock.now()
+/// Writes what the pool takes. False if the connection is over.
+fn write_to_pool(
+    ring: &mut MinerRing,
+    exchange: &mut Exchange,
+    stream: &mut PoolStream,
+    now: Now,
+) -> bool {
+    let bytes = exchange.unwritten(stream.link);
+    if bytes.is_empty() {
+        return true;
     }
-
-    /// A pool sent a line. What comes of it waits for [`Shard::finish_round`].
-    pub(crate) fn link_line(&mut self, now: Now, proxy: usize, key: LinkKey, line: &[u8]) {
-        self.proxies[proxy]
-            .exchange
-            .handle_link_line(now, key, line);
-    }
-
-    /// The stream of a link, while somebody wants it.
-    pub(crate) fn link_io(&mut self, proxy: usize, key: LinkKey) -> Option<&mut LinkIo> {
-        self.proxies[proxy].links.get_mut(&key)
-    }
-
-    /// Writes to a pool what it takes.
-    pub(crate) fn write_link(&mut self, proxy: usize, key: LinkKey) {
-        let now = self.clock.now();
-        let Proxy {
-            exchange, links, ..
-        } = &mut self.proxies[proxy];
-        if let Some(io) = links.get_mut(&key) {
-            write_to_pool(exchange, key, io, now);
+    match ring.send_stream(stream.id, bytes) {
+        Ok(sent) => {
+            stream.blocked = sent < bytes.len();
+            exchange.wrote(now, stream.link, sent);
+            true
+        }
+        Err(error) => {
+            let detail = error.to_string();
+            exchange.handle_link_closed(now, stream.link, LinkEnd::Reset, &detail);
+            false
         }
     }
 }
 
-fn write_to_pool(exchange: &mut Exchange, key: LinkKey, io: &mut LinkIo, now: Now) {
-    loop {
-        let bytes = exchange.unwritten(key);
-        if bytes.is_empty() {
-            return;
-        }
-        match io.poll_write(bytes) {
-            Poll::Ready(Ok(len)) => exchange.wrote(now, key, len),
-            Poll::Ready(Err(error)) => {
-                let detail = error.to_string();
-                exchange.handle_link_closed(now, key, LinkEnd::Reset, &detail);
-                return;
-            }
-            Poll::Pending => return,
-        }
-    }
+fn errno_text(errno: i32) -> String {
+    std::io::Error::from_raw_os_error(errno).to_string()
 }
 
 /// The address of a miner that is still connected.
@@ -367,6 +424,9 @@ struct Events<'a> {
     connections: &'a mut Vec<Option<Connection>>,
     tails: &'a mut TailPool,
     counters: &'a mut ShardCounters,
+    streams: &'a mut [Option<PoolStream>],
+    pool_tails: &'a mut TailPool,
+    ended: &'a mut Vec<StreamId>,
     /// Whether there was anything to tell.
     told: bool,
 }
@@ -384,6 +444,50 @@ impl Events<'_> {
 }
 
 impl RingHandler for Events<'_> {
+    fn stream_received(&mut self, id: StreamId, bytes: &mut [u8]) {
+        self.told = true;
+        let Some(stream) = self.streams[id.index as usize].as_mut() else {
+            return;
+        };
+        let Proxy {
+            exchange, limits, ..
+        } = &mut self.proxies[stream.proxy];
+        let len_max = limits.pool_line_len_max;
+        let mut lines = cut(&mut stream.tail, self.pool_tails, bytes, len_max);
+        while let Some(line) = lines.next() {
+            if let Ok(line) = line {
+                exchange.handle_link_line(self.now, stream.link, line);
+            } else {
+                exchange.handle_link_closed(self.now, stream.link, LinkEnd::LineTooLong, "");
+                self.ended.push(id);
+                return;
+            }
+        }
+    }
+
+    fn stream_ended(&mut self, id: StreamId, end: End) {
+        self.told = true;
+        let Some(stream) = &self.streams[id.index as usize] else {
+            return;
+        };
+        let (end, detail) = match end {
+            End::Closed => (LinkEnd::Closed, String::new()),
+            End::Reset => (LinkEnd::Reset, errno_text(libc::ECONNRESET)),
+            End::TimedOut => (LinkEnd::Reset, errno_text(libc::ETIMEDOUT)),
+            End::Failed(errno) | End::ConnectFailed(errno) => (LinkEnd::Reset, errno_text(errno)),
+        };
+        let exchange = &mut self.proxies[stream.proxy].exchange;
+        exchange.handle_link_closed(self.now, stream.link, end, &detail);
+        self.ended.push(id);
+    }
+
+    fn stream_writable(&mut self, id: StreamId) {
+        self.told = true;
+        if let Some(stream) = &mut self.streams[id.index as usize] {
+            stream.blocked = false;
+        }
+    }
+
     fn accepted(&mut self, token: Token, listener: ListenerId, peer: SocketAddr) {
         self.told = true;
         let index = token.index as usize;

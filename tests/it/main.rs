@@ -14,6 +14,7 @@ mod support;
 mod bad_input;
 mod cli;
 mod failover;
+mod fairness;
 mod flood;
 mod handshake;
 mod jobs;

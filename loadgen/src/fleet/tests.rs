@@ -20,6 +20,7 @@ fn plan(pool: &PracticeServer, miners: u32, threads: usize) -> Plan {
         destination: pool.address(),
         miners,
         threads,
+        alike: false,
         parameters: Parameters::new(48, 5).unwrap(),
         duration: Duration::from_secs(1),
         share_rate: 200.0,

@@ -32,7 +32,9 @@ impl World {
                     self.miners[other]
                 );
             }
-            self.check_job(miner);
+            if !self.fanning_out {
+                self.check_job(miner);
+            }
         }
     }
 

@@ -66,6 +66,8 @@ enum Event {
     Closed(LinkKey, LinkEnd),
     /// A pool that took no bytes takes some again.
     Unstalled,
+    /// A job has not gone out to all miners yet.
+    FanOut,
     PoolActs(usize),
 }
 
@@ -129,6 +131,8 @@ pub(crate) struct World {
     our_job_ids: Vec<String>,
     feeds: Vec<Feed>,
     content_count: u64,
+    /// What was announced is on its way to the miners.
+    fanning_out: bool,
     totals: Totals,
     /// Tell what is said, for a person who looks into one seed.
     trace: bool,
@@ -197,6 +201,7 @@ impl World {
             our_job_ids: Vec::new(),
             feeds: Vec::new(),
             content_count: 0,
+            fanning_out: false,
             totals: Totals::default(),
             trace: std::env::var("SIM_TRACE").is_ok(),
         };
@@ -262,7 +267,7 @@ impl World {
         let now = self.now();
         if !matches!(
             event,
-            Event::Tick | Event::Acts(_) | Event::PoolActs(_) | Event::Unstalled
+            Event::Tick | Event::Acts(_) | Event::PoolActs(_) | Event::Unstalled | Event::FanOut
         ) {
             self.tell(|| format!("{event:?}"));
         }
@@ -299,7 +304,7 @@ impl World {
                     self.exchange.handle_link_closed(now, key, end, "");
                 }
             }
-            Event::Unstalled => {}
+            Event::Unstalled | Event::FanOut => {}
             Event::PoolActs(pool) => self.pool_acts(pool),
         }
     }
@@ -317,7 +322,8 @@ impl World {
             short: Vec::new(),
             send_max: 2 * self.settings.limits.miner_outbox_bytes_max + 8192,
         };
-        self.exchange.flush(&mut wire);
+        let fan_out_max = self.random.usize(1..32);
+        self.fanning_out = self.exchange.flush_some(&mut wire, fan_out_max);
         let Wire {
             closed,
             sent_to,
@@ -336,6 +342,9 @@ impl World {
         }
         for (token, how, reason) in closed {
             self.closed(token, how, reason);
+        }
+        if self.fanning_out {
+            self.at(0, Event::FanOut);
         }
         while let Some(command) = self.exchange.poll_command() {
             self.obey(command);

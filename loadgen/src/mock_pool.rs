@@ -1,0 +1,233 @@
+//! A pool that costs little: it says yes to everything, and looks into nothing but the id of a request.
+//!
+//! For measurements of a proxy on a machine that has no core to spare for a real judge. Answers to all
+//! shares of one read leave in one write.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use stratum_uring::wire::{Raw, Reader, Tail, TailPool, cut, encode, hex};
+
+use crate::clock::Clock;
+use crate::progress;
+
+/// Longest line that it reads. A share has some 3,000 bytes.
+const LINE_LEN_MAX: usize = 64 * 1024;
+
+/// Read at once. Room for a few hundred shares.
+const READ_LEN: usize = 1024 * 1024;
+
+/// A peer that takes nothing for so long is dropped.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The nonce_1 of the first connection, 4 bytes as most pools have it; the others follow.
+const EXTRANONCE1_FIRST: u32 = 0xa100_0000;
+
+/// What all miners must reach is behind this: anything will do.
+const TARGET: &str = r#"{"id":null,"method":"mining.set_target","params":["#;
+
+/// Times that are closer than this are the same.
+const GRAIN: Duration = Duration::from_millis(2);
+
+/// Its listener. Its threads live as long as the process, and share nothing but the time, from which
+/// each link knows the current job.
+#[derive(Debug)]
+pub(crate) struct MockPool {
+    address: SocketAddr,
+}
+
+/// When there is which job.
+#[derive(Clone, Copy, Debug)]
+struct Jobs {
+    clock: Clock,
+    start: Duration,
+    interval: Duration,
+}
+
+impl Jobs {
+    /// The number of the current job, and how long it is to the next one.
+    fn current(&self) -> (u64, Duration) {
+        let elapsed = (self.clock.now() - self.start).as_nanos();
+        let interval = self.interval.as_nanos().max(1);
+        let number = u64::try_from(elapsed / interval).unwrap_or(u64::MAX);
+        let left = u64::try_from(interval - elapsed % interval).unwrap_or(u64::MAX);
+        (number, Duration::from_nanos(left))
+    }
+}
+
+impl MockPool {
+    /// Listens on a free port of this machine, and announces a job this often.
+    ///
+    /// # Errors
+    ///
+    /// A text, when there is no port or no thread to be had.
+    pub(crate) fn start(clock: Clock, job_interval: Duration) -> Result<Self, String> {
+        let told = |error: io::Error| format!("cannot start the mock pool: {error}");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(told)?;
+        let address = listener.local_addr().map_err(told)?;
+        let jobs = Jobs {
+            clock,
+            start: clock.now(),
+            interval: job_interval,
+        };
+        spawn("pool-accept", move || accept(&listener, jobs)).map_err(told)?;
+        Ok(Self { address })
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().name(name.to_owned()).spawn(run)?;
+    Ok(())
+}
+
+fn accept(listener: &TcpListener, jobs: Jobs) {
+    for (number, stream) in (0..).zip(listener.incoming()) {
+        let served = stream.and_then(|mut stream| {
+            // A peer that goes away is no event of ours.
+            spawn("pool-link", move || drop(serve(&mut stream, number, jobs)))
+        });
+        if let Err(error) = served {
+            // As when there is no descriptor left: it may be better later.
+            progress::tell(&format!("the mock pool cannot serve: {error}"));
+            Clock::pause(Duration::from_millis(100));
+        }
+    }
+}
+
+fn serve(stream: &mut TcpStream, number: u32, jobs: Jobs) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
+    let mut reader = Reader::new();
+    let mut tails = TailPool::new(4);
+    let mut tail = Tail::default();
+    let mut bytes = vec![0; READ_LEN];
+    let mut out = Vec::new();
+    // The job that the peer was told of last, once it wants jobs.
+    let mut told = None;
+    let mut timeout = Duration::ZERO;
+    loop {
+        let (job, left) = jobs.current();
+        if told.is_some_and(|told| told < job) {
+            told = Some(job);
+            append_job(&mut out, job, jobs.clock);
+        }
+        if !out.is_empty() {
+            stream.write_all(&out)?;
+            out.clear();
+        }
+        if timeout.abs_diff(left) > GRAIN {
+            timeout = left;
+            stream.set_read_timeout(Some(left.max(GRAIN)))?;
+        }
+        let read = match stream.read(&mut bytes) {
+            Ok(0) => return Ok(()),
+            Ok(read) => read,
+            Err(error) => match error.kind() {
+                ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted => continue,
+                _ => return Err(error),
+            },
+        };
+        let mut lines = cut(&mut tail, &mut tails, &mut bytes[..read], LINE_LEN_MAX);
+        while let Some(line) = lines.next() {
+            let line = line.map_err(|_| ErrorKind::InvalidData)?;
+            if answer(&mut reader, line, number, &mut out)? && told.is_none() {
+                told = Some(job);
+                out.extend_from_slice(TARGET.as_bytes());
+                encode::append_string(&mut out, &"f".repeat(64));
+                out.extend_from_slice(b"]}\n");
+                append_job(&mut out, job, jobs.clock);
+            }
+        }
+    }
+}
+
+/// Appends the answer to a request. True if the peer wants jobs from now on.
+fn answer(reader: &mut Reader, line: &[u8], link: u32, out: &mut Vec<u8>) -> io::Result<bool> {
+    let message = reader.read(line).map_err(|_| ErrorKind::InvalidData)?;
+    let method = message.method.and_then(Raw::as_str).unwrap_or_default();
+    let Some(id) = message.id else {
+        return Ok(false);
+    };
+    out.extend_from_slice(b"{\"id\":");
+    out.extend_from_slice(id.bytes());
+    if method == b"mining.subscribe" {
+        out.extend_from_slice(b",\"result\":[null,\"");
+        out.extend_from_slice(&hex::encode_u32_be(EXTRANONCE1_FIRST.wrapping_add(link)));
+        out.extend_from_slice(b"\"],\"error\":null}\n");
+    } else {
+        out.extend_from_slice(b",\"result\":true,\"error\":null}\n");
+    }
+    Ok(method == b"mining.authorize")
+}
+
+/// A job as Zcash pools write it; each has hashes of its own, that rise with its number.
+fn append_job(out: &mut Vec<u8>, number: u64, clock: Clock) {
+    let seconds = u32::try_from(clock.unix_seconds()).unwrap_or(u32::MAX);
+    let time = seconds.swap_bytes();
+    let text = format!(
+        "{{\"id\":null,\"method\":\"mining.notify\",\"params\":[\"{number:x}\",\"04000000\",\"{zero:064x}\",\
+         \"{number:064x}\",\"{zero:064x}\",\"{time:08x}\",\"e1ab031c\",true]}}\n",
+        zero = 0,
+    );
+    out.extend_from_slice(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+
+    use super::*;
+
+    #[test]
+    fn it_takes_everything_and_announces_jobs() {
+        let pool = MockPool::start(Clock::start(), Duration::from_millis(20)).unwrap();
+        let mut links = [(); 2].map(|()| TcpStream::connect(pool.address()).unwrap());
+        let mut nonces = Vec::new();
+        for link in &mut links {
+            let requests = [
+                "{\"id\":1,\"method\":\"mining.subscribe\",\"params\":[]}",
+                "{\"id\":\"b\",\"method\":\"mining.authorize\",\"params\":[\"w\",\"x\"]}",
+                "{\"id\":3,\"method\":\"mining.submit\",\"params\":[]}",
+            ];
+            for request in requests {
+                writeln!(link, "{request}").unwrap();
+            }
+            let mut lines = BufReader::new(&*link).lines().map(Result::unwrap);
+            nonces.push(lines.next().unwrap());
+            let mut rest: Vec<_> = lines.by_ref().take(6).collect();
+            rest.sort();
+            let has = |what: &str| rest.iter().filter(|line| line.contains(what)).count();
+            assert_eq!(
+                has("{\"id\":\"b\",\"result\":true,\"error\":null}"),
+                1,
+                "{rest:?}"
+            );
+            assert_eq!(
+                has("{\"id\":3,\"result\":true,\"error\":null}"),
+                1,
+                "{rest:?}"
+            );
+            assert_eq!(has("mining.set_target"), 1, "{rest:?}");
+            assert_eq!(has("mining.notify"), 3, "a first job and more: {rest:?}");
+        }
+        assert_ne!(nonces[0], nonces[1], "links share no nonce_1");
+    }
+
+    #[test]
+    fn its_jobs_are_those_of_the_dialect() {
+        let mut line = Vec::new();
+        append_job(&mut line, 0xab, Clock::start());
+        let mut reader = Reader::new();
+        let message = reader.read(line.trim_ascii_end()).unwrap();
+        let lens = message.params.unwrap().elements();
+        let lens: Vec<_> = lens.map(|it| it.as_str().map_or(0, <[u8]>::len)).collect();
+        assert_eq!(lens, [2, 8, 64, 64, 64, 8, 8, 0]);
+    }
+}
