@@ -125,6 +125,21 @@ fn encode_shards(sample: &Sample, families: &mut Families<'_, '_>) -> fmt::Resul
         "stratum_table_full",
         "Times that a shard had no room for another connection",
         sum(|shard| shard.counters.table_full),
+    )?;
+    families.counter(
+        "stratum_receive_buffers_exhausted",
+        "Receives that found no buffer and waited for one: more came at once than a shard can take in",
+        sum(|shard| shard.counters.buffers_exhausted),
+    )?;
+    families.counter(
+        "stratum_completion_overflows",
+        "Times that the kernel had more to tell a shard than fits into its queue; nothing is lost",
+        sum(|shard| shard.counters.completion_overflows),
+    )?;
+    families.counter(
+        "stratum_completions_stale",
+        "What the kernel told of connections that were closed already; it is passed over",
+        sum(|shard| shard.counters.stale_completions),
     )
 }
 

@@ -93,6 +93,12 @@ pub struct ShardCounters {
     pub accept_errors: u64,
     /// Times that the ring's table was full, so that miners had to wait in the kernel.
     pub table_full: u64,
+    /// Receives that found no buffer and waited for one.
+    pub buffers_exhausted: u64,
+    /// Times that the kernel had more completions than their queue holds.
+    pub completion_overflows: u64,
+    /// Completions that came too late for their connection.
+    pub stale_completions: u64,
 }
 
 impl ShardCounters {
@@ -102,8 +108,20 @@ impl ShardCounters {
             connections_max,
             accept_errors,
             table_full,
+            buffers_exhausted,
+            completion_overflows,
+            stale_completions,
         } = self;
-        [connections, connections_max, accept_errors, table_full].into_iter()
+        [
+            connections,
+            connections_max,
+            accept_errors,
+            table_full,
+            buffers_exhausted,
+            completion_overflows,
+            stale_completions,
+        ]
+        .into_iter()
     }
 }
 
@@ -250,6 +268,9 @@ mod tests {
             connections_max: 2,
             accept_errors: 3,
             table_full: 4,
+            buffers_exhausted: 5,
+            completion_overflows: 6,
+            stale_completions: 7,
         };
         pulse.tick(Duration::from_secs(5), counters);
         assert_eq!(pulse.read(), counters);

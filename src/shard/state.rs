@@ -109,7 +109,8 @@ pub(crate) struct Shard {
     connections: Vec<Option<Connection>>,
     tails: TailPool,
     pulse: Pulse,
-    counters: ShardCounters,
+    /// Connections that the ring has room for.
+    connections_max: usize,
     /// By the ring's index of streams.
     streams: Vec<Option<PoolStream>>,
     /// Blocks for the pools' unfinished tails, which can be longer than miners'.
@@ -133,7 +134,7 @@ impl Shard {
         listeners: Vec<u16>,
         pulse: Pulse,
     ) -> Self {
-        let room = ring.free_slots() as u64;
+        let connections_max = ring.free_slots();
         Self {
             ring,
             dials: Vec::new(),
@@ -143,10 +144,7 @@ impl Shard {
             connections: Vec::new(),
             tails: TailPool::new(TAIL_BLOCKS_KEPT),
             pulse,
-            counters: ShardCounters {
-                connections_max: room,
-                ..ShardCounters::default()
-            },
+            connections_max,
             streams: Vec::new(),
             pool_tails: TailPool::new(POOL_TAIL_BLOCKS_KEPT),
             ended: Vec::new(),
@@ -186,7 +184,6 @@ impl Shard {
             listeners: &self.listeners,
             connections: &mut self.connections,
             tails: &mut self.tails,
-            counters: &mut self.counters,
             streams: &mut self.streams,
             pool_tails: &mut self.pool_tails,
             ended: &mut self.ended,
@@ -219,10 +216,22 @@ impl Shard {
         if self.stopped {
             self.pulse.end();
         } else {
-            self.counters.connections = self.ring.connections() as u64;
-            self.pulse.tick(now.since_start, self.counters);
+            self.pulse.tick(now.since_start, self.counters());
         }
         self.finish_round(now);
+    }
+
+    fn counters(&self) -> ShardCounters {
+        let ring = self.ring.counters();
+        ShardCounters {
+            connections: self.ring.connections() as u64,
+            connections_max: self.connections_max as u64,
+            accept_errors: ring.accept_errors,
+            table_full: ring.table_full,
+            buffers_exhausted: ring.buffers_exhausted,
+            completion_overflows: ring.completion_overflows,
+            stale_completions: ring.stale_completions,
+        }
     }
 
     /// Whether everything was answered and closed.
@@ -423,7 +432,6 @@ struct Events<'a> {
     listeners: &'a [u16],
     connections: &'a mut Vec<Option<Connection>>,
     tails: &'a mut TailPool,
-    counters: &'a mut ShardCounters,
     streams: &'a mut [Option<PoolStream>],
     pool_tails: &'a mut TailPool,
     ended: &'a mut Vec<StreamId>,
@@ -559,13 +567,11 @@ impl RingHandler for Events<'_> {
     }
 
     fn accept_failed(&mut self, listener: ListenerId, error: std::io::Error) {
-        self.counters.accept_errors += 1;
         let proxy = usize::from(self.listeners[usize::from(listener.0)]);
         self.proxies[proxy].reporter.accept_failed(self.now, &error);
     }
 
     fn table_full(&mut self, listener: ListenerId) {
-        self.counters.table_full += 1;
         let proxy = usize::from(self.listeners[usize::from(listener.0)]);
         // With a full table this is told with each connection that comes and goes: counted when logged.
         let held = || self.connections.iter().flatten().count();
