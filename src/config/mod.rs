@@ -33,8 +33,20 @@ pub const EXAMPLE: &str = include_str!("../../proxy-config.example.yaml");
 pub struct Config {
     /// Number of shards; `None` is one for each CPU this process may use.
     pub cores: Option<NonZeroUsize>,
+    /// Miners that will be connected at a time, of all proxies; the start fails where there is no room
+    /// for them. `None` asks nothing.
+    pub miners_expected: Option<u32>,
+    /// Where metrics and health are told; `None` is nowhere.
+    pub admin: Option<AdminConfig>,
     /// At least one, with names that differ.
     pub proxies: Vec<ProxyConfig>,
+}
+
+/// The admin port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AdminConfig {
+    /// Port 0 lets the kernel choose. No listener of a proxy overlaps it.
+    pub listen: SocketAddr,
 }
 
 /// One proxy: miners of one coin, and the pools they work for.

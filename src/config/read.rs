@@ -11,8 +11,8 @@ use serde_yaml::Value;
 use super::address::{overlap, parse_host, parse_listen, parse_pool};
 use super::raw::{Node, Section, shown};
 use super::{
-    Config, EquihashConfig, Failover, Judge, Limits, ListenConfig, PoolConfig, PoolUrl,
-    PracticeConfig, ProxyConfig, Secret, SlotBytes,
+    AdminConfig, Config, EquihashConfig, Failover, Judge, Limits, ListenConfig, PoolConfig,
+    PoolUrl, PracticeConfig, ProxyConfig, Secret, SlotBytes,
 };
 use crate::proto::dialect::equihash::Parameters;
 
@@ -21,18 +21,37 @@ pub(super) fn config(root: &Node<'_>) -> Option<Config> {
     let cores = section
         .get("cores")
         .and_then(|node| node.number(1..=CORES_MAX));
+    let miners_expected = section
+        .get("miners_expected")
+        .and_then(|node| node.number(1..=MINERS_EXPECTED_MAX));
+    let admin = section.get("admin");
     let proxies = items(&mut section, "proxies", "write a list of proxies");
-    section.finish(&["admin"]);
+    section.finish(&[]);
 
     let mut taken = Taken::default();
+    let admin = admin.map(|node| admin_port(&node, &mut taken.listeners));
     Some(Config {
         cores: cores.and_then(NonZeroUsize::new),
+        miners_expected,
+        // Where it is written and has a mistake, that was noted.
+        admin: admin.flatten(),
         proxies: all(proxies, |node| proxy(node, &mut taken))?,
     })
 }
 
 /// Each shard's number is one byte of its job ids.
 const CORES_MAX: usize = 256;
+
+/// With the most shards, and the most that each can hold.
+const MINERS_EXPECTED_MAX: u32 = 256 * 65_536;
+
+fn admin_port(node: &Node<'_>, taken: &mut Vec<(SocketAddr, String)>) -> Option<AdminConfig> {
+    let mut section = node.section();
+    let node = section.required("listen", "write listen: IP:port, e.g. 127.0.0.1:9333");
+    section.finish(&[]);
+    let listen = address(&node?, taken)?;
+    Some(AdminConfig { listen })
+}
 
 /// What no two proxies may share, each with the path of who has it.
 #[derive(Default)]
@@ -150,15 +169,20 @@ fn listener(node: &Node<'_>, taken: &mut Vec<(SocketAddr, String)>) -> Option<Li
     let node = section.required("address", "write address: host:port, e.g. 0.0.0.0:3333");
     section.finish(&["tls", "proxy_protocol"]);
 
-    let node = node?;
-    let address = parse_listen(&node)?;
+    let address = address(&node?, taken)?;
+    Some(ListenConfig { address })
+}
+
+/// An address that no other listener takes connections of.
+fn address(node: &Node<'_>, taken: &mut Vec<(SocketAddr, String)>) -> Option<SocketAddr> {
+    let address = parse_listen(node)?;
     if let Some((other, path)) = taken.iter().find(|(other, _)| overlap(*other, address)) {
         node.mistake(format!(
             "{address} overlaps {other} of {path}; write another port"
         ));
     }
     taken.push((address, node.path()));
-    Some(ListenConfig { address })
+    Some(address)
 }
 
 fn pools(section: &mut Section<'_>, equihash: Option<EquihashConfig>) -> Option<Vec<PoolConfig>> {

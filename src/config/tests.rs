@@ -46,6 +46,8 @@ fn full_example() -> String {
     let mut text = EXAMPLE.to_owned();
     for (off, on) in [
         ("\n#cores", "\ncores"),
+        ("\n#miners_expected", "\nminers_expected"),
+        ("\n#admin:\n#  ", "\nadmin:\n  "),
         ("\n      #-", "\n      -"),
         ("\n      #  ", "\n        "),
     ] {
@@ -120,9 +122,14 @@ fn the_example_runs_the_practice_pool_with_every_default() {
     // With its commented lines the example says the rest, again with every default.
     let full = Config::load(&full_example()).unwrap();
     assert_eq!(full.cores, NonZeroUsize::new(8));
+    assert_eq!(full.miners_expected, Some(60_000));
+    let admin = full.admin.unwrap();
+    assert_eq!(admin.listen, "127.0.0.1:9333".parse().unwrap());
     let real = full.proxies[0].pools[0].clone();
     assert_eq!(real, Config::load(MINIMAL).unwrap().proxies[0].pools[0]);
     for config in [&mut example, &mut least] {
+        config.miners_expected = full.miners_expected;
+        config.admin = full.admin;
         config.cores = full.cores;
         config.proxies[0].pools.insert(0, real.clone());
         assert_eq!(*config, full);
@@ -509,9 +516,49 @@ fn limits_that_contradict_each_other_are_mistakes() {
 }
 
 #[test]
+fn the_admin_port_is_an_address_that_no_proxy_has() {
+    let proxies = r#"
+proxies:
+  - name: a
+    dialect: equihash
+    listen: [ { address: "0.0.0.0:9333" } ]
+    pools: [ { url: "practice:" } ]
+"#;
+    let with = |admin: &str| mistakes(&format!("{admin}{proxies}"));
+    for (admin, expected) in [
+        (
+            "admin: { listen: 127.0.0.1:9333 }",
+            "line 5: proxies[0].listen[0].address: 0.0.0.0:9333 overlaps 127.0.0.1:9333 of \
+             admin.listen; write another port",
+        ),
+        (
+            "admin: { listen: localhost }",
+            "line 1: admin.listen: \"localhost\" is no address; write IP:port, e.g. 0.0.0.0:3333",
+        ),
+        (
+            "admin: {}",
+            "line 1: admin.listen: missing; write listen: IP:port, e.g. 127.0.0.1:9333",
+        ),
+        (
+            "admin: 127.0.0.1:9333",
+            "line 1: admin: this is text; write keys, as in \"key: value\"",
+        ),
+        (
+            "admin: { listen: 127.0.0.1:1, port: 3 }",
+            "line 1: admin.port: unknown key; the keys here are listen",
+        ),
+        (
+            "miners_expected: 0",
+            "line 1: miners_expected: 0 is out of range; write a whole number from 1 to 16777216",
+        ),
+    ] {
+        assert_eq!(with(admin), [expected]);
+    }
+}
+
+#[test]
 fn keys_of_later_versions_are_refused_by_name() {
     let text = r#"
-admin: { listen: "127.0.0.1:9333" }
 proxies:
   - name: a
     dialect: monero
@@ -525,7 +572,7 @@ proxies:
     failover: { stable_for_seconds: 30, standby: false, keep_warm: false }
 "#;
     let found = mistakes(text);
-    assert_eq!(found.len(), 14, "{found:#?}");
+    assert_eq!(found.len(), 13, "{found:#?}");
     for mistake in found {
         assert!(
             mistake.contains("not available in this version"),

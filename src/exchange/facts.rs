@@ -1,5 +1,7 @@
 //! What the exchange has to tell: facts for the log, and counters. It writes neither itself.
 
+use std::time::Duration;
+
 use crate::proto::share::Reject;
 
 /// Names one miner's connection: the ring's index and generation.
@@ -241,6 +243,13 @@ pub enum Fact {
     },
 }
 
+/// Upper bounds, in microseconds, of the times that pools take to answer a share. What took longer has a
+/// bucket of its own behind them.
+pub const REPLY_MICROS_BOUNDS: [u64; 14] = [
+    1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
+    5_000_000, 10_000_000, 30_000_000,
+];
+
 /// Plain counters and gauges of one exchange. Nobody waits for them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -286,9 +295,51 @@ pub struct Counters {
     pub lines_unreadable: u64,
     /// Links to which a pool sent what can't be right.
     pub pool_faults: u64,
+    /// Slots that the nonce spaces of the links that are up have room for, and how many are handed out.
+    pub slots: u64,
+    /// Of these, slots that a miner has.
+    pub slots_taken: u64,
+    /// When the last job came, in seconds since 1970; 0 before the first. Among exchanges the latest.
+    pub last_job_unix_seconds: u64,
+    /// For how many milliseconds miners have needed a pool while no link was up. Among exchanges the
+    /// longest.
+    pub without_link_millis: u64,
+    /// Shares answered by a pool, by how long that took: [`REPLY_MICROS_BOUNDS`].
+    pub replies: [u64; REPLY_MICROS_BOUNDS.len() + 1],
+    /// Microseconds that all these answers took.
+    pub reply_micros: u64,
 }
 
 impl Counters {
+    /// Counts a pool's answer to a share that came after so long.
+    pub(crate) fn count_reply(&mut self, after: Duration) {
+        let micros = after.as_secs() * 1_000_000 + u64::from(after.subsec_micros());
+        // All are compared and none is branched on: that is quicker than the shortest search.
+        let bucket: usize = REPLY_MICROS_BOUNDS
+            .iter()
+            .map(|bound| usize::from(micros > *bound))
+            .sum();
+        self.replies[bucket] += 1;
+        self.reply_micros += micros;
+    }
+
+    /// Ended links of miners, each reason with its label.
+    pub fn closes_by_reason(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let labels = CloseReason::ALL.iter().map(|reason| reason.reason());
+        labels.zip(self.closes)
+    }
+
+    /// Ended links to pools, each reason with its label.
+    pub fn link_ends_by_reason(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let labels = LinkEnd::ALL.iter().map(|end| end.reason());
+        labels.zip(self.link_ends)
+    }
+
+    /// Requests refused here, each reason with its label.
+    pub fn refused_by_reason(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Reject::REASONS.into_iter().zip(self.refused)
+    }
+
     /// Every counter and gauge, in an order that does not change while the process runs.
     pub fn cells_mut(&mut self) -> impl Iterator<Item = &mut u64> {
         let Self {
@@ -313,6 +364,12 @@ impl Counters {
             miners_blocked,
             lines_unreadable,
             pool_faults,
+            slots,
+            slots_taken,
+            last_job_unix_seconds,
+            without_link_millis,
+            replies,
+            reply_micros,
         } = self;
         [
             miners,
@@ -333,24 +390,63 @@ impl Counters {
             miners_blocked,
             lines_unreadable,
             pool_faults,
+            slots,
+            slots_taken,
+            last_job_unix_seconds,
+            without_link_millis,
+            reply_micros,
         ]
         .into_iter()
         .chain(closes)
         .chain(link_ends)
         .chain(refused)
+        .chain(replies)
     }
 
     /// Adds another exchange's.
     pub fn add(&mut self, other: &Self) {
         let mut other = other.clone();
+        let last_job = self.last_job_unix_seconds.max(other.last_job_unix_seconds);
+        let without_link = self.without_link_millis.max(other.without_link_millis);
         for (into, from) in self.cells_mut().zip(other.cells_mut()) {
             *into = into.saturating_add(*from);
         }
+        self.last_job_unix_seconds = last_job;
+        self.without_link_millis = without_link;
     }
 
     /// Shares that went out, or were to, and were never answered by a pool: their miners were told so.
     #[must_use]
     pub fn unanswered(&self) -> u64 {
         self.refused[Reject::LinkLost.index()] + self.refused[Reject::PoolSilent.index()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_counted_in_the_bucket_of_its_time() {
+        let mut counters = Counters::default();
+        for micros in [0, 1_000, 1_001, 30_000_000, 30_000_001, 3_600_000_000] {
+            counters.count_reply(Duration::from_micros(micros));
+        }
+        assert_eq!(counters.replies[..3], [2, 1, 0]);
+        assert_eq!(counters.replies[13..], [1, 2]);
+        assert_eq!(counters.reply_micros, 3_660_002_002);
+    }
+
+    #[test]
+    fn sums_are_sums_and_the_latest_and_longest_are_kept() {
+        let of = |miners, job, without| Counters {
+            miners,
+            last_job_unix_seconds: job,
+            without_link_millis: without,
+            ..Counters::default()
+        };
+        let mut sum = of(2, 50, 9);
+        sum.add(&of(3, 70, 4));
+        assert_eq!(sum, of(5, 70, 9));
     }
 }

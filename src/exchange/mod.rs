@@ -41,7 +41,7 @@ use crate::proto::job::JobId;
 use crate::proto::time::Now;
 use crate::wire::json::Reader;
 
-pub use facts::{CloseReason, Counters, Fact, LinkEnd, LinkKey, MinerToken};
+pub use facts::{CloseReason, Counters, Fact, LinkEnd, LinkKey, MinerToken, REPLY_MICROS_BOUNDS};
 pub use outbox::{CloseHow, Tag, Transmit};
 pub use settings::{Limits, PoolSettings, Settings};
 pub use slots::{Slots, Taken};
@@ -114,6 +114,8 @@ pub struct Exchange {
     refusal_told: Option<Duration>,
     /// Parts of a miner's close that the pace has granted, in thousandths.
     close_credit: u64,
+    /// Since when miners need a pool and no link is up.
+    without_link: Option<Duration>,
     shutting_down: bool,
 }
 
@@ -146,6 +148,7 @@ impl Exchange {
             rejection_told: None,
             refusal_told: None,
             close_credit: 0,
+            without_link: None,
             shutting_down: false,
             settings,
         }
@@ -158,7 +161,45 @@ impl Exchange {
         counters.miners = self.miners.len() as u64;
         counters.waiting = self.waiting_count() as u64;
         counters.links_up = self.links.iter().filter(|link| link.is_up()).count() as u64;
+        (counters.slots, counters.slots_taken) = self.slot_counts();
+        let without = self
+            .without_link
+            .map(|since| self.last_tick.saturating_sub(since));
+        counters.without_link_millis = without.map_or(0, |without| {
+            u64::try_from(without.as_millis()).unwrap_or(u64::MAX)
+        });
         counters
+    }
+
+    /// Links to this pool that are ready for shares now.
+    #[must_use]
+    pub fn links_up_of(&self, pool: usize) -> u64 {
+        let links = self.links.iter();
+        links
+            .filter(|link| link.is_up() && link.pool == pool)
+            .count() as u64
+    }
+
+    /// Slots of the links that are up, and those of them that are handed out.
+    fn slot_counts(&self) -> (u64, u64) {
+        let (mut all, mut taken) = (0, 0);
+        for (index, link) in self.links.iter().enumerate() {
+            let Some(space) = link.space.as_ref().filter(|_| link.is_up()) else {
+                continue;
+            };
+            // Two links may share a space. That is rare, and so is the walk.
+            let is_same = |other: &Link| {
+                let other = other.space.as_ref().filter(|_| other.is_up());
+                other.is_some_and(|other| Rc::ptr_eq(other, space))
+            };
+            if Rc::strong_count(space) > 1 && self.links[..index].iter().any(is_same) {
+                continue;
+            }
+            let slots = &space.borrow().slots;
+            all += u64::from(slots.room());
+            taken += u64::from(slots.live());
+        }
+        (all, taken)
     }
 
     /// The next thing to tell an operator.
@@ -247,6 +288,17 @@ impl Exchange {
         self.close_leaving(now);
         self.sweep_miners(now);
         self.last_tick = now.since_start;
+        self.watch_links(now);
+    }
+
+    /// Keeps the time since when miners need a pool and no link is up.
+    fn watch_links(&mut self, now: Now) {
+        let is_needed = self.counters.mining > 0 || self.waiting_count() > 0;
+        self.without_link = match self.without_link {
+            _ if !is_needed || self.links.iter().any(Link::is_up) => None,
+            Some(since) => Some(since),
+            None => Some(now.since_start),
+        };
     }
 
     /// Hands what is to be said to miners to the shell: at most one send for each.

@@ -192,6 +192,7 @@ impl Exchange {
         };
         link.jobs.announce(now.since_start, new, &limits);
         self.counters.jobs += 1;
+        self.counters.last_job_unix_seconds = now.unix_seconds;
         if self.links[index].is_up() {
             self.fan_out_job(index);
         } else {

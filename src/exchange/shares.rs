@@ -115,6 +115,7 @@ impl Exchange {
             return;
         };
         link.output.release(&link.pending);
+        self.counters.count_reply(now.since(share.since));
         let answer = match verdict {
             Verdict::Accepted => Answer::Accepted,
             // It went out twice, so the pool has it already: the first one counted.

@@ -62,10 +62,16 @@ impl Slots {
         self.live
     }
 
+    /// How many may be in use at once.
+    #[must_use]
+    pub(crate) fn room(&self) -> u32 {
+        self.live_max.min(self.capacity)
+    }
+
     /// Whether another one may be handed out.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.live < self.live_max.min(self.capacity)
+        self.live < self.room()
     }
 
     /// Hands out a slot; `oldest_job` is the oldest job that is still known. `None` when full.

@@ -1,39 +1,241 @@
-//! Counters that a shard publishes and others read, without either waiting for the other.
+//! Counters that shards publish and others read, without either waiting for the other.
+//!
+//! A shard owns its counters and counts with plain additions. At each tick it stores them here, one
+//! relaxed store for each number; a reader loads them whenever it likes and sums the shards. It may see
+//! two counters of different ticks, and no half of a number.
+//!
+//! [`exposition`] makes the text of a scrape of what was read, [`health`] says whether the process is well
+//! and wants miners, and `http` serves both; none of them is known to a shard.
+
+pub mod exposition;
+pub mod health;
+pub(crate) mod http;
+mod process;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::exchange::Counters;
 
-/// One exchange's counters as they were at its last tick. The shard writes plain stores; a reader may
-/// see two counters of different ticks, and no half of a number.
+/// Numbers that one thread writes and others read.
 #[derive(Clone, Debug)]
-pub struct Published(Arc<[AtomicU64]>);
+struct Cells(Arc<[AtomicU64]>);
 
-impl Default for Published {
-    fn default() -> Self {
-        let cells = Counters::default().cells_mut().count();
-        Self((0..cells).map(|_| AtomicU64::new(0)).collect())
+impl Cells {
+    fn new(count: usize) -> Self {
+        Self((0..count).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    fn store(&self, values: impl IntoIterator<Item = u64>) {
+        for (cell, value) in self.0.iter().zip(values) {
+            cell.store(value, Ordering::Relaxed);
+        }
+    }
+
+    fn load(&self) -> impl Iterator<Item = u64> {
+        self.0.iter().map(|cell| cell.load(Ordering::Relaxed))
     }
 }
 
+/// One exchange's counters as they were at its last tick.
+#[derive(Clone, Debug)]
+pub struct Published {
+    counters: Cells,
+    /// For each pool in the operator's order.
+    links_up: Cells,
+}
+
 impl Published {
+    /// Nothing yet, of an exchange with so many pools.
+    #[must_use]
+    pub fn new(pools: usize) -> Self {
+        Self {
+            counters: Cells::new(Counters::default().cells_mut().count()),
+            links_up: Cells::new(pools),
+        }
+    }
+
     /// Publishes these.
     pub fn publish(&self, mut counters: Counters) {
-        for (cell, value) in self.0.iter().zip(counters.cells_mut()) {
-            cell.store(*value, Ordering::Relaxed);
-        }
+        self.counters.store(counters.cells_mut().map(|cell| *cell));
+    }
+
+    /// Publishes how many links to each pool are up.
+    pub fn publish_links_up(&self, of: impl Fn(usize) -> u64) {
+        self.links_up.store((0..).map(of));
     }
 
     /// What was published last.
     #[must_use]
     pub fn read(&self) -> Counters {
         let mut counters = Counters::default();
-        for (cell, value) in self.0.iter().zip(counters.cells_mut()) {
-            *value = cell.load(Ordering::Relaxed);
+        for (cell, value) in counters.cells_mut().zip(self.counters.load()) {
+            *cell = value;
         }
         counters
     }
+
+    /// For each pool, how many links to it are up.
+    pub fn links_up(&self) -> impl Iterator<Item = u64> {
+        self.links_up.load()
+    }
+}
+
+/// What a shard counts that is of no proxy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShardCounters {
+    /// Connections that its ring holds now, also those that are being closed.
+    pub connections: u64,
+    /// Connections that its ring has room for.
+    pub connections_max: u64,
+    /// Connections that could not be accepted.
+    pub accept_errors: u64,
+    /// Times that the ring's table was full, so that miners had to wait in the kernel.
+    pub table_full: u64,
+    /// Receives that found no buffer and waited for one.
+    pub buffers_exhausted: u64,
+    /// Times that the kernel had more completions than their queue holds.
+    pub completion_overflows: u64,
+    /// Completions that came too late for their connection.
+    pub stale_completions: u64,
+}
+
+impl ShardCounters {
+    fn cells_mut(&mut self) -> impl Iterator<Item = &mut u64> {
+        let Self {
+            connections,
+            connections_max,
+            accept_errors,
+            table_full,
+            buffers_exhausted,
+            completion_overflows,
+            stale_completions,
+        } = self;
+        [
+            connections,
+            connections_max,
+            accept_errors,
+            table_full,
+            buffers_exhausted,
+            completion_overflows,
+            stale_completions,
+        ]
+        .into_iter()
+    }
+}
+
+/// The sign of life of one shard, and what it counts.
+#[derive(Clone, Debug)]
+pub struct Pulse {
+    ticked: Cells,
+    counters: Cells,
+}
+
+/// In place of a time: the shard has ended, as it was told to.
+const ENDED: u64 = u64::MAX;
+
+impl Default for Pulse {
+    fn default() -> Self {
+        Self {
+            ticked: Cells::new(1),
+            counters: Cells::new(ShardCounters::default().cells_mut().count()),
+        }
+    }
+}
+
+impl Pulse {
+    /// The shard ticks, so long after the process started.
+    pub fn tick(&self, now: Duration, mut counters: ShardCounters) {
+        let millis = u64::try_from(now.as_millis()).unwrap_or(ENDED - 1);
+        self.ticked.store([millis]);
+        self.counters.store(counters.cells_mut().map(|cell| *cell));
+    }
+
+    /// The shard ends.
+    pub fn end(&self) {
+        self.ticked.store([ENDED]);
+    }
+
+    /// How long ago the last tick was; `None` when the shard has ended as it was told to.
+    #[must_use]
+    pub fn age(&self, now: Duration) -> Option<Duration> {
+        let millis = self.ticked.load().next().filter(|at| *at != ENDED)?;
+        Some(now.saturating_sub(Duration::from_millis(millis)))
+    }
+
+    /// What was published last.
+    #[must_use]
+    pub fn read(&self) -> ShardCounters {
+        let mut counters = ShardCounters::default();
+        for (cell, value) in counters.cells_mut().zip(self.counters.load()) {
+            *cell = value;
+        }
+        counters
+    }
+}
+
+/// All that a scrape tells, read at one time.
+#[derive(Clone, Debug, Default)]
+pub struct Sample {
+    /// Version of the program.
+    pub version: &'static str,
+    /// When the process started, in seconds since 1970.
+    pub started_unix_seconds: u64,
+    /// What the kernel says of the process.
+    pub process: Process,
+    /// What the admin port counts itself.
+    pub admin: AdminCounters,
+    /// Every shard, in order.
+    pub shards: Vec<ShardSample>,
+    /// Every proxy, in the order of the config.
+    pub proxies: Vec<ProxySample>,
+}
+
+/// One shard.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ShardSample {
+    /// How long ago its last tick was; `None` when it ended as it was told to.
+    pub tick_age: Option<Duration>,
+    /// What it counts.
+    pub counters: ShardCounters,
+}
+
+/// One proxy, over all shards.
+#[derive(Clone, Debug, Default)]
+pub struct ProxySample {
+    /// Its name.
+    pub name: String,
+    /// A lost link that is back within this time is no loss.
+    pub resume: Duration,
+    /// The sums.
+    pub counters: Counters,
+    /// Each pool's address, and how many links to it are up. Addresses differ.
+    pub links_up: Vec<(String, u64)>,
+}
+
+/// What the admin port closed that did not end by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AdminCounters {
+    /// Connections that made room for newer ones.
+    pub displaced: u64,
+    /// Connections that took too long.
+    pub timed_out: u64,
+}
+
+/// What the kernel says of the process. What it does not say is zero.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Process {
+    /// Time on a CPU, of all threads.
+    pub cpu: Duration,
+    /// Resident memory.
+    pub resident_bytes: u64,
+    /// Address space.
+    pub virtual_bytes: u64,
+    /// Open descriptors.
+    pub open_descriptors: u64,
+    /// The limit of these.
+    pub max_descriptors: u64,
 }
 
 #[cfg(test)]
@@ -48,10 +250,34 @@ mod tests {
         };
         counters.closes[2] = 3;
         counters.refused[1] = 4;
-        let published = Published::default();
+        counters.replies[14] = 5;
+        let published = Published::new(2);
         published.publish(counters.clone());
+        published.publish_links_up(|pool| pool as u64 + 4);
         assert_eq!(published.read(), counters);
+        assert_eq!(published.links_up().collect::<Vec<_>>(), [4, 5]);
         counters.add(&published.read());
         assert_eq!((counters.accepted, counters.closes[2]), (14, 6));
+    }
+
+    #[test]
+    fn a_pulse_grows_old_until_the_shard_ends() {
+        let pulse = Pulse::default();
+        let counters = ShardCounters {
+            connections: 1,
+            connections_max: 2,
+            accept_errors: 3,
+            table_full: 4,
+            buffers_exhausted: 5,
+            completion_overflows: 6,
+            stale_completions: 7,
+        };
+        pulse.tick(Duration::from_secs(5), counters);
+        assert_eq!(pulse.read(), counters);
+        let age = |seconds| pulse.age(Duration::from_secs(seconds));
+        assert_eq!(age(7), Some(Duration::from_secs(2)));
+        assert_eq!(age(4), Some(Duration::ZERO));
+        pulse.end();
+        assert_eq!(age(7), None);
     }
 }

@@ -38,6 +38,7 @@ mod buffers;
 mod connect;
 mod counters;
 mod error;
+mod features;
 mod handler;
 mod outbox;
 mod queue;
@@ -55,6 +56,7 @@ use io_uring::{opcode, squeue, types};
 
 pub use counters::RingCounters;
 pub use error::{RingError, TableFull};
+pub use features::Features;
 pub use handler::{Close, End, ListenerId, RingHandler};
 pub use outbox::SentPiece;
 pub use streams::StreamId;

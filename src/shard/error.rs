@@ -10,21 +10,21 @@ use crate::ring::RingError;
 pub enum StartError {
     /// The address is somebody else's, perhaps another instance of this program.
     #[error(
-        "proxy {proxy}: {address} is in use by another program, or by another instance of this one; \
+        "{whose}: {address} is in use by another program, or by another instance of this one; \
          stop that one (`ss -ltnp 'sport = :{port}'` names it) or choose another address in the config",
         port = address.port()
     )]
     PortInUse {
-        /// The proxy.
-        proxy: String,
+        /// The proxy, or the key of the admin port.
+        whose: String,
         /// Its listener.
         address: SocketAddr,
     },
     /// The address can't be listened on.
-    #[error("proxy {proxy}: can't listen on {address}: {source}{cure}")]
+    #[error("{whose}: can't listen on {address}: {source}{cure}")]
     Listen {
-        /// The proxy.
-        proxy: String,
+        /// The proxy, or the key of the admin port.
+        whose: String,
         /// Its listener.
         address: SocketAddr,
         /// What the kernel said.
@@ -52,6 +52,42 @@ pub enum StartError {
         /// What is needed.
         needed: u64,
     },
+    /// The shards together have not room for the miners that the config expects.
+    #[error(
+        "miners_expected: {miners} on {shards} shards need room for {needed} on each, since the kernel \
+         spreads them unevenly, and there is room for {room}: {}",
+        miners_cure(*needed, *is_descriptors, *cores)
+    )]
+    Miners {
+        /// How many are expected.
+        miners: u32,
+        /// How many shards there are.
+        shards: u64,
+        /// What each can hold.
+        room: u64,
+        /// What each must be able to hold.
+        needed: u64,
+        /// Whether a higher limit of open files helps.
+        is_descriptors: bool,
+        /// With how many shards they fit.
+        cores: Option<u64>,
+    },
+    /// The rings may not pin the memory that they need.
+    #[error(
+        "{shards} shards pin about {needed_kib} KiB of memory for their rings, and this user may lock \
+         {limit_kib} KiB in all processes together: {}",
+        memory_cure(*needed_kib, *cores)
+    )]
+    Memory {
+        /// How many shards there are.
+        shards: usize,
+        /// What they and the admin port need.
+        needed_kib: u64,
+        /// What there is.
+        limit_kib: u64,
+        /// Fewer shards that would fit.
+        cores: Option<u64>,
+    },
     /// The kernel gives nobody such a ring.
     #[error("{0}")]
     Kernel(RingError),
@@ -75,9 +111,39 @@ pub enum StartError {
         /// What glommio said.
         detail: String,
     },
+    /// The executor of the admin port was refused.
+    #[error(
+        "admin.listen: {address} can't be served: {detail}; it needs io_uring and a quarter of a MiB of \
+         lockable memory (`ulimit -l`, LimitMEMLOCK=); or leave `admin` out"
+    )]
+    Admin {
+        /// Its address.
+        address: SocketAddr,
+        /// What glommio said.
+        detail: String,
+    },
     /// Signals can't be caught.
     #[error("can't catch signals: {0}")]
     Signals(io::Error),
+}
+
+fn miners_cure(needed: u64, is_descriptors: bool, cores: Option<u64>) -> String {
+    let raise = is_descriptors.then(|| {
+        format!("raise the limit of open files (`ulimit -n {needed}`, LimitNOFILE={needed})")
+    });
+    let start = cores.map(|cores| format!("start with --cores {cores}"));
+    let cures: Vec<String> = raise.into_iter().chain(start).collect();
+    if cures.is_empty() {
+        return "expect fewer".to_owned();
+    }
+    cures.join(", or ")
+}
+
+fn memory_cure(needed_kib: u64, cores: Option<u64>) -> String {
+    let start = cores.map_or_else(String::new, |cores| {
+        format!(", or start with --cores {cores}")
+    });
+    format!("raise that limit (`ulimit -l {needed_kib}`, LimitMEMLOCK={needed_kib}K){start}")
 }
 
 /// Why a running process ended on its own.

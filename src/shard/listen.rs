@@ -26,29 +26,9 @@ pub(crate) fn open(
     idle_timeout: Duration,
     shards: usize,
 ) -> Result<Vec<TcpListener>, StartError> {
-    let failed = |source: io::Error| match source.kind() {
-        io::ErrorKind::AddrInUse => StartError::PortInUse {
-            proxy: proxy.to_owned(),
-            address,
-        },
-        kind => StartError::Listen {
-            proxy: proxy.to_owned(),
-            address,
-            source,
-            cure: match kind {
-                io::ErrorKind::PermissionDenied => {
-                    "; ports below 1024 need CAP_NET_BIND_SERVICE, or choose a higher one"
-                }
-                io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
-                _ => "",
-            },
-        },
-    };
-    let probe = bound(address, false).map_err(failed)?;
-    probe.listen(1).map_err(failed)?;
-    let bound_address = probe.local_addr().map_err(failed)?;
-    let address = bound_address.as_socket().unwrap_or(address);
-    drop(probe);
+    let whose = format!("proxy {proxy}");
+    let failed = |source| failed(&whose, address, source);
+    let address = probe(address).map_err(failed)?;
     let open_one = || -> io::Result<TcpListener> {
         let socket = bound(address, true)?;
         // Accepted sockets inherit what is set before the listen, and need no call of their own.
@@ -62,6 +42,36 @@ pub(crate) fn open(
         .collect::<io::Result<_>>()
         .map_err(failed)
 }
+
+/// Makes sure that nobody else has this address; gives it with the port that was chosen.
+pub(crate) fn probe(address: SocketAddr) -> io::Result<SocketAddr> {
+    let probe = bound(address, false)?;
+    probe.listen(1)?;
+    Ok(probe.local_addr()?.as_socket().unwrap_or(address))
+}
+
+/// Says why an address can't be listened on, and what helps. `whose` is a proxy or a key.
+pub(crate) fn failed(whose: &str, address: SocketAddr, source: io::Error) -> StartError {
+    let whose = whose.to_owned();
+    match source.kind() {
+        io::ErrorKind::AddrInUse => StartError::PortInUse { whose, address },
+        kind => StartError::Listen {
+            whose,
+            address,
+            source,
+            cure: match kind {
+                io::ErrorKind::PermissionDenied => {
+                    "; ports below 1024 need CAP_NET_BIND_SERVICE, or choose a higher one"
+                }
+                io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
+                _ => "",
+            },
+        },
+    }
+}
+
+/// The admin port, as errors call it.
+pub(crate) const ADMIN: &str = "admin.listen";
 
 fn bound(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     let domain = Domain::for_address(address);

@@ -4,9 +4,11 @@
 //! glommio executor with a ring of its own for the sockets of miners and pools. The loop around that ring
 //! is the executor's main task; links are connected by others. Shards share nothing.
 
+mod admin;
 mod clock;
 mod error;
 mod listen;
+mod machine;
 mod pool_link;
 mod report;
 mod space_watch;
@@ -23,7 +25,7 @@ use std::time::Duration;
 
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 
-use crate::metrics::Published;
+use crate::metrics::{Published, Pulse};
 use crate::ring::{MinerRing, Notifier, RingConfig};
 use crate::shard::clock::Clock;
 use crate::shard::report::Reporter;
@@ -62,6 +64,7 @@ pub(crate) struct ShardSetup {
     pub(crate) clock: Clock,
     pub(crate) connections_max: u32,
     pub(crate) proxies: Vec<ProxySetup>,
+    pub(crate) pulse: Pulse,
     pub(crate) stopping: Arc<AtomicBool>,
     pub(crate) events: mpsc::Sender<ShardEvent>,
 }
@@ -178,7 +181,7 @@ fn start_shard(setup: ShardSetup) -> Result<(Shard, Arc<AtomicBool>), StartError
             links: std::collections::HashMap::new(),
         });
     }
-    let shard = Shard::new(ring, setup.clock, proxies, listeners);
+    let shard = Shard::new(ring, setup.clock, proxies, listeners, setup.pulse);
     Ok((shard, setup.stopping))
 }
 

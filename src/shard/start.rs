@@ -7,18 +7,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use crate::config::{Config, PoolUrl, PracticeConfig, ProxyConfig, SlotBytes};
+use crate::config::{Config, PoolConfig, PoolUrl, PracticeConfig, ProxyConfig, SlotBytes};
 use crate::exchange::{Counters, Limits, PoolSettings, Settings};
-use crate::metrics::Published;
+use crate::metrics::{Published, Pulse};
 use crate::practice::{Judge, PracticeServer, PracticeSettings};
 use crate::proto::extranonce::SlotWidth;
 use crate::proto::miner::MinerLimits;
-use crate::ring::{MinerRing, RingConfig};
+use crate::shard::admin::{self, Watch, WatchedProxy};
 use crate::shard::clock::Clock;
 use crate::shard::error::{RunError, StartError};
+use crate::shard::machine::{Machine, Wanted, probe_rings};
 use crate::shard::space_watch::SpaceWatch;
 use crate::shard::state::ShellLimits;
 use crate::shard::{ProxySetup, ShardEvent, ShardSetup, listen, report, spawn};
@@ -31,16 +31,11 @@ const SUMMARY_INTERVAL: Duration = Duration::from_secs(60);
 /// which no miner of either sees.
 const SERIES_MAX: usize = 256;
 /// Shards at most, so that the ids of one proxy's shards differ.
-const SHARDS_MAX: usize = SERIES_MAX;
-/// What one ring's table can hold at the most: two bytes of slots on each link.
-const CONNECTIONS_PER_SHARD_MAX: u64 = 65_536;
+pub(crate) const SHARDS_MAX: usize = SERIES_MAX;
 /// Shares that an embedded practice pool remembers against duplicates; 64 bytes or so each.
 const PRACTICE_SHARES_REMEMBERED_MAX: usize = 256 * 1024;
 /// Time for a pool's name to be resolved, before the connect has its own.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Descriptors that the process takes, and that each shard and each of its listeners take; generous.
-const DESCRIPTORS_BASE: u64 = 16;
-const DESCRIPTORS_PER_SHARD: u64 = 12;
 /// Handshake steps of a link wait this long at the most, and no longer than a reply may take.
 const HANDSHAKE_TIMEOUT_MAX: Duration = Duration::from_secs(10);
 
@@ -50,16 +45,29 @@ const HANDSHAKE_TIMEOUT_MAX: Duration = Duration::from_secs(10);
 ///
 /// A [`RunError`], whose text says what to do, and which knows its exit code.
 pub fn run(config: &Config, cores: Option<usize>) -> Result<(), RunError> {
-    probe_kernel()?;
+    let machine = Machine::explore();
+    let configured = config.cores.map(std::num::NonZero::get);
+    let wanted = Wanted {
+        shards: cores
+            .or(configured)
+            .unwrap_or_else(|| machine.cpus().len())
+            .clamp(1, SHARDS_MAX),
+        listeners: config.proxies.iter().map(|proxy| proxy.listen.len()).sum(),
+        admin: config.admin.is_some(),
+        miners: config.miners_expected,
+    };
+    run_on(&machine, config, &wanted).map_err(|error| match error {
+        RunError::Start(error) => machine.explain(error, &wanted).into(),
+        error @ RunError::ShardEnded { .. } => error,
+    })
+}
+
+fn run_on(machine: &Machine, config: &Config, wanted: &Wanted) -> Result<(), RunError> {
+    let features = probe_rings()?;
     let clock = Clock::start();
     let (events, inbox) = mpsc::channel();
     watch_signals(&events)?;
-    let cpus = allowed_cpus();
-    let configured = config.cores.map(std::num::NonZero::get);
-    let shards = cores
-        .or(configured)
-        .unwrap_or(cpus.len())
-        .clamp(1, SHARDS_MAX);
+    let (shards, cpus) = (wanted.shards, machine.cpus());
     let pinned = shards <= cpus.len();
     if !pinned {
         log::warn!(
@@ -68,15 +76,30 @@ pub fn run(config: &Config, cores: Option<usize>) -> Result<(), RunError> {
             cpus.len()
         );
     }
-    let listeners = config.proxies.iter().map(|proxy| proxy.listen.len());
-    let connections_max = raise_descriptor_limit(shards, listeners.sum())?;
+    let connections_max = machine.miners_per_shard(wanted)?;
+    machine.log(features, wanted, pinned);
     let mut proxies = Vec::new();
     for (index, proxy) in config.proxies.iter().enumerate() {
         proxies.push(StartedProxy::start(proxy, index * shards, shards)?);
     }
-    let stopping = Arc::new(AtomicBool::new(false));
     let started = clock.now();
-    for number in 0..shards {
+    let stopping = Arc::new(AtomicBool::new(false));
+    let running = Arc::new(AtomicBool::new(false));
+    let pulses: Vec<Pulse> = (0..shards).map(|_| Pulse::default()).collect();
+    let mut admin_port = None;
+    if let Some(admin) = &config.admin {
+        let address = admin::probe(admin.listen)?;
+        let watch = Watch {
+            clock,
+            started_unix_seconds: started.unix_seconds,
+            pulses: pulses.clone(),
+            proxies: proxies.iter().map(StartedProxy::watched).collect(),
+            running: Arc::clone(&running),
+            stopping: Arc::clone(&stopping),
+        };
+        admin_port = Some(admin::spawn(address, watch, events.clone())?);
+    }
+    for (number, pulse) in pulses.into_iter().enumerate() {
         let setups = proxies
             .iter_mut()
             .map(|proxy| proxy.setup(number, started.unix_seconds))
@@ -87,40 +110,32 @@ pub fn run(config: &Config, cores: Option<usize>) -> Result<(), RunError> {
             clock,
             connections_max,
             proxies: setups,
+            pulse,
             stopping: Arc::clone(&stopping),
             events: events.clone(),
         })?;
     }
-    for _ in 0..shards {
+    let mut awaited = shards + usize::from(wanted.admin);
+    while awaited > 0 {
         match inbox.recv() {
+            Ok(ShardEvent::Ready) => awaited -= 1,
             Ok(ShardEvent::Failed(error)) => return Err(error.into()),
             Ok(ShardEvent::Ended(shard, detail)) => return Err(ended(shard, detail)),
             Ok(ShardEvent::Signal(SIGINT | SIGTERM)) => return Ok(()),
-            Ok(ShardEvent::Ready | ShardEvent::Signal(_)) | Err(_) => {}
+            Ok(ShardEvent::Signal(_)) => {}
+            Err(mpsc::RecvError) => break,
         }
     }
+    running.store(true, Ordering::Relaxed);
     log::info!(
-        "ready: {shards} shards, room for {connections_max} miners on each, {} proxies; no fee is taken",
+        "ready: {shards} shards, room for {connections_max} miners on each, {} on all, {} proxies; no fee \
+         is taken",
+        shards * connections_max as usize,
         proxies.len()
     );
-    serve(clock, &inbox, &proxies, shards, &stopping)
-}
-
-/// Makes a small ring and drops it: where io_uring is forbidden or too old, an executor would end the
-/// process with a panic in place of the cure.
-fn probe_kernel() -> Result<(), StartError> {
-    let smallest = RingConfig {
-        connections_max: 1,
-        accepts_in_flight: 1,
-        receive_buffers: 1,
-        submission_entries: 8,
-        completion_entries: 16,
-        ..RingConfig::default()
-    };
-    match MinerRing::new(&smallest) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(StartError::Kernel(error)),
-    }
+    let end = serve(clock, &inbox, &proxies, shards, &stopping);
+    drop(admin_port);
+    end
 }
 
 /// Waits for the end, and logs the summary meanwhile.
@@ -215,44 +230,6 @@ fn watch_signals(events: &mpsc::Sender<ShardEvent>) -> Result<(), StartError> {
     Ok(())
 }
 
-/// The CPUs that this process may use, which a cpuset or `taskset` may have made fewer.
-fn allowed_cpus() -> Vec<usize> {
-    let allowed = rustix::thread::sched_getaffinity(None).map(|set| {
-        (0..rustix::thread::CpuSet::MAX_CPU)
-            .filter(|&cpu| set.is_set(cpu))
-            .collect::<Vec<_>>()
-    });
-    match allowed {
-        Ok(cpus) if !cpus.is_empty() => cpus,
-        _ => vec![0],
-    }
-}
-
-/// Raises the soft limit of descriptors to the hard one; returns how many miners each ring can hold. A
-/// miner takes no descriptor of the process, but the kernel bounds each ring's table by the same limit.
-///
-/// # Errors
-///
-/// When there are too few for the shards themselves.
-fn raise_descriptor_limit(shards: usize, listeners: usize) -> Result<u32, StartError> {
-    let limit = rustix::process::getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    let current = match rustix::process::setrlimit(Resource::Nofile, raised) {
-        Ok(()) => limit.maximum,
-        Err(_) => limit.current,
-    };
-    let limit = current.unwrap_or(u64::MAX);
-    let per_shard = DESCRIPTORS_PER_SHARD + listeners as u64;
-    let needed = DESCRIPTORS_BASE + shards as u64 * per_shard;
-    if limit < needed {
-        return Err(StartError::Descriptors { limit, needed });
-    }
-    Ok(u32::try_from(limit.min(CONNECTIONS_PER_SHARD_MAX)).unwrap_or(u32::MAX))
-}
-
 /// A proxy with its sockets open.
 struct StartedProxy {
     name: String,
@@ -307,10 +284,31 @@ impl StartedProxy {
             config: config.clone(),
             pools,
             listeners,
-            published: (0..shards).map(|_| Published::default()).collect(),
+            published: (0..shards)
+                .map(|_| Published::new(config.pools.len()))
+                .collect(),
             space_watch: SpaceWatch::new(shards),
             _practice: practice,
         })
+    }
+
+    /// Where its numbers are found.
+    fn watched(&self) -> WatchedProxy {
+        WatchedProxy {
+            name: self.name.clone(),
+            resume: self.config.failover.resume,
+            pools: self.pool_names(),
+            published: self.published.clone(),
+        }
+    }
+
+    /// Each pool as logs and metrics call it.
+    fn pool_names(&self) -> Vec<String> {
+        let name = |pool: &PoolConfig| match &pool.url {
+            PoolUrl::Practice(_) => "practice".to_owned(),
+            url @ PoolUrl::Tcp { .. } => url.to_string(),
+        };
+        self.config.pools.iter().map(name).collect()
     }
 
     fn counters(&self) -> Counters {
@@ -323,18 +321,15 @@ impl StartedProxy {
 
     /// What shard `number` needs of this proxy. Asked for once for each shard, in order.
     fn setup(&mut self, number: usize, start_unix_seconds: u64) -> ProxySetup {
+        let pools = self.pool_names();
         let listeners = self
             .listeners
             .iter_mut()
             .filter_map(|sockets| sockets.pop());
-        let pools = self.config.pools.iter().map(|pool| match &pool.url {
-            PoolUrl::Practice(_) => "practice".to_owned(),
-            url @ PoolUrl::Tcp { .. } => url.to_string(),
-        });
         let limits = &self.config.limits;
         ProxySetup {
             name: self.name.clone(),
-            pools: pools.collect(),
+            pools,
             listeners: listeners.collect(),
             settings: Settings {
                 series: u8::try_from((self.series + number) % SERIES_MAX).unwrap_or(0),

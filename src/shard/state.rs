@@ -15,7 +15,7 @@ use crate::exchange::{
     CloseHow, CloseReason, Command, Counters, Exchange, Fact, LinkEnd, LinkKey, MinerToken, Tag,
     Transmit,
 };
-use crate::metrics::Published;
+use crate::metrics::{Published, Pulse, ShardCounters};
 use crate::proto::time::Now;
 use crate::ring::{Close, End, ListenerId, MinerRing, RingHandler, SentPiece, StreamId, Token};
 use crate::shard::TICK;
@@ -108,6 +108,9 @@ pub(crate) struct Shard {
     /// By the ring's index.
     connections: Vec<Option<Connection>>,
     tails: TailPool,
+    pulse: Pulse,
+    /// Connections that the ring has room for.
+    connections_max: usize,
     /// By the ring's index of streams.
     streams: Vec<Option<PoolStream>>,
     /// Blocks for the pools' unfinished tails, which can be longer than miners'.
@@ -129,7 +132,9 @@ impl Shard {
         clock: Clock,
         proxies: Vec<Proxy>,
         listeners: Vec<u16>,
+        pulse: Pulse,
     ) -> Self {
+        let connections_max = ring.free_slots();
         Self {
             ring,
             dials: Vec::new(),
@@ -138,6 +143,8 @@ impl Shard {
             listeners,
             connections: Vec::new(),
             tails: TailPool::new(TAIL_BLOCKS_KEPT),
+            pulse,
+            connections_max,
             streams: Vec::new(),
             pool_tails: TailPool::new(POOL_TAIL_BLOCKS_KEPT),
             ended: Vec::new(),
@@ -200,9 +207,31 @@ impl Shard {
             proxy.exchange.handle_tick(now);
             if !self.stopped {
                 proxy.published.publish(proxy.exchange.counters());
+                let exchange = &proxy.exchange;
+                proxy
+                    .published
+                    .publish_links_up(|pool| exchange.links_up_of(pool));
             }
         }
+        if self.stopped {
+            self.pulse.end();
+        } else {
+            self.pulse.tick(now.since_start, self.counters());
+        }
         self.finish_round(now);
+    }
+
+    fn counters(&self) -> ShardCounters {
+        let ring = self.ring.counters();
+        ShardCounters {
+            connections: self.ring.connections() as u64,
+            connections_max: self.connections_max as u64,
+            accept_errors: ring.accept_errors,
+            table_full: ring.table_full,
+            buffers_exhausted: ring.buffers_exhausted,
+            completion_overflows: ring.completion_overflows,
+            stale_completions: ring.stale_completions,
+        }
     }
 
     /// Whether everything was answered and closed.

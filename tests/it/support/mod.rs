@@ -10,6 +10,7 @@ pub(crate) mod miner;
 pub(crate) mod pool;
 pub(crate) mod proxy;
 pub(crate) mod scene;
+pub(crate) mod scrape;
 
 use std::time::Duration;
 

@@ -47,8 +47,22 @@ pub(crate) struct Program {
 
 impl Program {
     pub(crate) fn run<I: IntoIterator<Item = S>, S: AsRef<std::ffi::OsStr>>(arguments: I) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_stratum-uring"))
-            .args(arguments)
+        let mut command = Command::new(env!("CARGO_BIN_EXE_stratum-uring"));
+        command.args(arguments);
+        Self::spawn(command)
+    }
+
+    /// Under limits of the shell, as `ulimit -n 64` sets them.
+    pub(crate) fn run_limited(limits: &str, arguments: &[&str]) -> Self {
+        let script = format!("{limits} && exec \"$0\" \"$@\"");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_stratum-uring")]);
+        command.args(arguments);
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let mut child = command
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

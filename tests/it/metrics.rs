@@ -1,0 +1,453 @@
+//! The admin port: what it says, and whom it lets say what.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::net::TcpListener;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::support::proxy::TempFile;
+use crate::support::scrape::{Admin, Client};
+use crate::support::{
+    AutoPool, Config, FakeMiner, FakePool, NONCE_1, PATIENCE, Program, Proxy, Scene, Verdict,
+};
+
+/// A time-out of the admin port, and what a busy machine adds.
+const LONGEST: Duration = Duration::from_secs(60);
+
+fn yaml(url: &str, keys: &[&str]) -> String {
+    Admin::KEY.to_owned() + &Config::new(url).keys(keys).yaml()
+}
+
+fn idle() -> (FakePool, Proxy, Admin) {
+    let pool = FakePool::start();
+    let proxy = Proxy::one_shard(&yaml(&pool.url(), &[]));
+    let admin = Admin::of(&proxy);
+    (pool, proxy, admin)
+}
+
+#[test]
+fn figures_are_summed_over_the_shards() {
+    let pool = AutoPool::start(|submit| match submit.nonce_2.ends_with('1') {
+        true => Verdict::Accept,
+        false => Verdict::Reject(23, "low"),
+    });
+    let proxy = Proxy::start(&yaml(&pool.url(), &[]));
+    let admin = Admin::of(&proxy);
+    let mut miners: Vec<_> = (0..40)
+        .map(|rig| FakeMiner::mining(&proxy, &format!("t1addr.rig{rig}")))
+        .collect();
+    for (miner, job) in &mut miners {
+        let ids = [1, 2].map(|seed| miner.submit(job, seed));
+        miner.expect_accepted(ids[0]);
+        miner.expect_error(ids[1], 23);
+        let again = miner.submit(job, 1);
+        miner.expect_error(again, 22);
+    }
+    let of = |name: &str| format!("{name}{{proxy=\"zcash\"}}");
+    let refused = "stratum_requests_refused_total{proxy=\"zcash\",reason=\"duplicate\"}";
+    let scrape = admin.scrape_until(|it| it.value(refused) >= 40.0);
+    for (name, expected) in [
+        ("stratum_miners", 40.0),
+        ("stratum_miners_mining", 40.0),
+        ("stratum_miners_waiting", 0.0),
+        ("stratum_miner_connects_total", 40.0),
+        ("stratum_slots", 131_072.0),
+        ("stratum_slots_taken", 40.0),
+        ("stratum_submits_total", 120.0),
+        ("stratum_shares_accepted_total", 40.0),
+        ("stratum_shares_rejected_total", 40.0),
+        ("stratum_jobs_total", 2.0),
+        ("stratum_without_pool_seconds", 0.0),
+        ("stratum_share_reply_seconds_count", 80.0),
+    ] {
+        assert_eq!(scrape.value(&of(name)), expected, "{name}");
+    }
+    let last = "stratum_share_reply_seconds_bucket{le=\"+Inf\",proxy=\"zcash\"}";
+    assert_eq!(scrape.value(last), 80.0);
+    let links = format!(
+        "stratum_pool_links_up{{proxy=\"zcash\",pool=\"{}\"}}",
+        pool.url()
+    );
+    assert_eq!(scrape.value(&links), 2.0);
+    // Both shards have some: a farm of 40 on one of two has a chance of 1 in 2^39.
+    let held = [0, 1]
+        .map(|shard| scrape.value(&format!("stratum_shard_connections{{shard=\"{shard}\"}}")));
+    assert!(held[0] > 0.0 && held[1] > 0.0, "{held:?}");
+    assert_eq!(held[0] + held[1], 40.0);
+    let started = scrape.value("process_start_time_seconds");
+    let job = scrape.value(&of("stratum_last_job_timestamp_seconds"));
+    assert!(job >= started && started > 1e9, "{job} {started}");
+    assert!(scrape.value("process_resident_memory_bytes") > 1e6);
+
+    drop(miners);
+    let scrape = admin.scrape_until(|it| it.value(&of("stratum_miners")) == 0.0);
+    assert_eq!(scrape.sum("stratum_miner_closes_total"), 40.0);
+    assert_eq!(scrape.value(&of("stratum_slots_taken")), 0.0);
+}
+
+#[test]
+fn counters_never_fall() {
+    let pool = AutoPool::accepts_all();
+    let proxy = Proxy::start(&yaml(&pool.url(), &[]));
+    let admin = Admin::of(&proxy);
+    let mut before = admin.scrape();
+    for rig in 0..10 {
+        let (mut miner, job) = FakeMiner::mining(&proxy, &format!("t1addr.rig{rig}"));
+        let id = miner.submit(&job, 1);
+        miner.expect_accepted(id);
+        let scrape = admin.scrape();
+        for (series, value) in &scrape.samples {
+            let counts = series.contains("_total") || series.contains("_bucket");
+            assert!(!counts || *value >= before.samples[series], "{series}");
+        }
+        before = scrape;
+    }
+}
+
+#[test]
+fn two_proxies_and_two_pools_have_series_of_their_own() {
+    let pools = [(); 3].map(|()| AutoPool::accepts_all());
+    let config = Config::new(&pools[0].url())
+        .fallback(&pools[1].url())
+        .proxy("other", &pools[2].url());
+    let proxy = Proxy::start(&(Admin::KEY.to_owned() + &config.yaml()));
+    let (mut miner, job) = FakeMiner::mining_at(proxy.address("other"), "t1addr.rig1");
+    let id = miner.submit(&job, 1);
+    miner.expect_accepted(id);
+    let accepted = |name: &str| format!("stratum_shares_accepted_total{{proxy=\"{name}\"}}");
+    let scrape = Admin::of(&proxy).scrape_until(|it| it.value(&accepted("other")) == 1.0);
+    assert_eq!(scrape.value(&accepted("zcash")), 0.0);
+    let up = |name: &str, pool: &AutoPool| {
+        let url = pool.url();
+        scrape.value(&format!(
+            "stratum_pool_links_up{{proxy=\"{name}\",pool=\"{url}\"}}"
+        ))
+    };
+    assert_eq!(up("zcash", &pools[0]) + up("zcash", &pools[1]), 0.0);
+    assert_eq!(up("other", &pools[2]), 1.0);
+}
+
+#[test]
+fn the_document_lists_every_series_and_no_other() {
+    let (_pool, _proxy, admin) = idle();
+    let scrape = admin.scrape();
+    let told: BTreeMap<String, String> = scrape
+        .types
+        .into_iter()
+        .map(|(family, kind)| match kind.as_str() {
+            "counter" => (family + "_total", kind),
+            "info" => (family + "_info", kind),
+            _ => (family, kind),
+        })
+        .collect();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (_, table) = text.split_once("## Every series").unwrap();
+    let listed: BTreeMap<String, String> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` | "))
+        .map(|(name, rest)| {
+            let (kind, _) = rest.split_once(" |").unwrap();
+            (name.to_owned(), kind.to_owned())
+        })
+        .collect();
+    assert_eq!(listed, told);
+    // Every reason stands in the text below the table, or in the log's part of the README.
+    let readme =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    for series in scrape.samples.keys() {
+        if let Some((_, reason)) = series.split_once("reason=\"") {
+            let reason = format!("`{}`", reason.split('"').next().unwrap());
+            assert!(
+                text.contains(&reason) || readme.contains(&reason),
+                "{reason}"
+            );
+        }
+    }
+}
+
+#[test]
+fn only_reading_is_taken() {
+    let (_pool, _proxy, admin) = idle();
+    let mut client = admin.connect();
+    let whole = client.ask("GET", "/metrics").unwrap();
+    let head = client.ask("HEAD", "/metrics").unwrap();
+    assert_eq!(head.status, 200);
+    assert_eq!(head.headers["content-type"], whole.headers["content-type"]);
+    assert_eq!(client.ask("GET", "/").unwrap().status, 404);
+    assert_eq!(client.ask("GET", "/metrics/").unwrap().status, 404);
+    assert_eq!(client.ask("GET", "/metrics?x=1").unwrap().status, 200);
+    for method in ["POST", "PUT", "DELETE", "OPTIONS", "BREW"] {
+        let answer = admin.connect().ask(method, "/metrics").unwrap();
+        assert_eq!(answer.status, 405, "{method}");
+        assert_eq!(answer.headers["allow"], "GET, HEAD");
+    }
+    for body in [
+        "Content-Length: 5\r\n\r\nhello",
+        "Transfer-Encoding: chunked\r\n\r\n",
+    ] {
+        let mut client = admin.connect();
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: a\r\n{body}");
+        client.send(request.as_bytes()).unwrap();
+        assert_eq!(client.answer(true).unwrap().status, 413);
+        assert!(client.is_closed_within(PATIENCE));
+    }
+}
+
+#[test]
+fn a_connection_is_used_again() {
+    let (_pool, proxy, admin) = idle();
+    let mut client = admin.connect();
+    for _ in 0..200 {
+        assert_eq!(client.ask("GET", "/healthz").unwrap().body, "alive\n");
+    }
+    // All at once, and in order.
+    client
+        .send(
+            "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+                .repeat(50)
+                .as_bytes(),
+        )
+        .unwrap();
+    for _ in 0..50 {
+        assert_eq!(client.answer(true).unwrap().status, 200);
+    }
+    assert!(proxy.accepts());
+}
+
+#[test]
+fn rubbish_is_told_so_or_closed() {
+    let (_pool, proxy, admin) = idle();
+    let long = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(100_000));
+    let headers = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(5_000));
+    let cases: [&[u8]; 7] = [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"\0\0\0\0\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"{\"id\":1,\"method\":\"mining.subscribe\",\"params\":[]}\n\n",
+        long.as_bytes(),
+        headers.as_bytes(),
+    ];
+    for bytes in cases {
+        let mut client = admin.connect();
+        // It may be closed before all of it is out.
+        drop(client.send(bytes));
+        let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]);
+        assert!(client.is_closed_within(PATIENCE), "{shown:?}");
+    }
+    assert_eq!(admin.get("/healthz").status, 200);
+    assert!(proxy.accepts());
+}
+
+#[test]
+fn two_hundred_connections_keep_neither_a_scraper_nor_a_miner_out() {
+    let mut scene_pool = AutoPoolScene::start();
+    let admin = scene_pool.admin;
+    // Half of them ask for half a thing, the others are content to be there.
+    let mut held: Vec<Client> = Vec::new();
+    for number in 0..200 {
+        let mut client = admin.connect();
+        if number % 2 == 0 {
+            drop(client.send(b"GET /metrics HT"));
+        }
+        held.push(client);
+        if number % 20 == 0 {
+            scene_pool.expect_share_passes();
+            assert_eq!(admin.get("/healthz").status, 200);
+        }
+    }
+    let displaced = "stratum_admin_closes_total{reason=\"displaced\"}";
+    let scrape = admin.scrape();
+    assert!(
+        scrape.value(displaced) >= 180.0,
+        "{}",
+        scrape.value(displaced)
+    );
+    // Descriptors of the shards, and these sixteen.
+    assert!(scrape.value("process_open_fds") < 100.0);
+    drop(held);
+    scene_pool.expect_share_passes();
+}
+
+#[test]
+fn who_asks_by_halves_or_never_reads_is_closed() {
+    let (_pool, proxy, admin) = idle();
+    let mut half = admin.connect();
+    half.send(b"GET /metrics HTTP/1.1\r\nHost: ").unwrap();
+    let mut silent = admin.connect();
+    // Answers of 10 KiB, until nothing more is taken.
+    let mut reader = admin.connect();
+    let memory = proxy.memory_kib();
+    let timeout = Some(Duration::from_millis(300));
+    reader.stream().set_write_timeout(timeout).unwrap();
+    let requests = "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n".repeat(100);
+    let mut batches = 0;
+    while reader.send(requests.as_bytes()).is_ok() {
+        batches += 1;
+        assert!(batches < 100_000, "it is read without end");
+    }
+    let grown = proxy.memory_kib().saturating_sub(memory);
+    assert!(grown < 4096, "{grown} KiB");
+    assert!(half.is_closed_within(LONGEST));
+    assert!(silent.is_closed_within(LONGEST));
+    let timed_out = "stratum_admin_closes_total{reason=\"timed_out\"}";
+    let deadline = std::time::Instant::now() + LONGEST;
+    while admin.scrape().value(timed_out) < 3.0 {
+        assert!(std::time::Instant::now() < deadline, "the reader stays");
+    }
+    let mut rest = Vec::new();
+    // What had been sent is there, and then it is over.
+    drop(reader.stream().read_to_end(&mut rest));
+    assert_eq!(admin.get("/healthz").status, 200);
+}
+
+#[test]
+fn it_is_ready_until_miners_miss_a_pool_and_again_when_it_is_back() {
+    let closed = FakePool::closed();
+    let keys = ["failover: { resume_seconds: 0.1 }"];
+    let proxy = Proxy::one_shard(&yaml(&closed.url(), &keys));
+    let admin = Admin::of(&proxy);
+    // Nobody needs a pool yet.
+    assert_eq!(admin.get("/readyz").status, 200);
+    let mut miner = FakeMiner::connect(&proxy);
+    let id = miner.send_subscribe();
+    let answer = admin.status_becomes("/readyz", 503);
+    assert!(
+        answer.body.contains("proxy zcash: no link to a pool"),
+        "{}",
+        answer.body
+    );
+    assert_eq!(
+        admin.get("/healthz").status,
+        200,
+        "a restart brings no pool back"
+    );
+    let waiting = "stratum_miners_waiting{proxy=\"zcash\"}";
+    assert_eq!(admin.scrape().value(waiting), 1.0);
+    let pool = closed.open();
+    let link = pool.accept_ready(NONCE_1);
+    miner.expect_subscribed(id);
+    miner.authorize("t1addr.rig1");
+    admin.status_becomes("/readyz", 200);
+    drop((link, pool));
+    admin.status_becomes("/readyz", 503);
+    let without = "stratum_without_pool_seconds{proxy=\"zcash\"}";
+    assert!(admin.scrape().value(without) > 0.0);
+    miner.close();
+    admin.status_becomes("/readyz", 200);
+}
+
+#[test]
+fn it_is_not_ready_while_it_drains_and_still_tells_figures() {
+    let pool = FakePool::start();
+    let mut proxy = Proxy::one_shard(&yaml(&pool.url(), &[]));
+    let admin = Admin::of(&proxy);
+    let mut miner = FakeMiner::connect(&proxy);
+    let id = miner.send_subscribe();
+    let mut link = pool.accept_ready(NONCE_1);
+    link.set_target(crate::support::TARGET);
+    link.notify(&crate::support::PoolJob::new("pool-job-1"));
+    miner.expect_subscribed(id);
+    miner.authorize("t1addr.rig1");
+    let job = miner.expect_job();
+    let id = miner.submit(&job, 1);
+    let submit = link.expect_submit();
+    proxy.signal("TERM");
+    let answer = admin.status_becomes("/readyz", 503);
+    assert!(answer.body.contains("stopping"), "{}", answer.body);
+    assert_eq!(admin.get("/healthz").status, 200);
+    admin.scrape_until(|it| it.value("stratum_miners{proxy=\"zcash\"}") == 1.0);
+    link.accept(&submit.id);
+    miner.expect_accepted(id);
+    assert_eq!(proxy.wait_exit(PATIENCE), 0);
+}
+
+#[test]
+fn a_taken_admin_port_exits_3_and_names_the_key() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let pool = FakePool::start();
+    let yaml = format!(
+        "admin: {{ listen: \"{address}\" }}\n{}",
+        Config::new(&pool.url()).yaml()
+    );
+    let file = TempFile::new(&yaml);
+    let mut program = Program::run([file.path().to_str().unwrap()]);
+    assert_eq!(program.wait_exit(PATIENCE), 3);
+    let log = program.log();
+    let told = format!("admin.listen: {address} is in use");
+    assert!(log.contains(&told) && log.contains("ss -ltnp"), "{log}");
+}
+
+#[test]
+fn a_second_instance_does_not_share_the_admin_port() {
+    let (pool, mut first, admin) = idle();
+    let other = format!(
+        "admin: {{ listen: \"{}\" }}\n{}",
+        admin.0,
+        Config::new(&pool.url()).yaml()
+    );
+    let file = TempFile::new(&other);
+    let mut second = Program::run([file.path().to_str().unwrap()]);
+    assert_eq!(second.wait_exit(PATIENCE), 3);
+    assert!(second.log().contains("admin.listen"), "{}", second.log());
+    assert!(first.is_running());
+    assert_eq!(admin.get("/healthz").status, 200);
+}
+
+#[test]
+fn a_restart_gets_its_admin_port_back_at_once() {
+    let (pool, mut proxy, admin) = idle();
+    // The proxy closes first, so its side of the connection lingers in the kernel.
+    let mut client = admin.connect();
+    client.ask("GET", "/healthz").unwrap();
+    proxy.signal("TERM");
+    assert_eq!(proxy.wait_exit(PATIENCE), 0);
+    let yaml = format!(
+        "admin: {{ listen: \"{}\" }}\n{}",
+        admin.0,
+        Config::new(&pool.url()).yaml()
+    );
+    let again = Proxy::one_shard(&yaml);
+    assert_eq!(Admin::of(&again).get("/healthz").status, 200);
+}
+
+#[test]
+fn without_the_key_there_is_no_port() {
+    let scene = Scene::start();
+    assert!(!scene.proxy.log().contains("admin"));
+}
+
+/// A miner that mines beside an admin port.
+struct AutoPoolScene {
+    _pool: AutoPool,
+    _proxy: Proxy,
+    admin: Admin,
+    miner: FakeMiner,
+    job: crate::support::Job,
+    seed: u64,
+}
+
+impl AutoPoolScene {
+    fn start() -> Self {
+        let pool = AutoPool::accepts_all();
+        let proxy = Proxy::one_shard(&yaml(&pool.url(), &[]));
+        let (miner, job) = FakeMiner::mining(&proxy, "t1addr.rig1");
+        Self {
+            admin: Admin::of(&proxy),
+            _pool: pool,
+            _proxy: proxy,
+            miner,
+            job,
+            seed: 0,
+        }
+    }
+
+    fn expect_share_passes(&mut self) {
+        self.seed += 1;
+        let id = self.miner.submit(&self.job, self.seed);
+        self.miner.expect_accepted(id);
+    }
+}
