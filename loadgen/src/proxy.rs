@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -52,6 +52,7 @@ pub(crate) struct Proxy {
     address: SocketAddr,
     lines: Receiver<String>,
     log: VecDeque<String>,
+    is_relay: bool,
     _config: ConfigFile,
 }
 
@@ -95,6 +96,7 @@ impl Proxy {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             lines: follow(stderr),
             log: VecDeque::new(),
+            is_relay: wanted.relay.is_some(),
             _config: config,
         };
         proxy.wait_until_ready(clock)?;
@@ -142,6 +144,8 @@ impl Proxy {
         }
         match self.child.wait() {
             Ok(status) if status.success() => Ok(()),
+            // A relay need not know of signals.
+            Ok(status) if self.is_relay && status.signal() == Some(Signal::TERM.as_raw()) => Ok(()),
             Ok(status) => Err(self.failure(&ended_text(status))),
             Err(error) => Err(format!("cannot wait for the proxy: {error}")),
         }
