@@ -31,6 +31,24 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "PER_SECOND", default_value = "1000", value_parser = parse_rate)]
     pub(crate) share_rate: f64,
 
+    /// Keeps so many shares in flight, in place of a rate: shows how many a proxy can take
+    #[arg(long, value_name = "SHARES", num_args = 0..=1, default_missing_value = "1000")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000), conflicts_with = "share_rate")]
+    pub(crate) saturate: Option<u32>,
+
+    /// Percent of the miners that read rarely, through a small window
+    #[arg(long, value_name = "PERCENT", default_value = "0", value_parser = parse_percent)]
+    pub(crate) slow_readers: f64,
+
+    /// Percent of the miners that fall silent with their first job: they keep the connection and never
+    /// read again
+    #[arg(long, value_name = "PERCENT", default_value = "0", value_parser = parse_percent)]
+    pub(crate) half_dead: f64,
+
+    /// Percent of the miners that leave each second, one half of them by a reset, and come back
+    #[arg(long, value_name = "PERCENT", default_value = "0", value_parser = parse_percent)]
+    pub(crate) churn: f64,
+
     /// The pool behind the proxy that is started here
     #[arg(
         long,
@@ -71,6 +89,10 @@ pub(crate) struct Arguments {
     /// Connects per second; as fast as they are accepted, if not given
     #[arg(long, value_name = "PER_SECOND", value_parser = parse_connect_rate)]
     pub(crate) connect_rate: Option<f64>,
+
+    /// Connects at a time that have no answer to their subscribe yet; 256 for each thread, if not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) handshakes: Option<u32>,
 
     /// Shards of the proxy that is started here; as many as hold the miners, one for each CPU at least
     #[arg(long, value_name = "N", conflicts_with = "connect")]
@@ -127,6 +149,13 @@ fn parse_rate(text: &str) -> Result<f64, String> {
         .ok()
         .filter(|rate| (0.0..=1e7).contains(rate))
         .ok_or_else(|| "write a number, 0 to 10000000".to_owned())
+}
+
+fn parse_percent(text: &str) -> Result<f64, String> {
+    parse_rate(text)
+        .ok()
+        .filter(|percent| *percent <= 100.0)
+        .ok_or_else(|| "write a number, 0 to 100".to_owned())
 }
 
 fn parse_connect_rate(text: &str) -> Result<f64, String> {
@@ -193,11 +222,30 @@ mod tests {
             "--pid 1",
             "--connect 127.0.0.1:1 --cores 2",
             "--connect 127.0.0.1:1 --job-interval 2",
+            "--saturate --share-rate 5",
+            "--saturate 0",
+            "--churn 101",
+            "--half-dead -1",
+            "--handshakes 0",
             "--connect 127.0.0.1:1 --pool mock",
             "--pool none",
             "--relay a --cores 2",
         ] {
             assert!(parse(mistake).is_err(), "{mistake}");
         }
+    }
+
+    #[test]
+    fn bad_miners_and_loads_without_a_rate_are_read() {
+        let arguments =
+            parse("--slow-readers 5 --half-dead 0.5 --churn 1.5 --handshakes 9").unwrap();
+        let percents = [arguments.slow_readers, arguments.half_dead, arguments.churn];
+        assert_eq!(percents.map(|percent| percent * 10.0), [50.0, 5.0, 15.0]);
+        assert_eq!((arguments.saturate, arguments.handshakes), (None, Some(9)));
+        assert_eq!(parse("--saturate").unwrap().saturate, Some(1000));
+        assert_eq!(
+            parse("--saturate 64 --miners 3").unwrap().saturate,
+            Some(64)
+        );
     }
 }

@@ -7,25 +7,33 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use stratum_uring::proto::dialect::equihash::Parameters;
-use stratum_uring::ring::{MinerRing, RingConfig, RingError};
+use stratum_uring::ring::{Close, MinerRing, RingConfig, RingError};
 
 use crate::clock::Clock;
 use crate::farm::Farm;
 use crate::links::Links;
+use crate::meter::Meter;
 use crate::nonces::Change;
+use crate::role::{Mixture, Role};
 use crate::schedule::Schedule;
-use crate::tally::{Busy, Tally};
+use crate::tally::{Busy, BusyThread, Tally};
 use crate::usage;
 
 /// Miners of a thread at most: more make a round so long that it shows in the latencies.
 pub(crate) const MINERS_PER_THREAD_MAX: usize = 16_384;
 
-/// Connections on their way to a subscription, for each thread. About what listeners queue: more would
-/// wait in the kernel for a second and measure its retransmission timer.
+/// Connections on their way to a subscription, for each thread, if nothing else is asked for. About what
+/// listeners queue: more would wait in the kernel for a second and measure its retransmission timer.
 const HANDSHAKES_MAX: usize = 256;
 
 /// Shares that are sent before the thread looks at what came.
 const SHARES_PER_ROUND_MAX: usize = 64;
+
+/// Connections that are closed on purpose before the thread looks at what came.
+const CHURN_PER_ROUND_MAX: usize = 64;
+
+/// How often a thread tells how busy it is.
+const BUSY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The thread looks at the stage at least so often.
 const STAGE_CHECK_INTERVAL: Duration = Duration::from_millis(10);
@@ -73,9 +81,16 @@ pub(crate) struct Gauges {
     /// Connections that are open.
     pub(crate) connected: AtomicU64,
     pub(crate) mining: AtomicU64,
+    pub(crate) silent: AtomicU64,
     pub(crate) sent: AtomicU64,
     pub(crate) accepted: AtomicU64,
+    pub(crate) rejected: AtomicU64,
     pub(crate) unanswered: AtomicU64,
+    pub(crate) jobs: AtomicU64,
+    pub(crate) wrong: AtomicU64,
+    /// Nanoseconds for which it worked or was ready to.
+    pub(crate) busy: AtomicU64,
+    pub(crate) latency: Meter,
     /// Whether it has come to the current stage.
     pub(crate) stage: AtomicU8,
 }
@@ -92,9 +107,18 @@ pub(crate) struct Setup {
     pub(crate) threads: usize,
     pub(crate) first_miner: u32,
     pub(crate) miners: usize,
-    /// Of all threads together.
+    pub(crate) mixture: Mixture,
+    /// Whether the pool's jobs have rising times.
+    pub(crate) times_rise: bool,
+    /// Rates and bounds are of all threads together.
     pub(crate) share_rate: f64,
+    /// Shares that are kept in flight, in place of a rate.
+    pub(crate) saturate: Option<u32>,
     pub(crate) connect_rate: Option<f64>,
+    /// Connections on their way to a subscription.
+    pub(crate) handshakes: Option<u32>,
+    /// Connections that are closed on purpose.
+    pub(crate) churn_rate: f64,
     pub(crate) control: Arc<Control>,
     pub(crate) gauges: Arc<Gauges>,
     pub(crate) changes: Sender<Change>,
@@ -122,34 +146,65 @@ struct Driver {
     sources: Option<Sources>,
     /// The next miner that has never connected.
     newcomer: usize,
+    handshakes_max: usize,
     connects: Option<Schedule>,
-    shares: Option<Schedule>,
+    shares: Shares,
+    churn: Option<Schedule>,
     stage: Stage,
-    run_began: Option<Busy>,
+    /// When this stage began.
+    began: Option<Busy>,
+    busy: BusyThread,
+    /// When it tells next how busy it is.
+    tells_busy: Duration,
     /// What was due before had its chance to be sent.
     looked: Duration,
     setup: Setup,
 }
 
+/// When shares are sent.
+#[derive(Clone, Copy, Debug)]
+enum Shares {
+    Never,
+    /// When they are due, whatever became of those before.
+    AtRate(Schedule),
+    /// As soon as less than so many wait for an answer.
+    InFlight(u64),
+}
+
 impl Driver {
     fn new(setup: Setup, ring: MinerRing) -> Self {
-        let mut farm = Farm::new(setup.first_miner, setup.miners, setup.parameters);
+        let mut farm = Farm::new(
+            setup.first_miner,
+            setup.miners,
+            setup.parameters,
+            setup.mixture,
+        );
+        if setup.times_rise {
+            farm.expect_times_to_rise();
+        }
         if setup.alike {
             farm.make_alike(setup.thread, setup.threads);
         }
         let start = setup.clock.now();
         let (part, parts) = (setup.thread, setup.threads);
+        let handshakes_max = setup
+            .handshakes
+            .map(|all| part_of(all as usize, part, parts).max(1));
         Self {
             ring,
             links: Links::new(farm, setup.clock),
             sources: Sources::new(setup.destination, setup.thread),
             newcomer: 0,
+            handshakes_max: handshakes_max.unwrap_or(HANDSHAKES_MAX),
             connects: setup
                 .connect_rate
                 .map(|rate| Schedule::part(start, rate, part, parts)),
-            shares: None,
+            shares: Shares::Never,
+            churn: None,
             stage: Stage::Ramp,
-            run_began: None,
+            began: usage::this_thread(start),
+            busy: BusyThread::default(),
+            tells_busy: start,
             looked: start,
             setup,
         }
@@ -161,6 +216,8 @@ impl Driver {
             self.follow_stage(now);
             self.connect(now);
             let found_all = self.submit(now);
+            self.close_some(now);
+            self.links.direct_looks(&mut self.ring, now);
             self.links.flush(&mut self.ring);
             if found_all {
                 let wait = self.next_due().saturating_sub(self.setup.clock.now());
@@ -170,9 +227,11 @@ impl Driver {
             }
             self.ring.drain(&mut self.links);
             self.links.flush(&mut self.ring);
-            self.publish();
+            self.publish(now);
         }
-        self.links.farm.finish()
+        let mut tally = self.links.farm.finish();
+        tally.threads = vec![self.busy];
+        tally
     }
 
     fn follow_stage(&mut self, now: Duration) {
@@ -183,41 +242,52 @@ impl Driver {
         let farm = &mut self.links.farm;
         if stage >= Stage::Run && self.stage < Stage::Run {
             farm.measures_jobs = true;
-            self.run_began = usage::this_thread(now);
+            self.busy.ramp = self.since_began(now);
         }
-        if stage == Stage::Run && self.setup.share_rate > 0.0 {
-            let (rate, part, parts) =
-                (self.setup.share_rate, self.setup.thread, self.setup.threads);
+        if stage == Stage::Run {
             let start = now + SHARES_BEGIN_AFTER;
-            self.shares = Some(Schedule::part(start, rate, part, parts));
+            let (part, parts) = (self.setup.thread, self.setup.threads);
+            let at_rate = |rate| (rate > 0.0).then(|| Schedule::part(start, rate, part, parts));
+            self.shares = match (self.setup.saturate, at_rate(self.setup.share_rate)) {
+                (Some(all), _) => Shares::InFlight(part_of(all as usize, part, parts) as u64),
+                (None, Some(schedule)) => Shares::AtRate(schedule),
+                (None, None) => Shares::Never,
+            };
+            self.churn = at_rate(self.setup.churn_rate);
         }
         if stage >= Stage::Settle && self.stage < Stage::Settle {
             // Those that are still due were never sent.
-            if let Some(mut shares) = self.shares.take() {
+            if let Shares::AtRate(mut shares) = self.shares {
                 while shares.due() <= self.looked {
-                    farm.tally.shares_unsent += 1;
+                    self.links.farm.tally.shares_unsent += 1;
                     shares.advance();
                 }
             }
-            let ended = usage::this_thread(now);
-            if let Some((began, ended)) = self.run_began.zip(ended) {
-                farm.tally.busy = Busy {
-                    working: ended.working.saturating_sub(began.working),
-                    waiting: ended.waiting.saturating_sub(began.waiting),
-                    wall: ended.wall.saturating_sub(began.wall),
-                };
-            }
+            self.shares = Shares::Never;
+            self.churn = None;
+            self.links.all_attentive = true;
+            self.busy.run = self.since_began(now);
         }
         self.stage = stage;
     }
 
+    /// How busy this thread was since the last call.
+    fn since_began(&mut self, now: Duration) -> Busy {
+        let ended = usage::this_thread(now);
+        let busy = self.began.zip(ended).map(|(began, ended)| Busy {
+            working: ended.working.saturating_sub(began.working),
+            waiting: ended.waiting.saturating_sub(began.waiting),
+            wall: ended.wall.saturating_sub(began.wall),
+        });
+        self.began = ended;
+        busy.unwrap_or_default()
+    }
+
     /// Begins the connections that are due and for which there is room.
     fn connect(&mut self, now: Duration) {
-        if self.stage >= Stage::Settle {
-            return;
-        }
-        while self.links.shaking_hands() < HANDSHAKES_MAX {
-            let new = self.newcomer < self.setup.miners
+        while self.links.shaking_hands() < self.handshakes_max {
+            let new = self.stage < Stage::Settle
+                && self.newcomer < self.setup.miners
                 && self.connects.is_none_or(|connects| connects.due() <= now);
             let miner = if new {
                 self.newcomer
@@ -231,9 +301,12 @@ impl Driver {
             if self.ring.free_slots() == 0 {
                 return;
             }
-            let Ok(token) = self.ring.connect(source, self.setup.destination) else {
-                return;
+            let destination = self.setup.destination;
+            let begun = match self.links.farm.role(miner) {
+                Role::SlowReader => self.ring.connect_narrow(source, destination),
+                Role::Prompt | Role::HalfDead => self.ring.connect(source, destination),
             };
+            let Ok(token) = begun else { return };
             self.links.begin(miner, token);
             if new {
                 self.newcomer += 1;
@@ -247,23 +320,53 @@ impl Driver {
     /// Sends the shares that are due, and looks for those that will be. True when none is left to be
     /// found.
     fn submit(&mut self, now: Duration) -> bool {
-        let Some(shares) = &mut self.shares else {
-            return true;
-        };
         self.looked = now;
-        for _ in 0..SHARES_PER_ROUND_MAX {
-            let due = shares.due();
-            if due > now {
-                break;
+        match &mut self.shares {
+            Shares::Never => return true,
+            Shares::AtRate(shares) => {
+                for _ in 0..SHARES_PER_ROUND_MAX {
+                    let due = shares.due();
+                    if due > now {
+                        break;
+                    }
+                    if self.links.farm.mining() == 0 {
+                        self.links.farm.tally.shares_unsent += 1;
+                    } else if !self.links.submit(due, now) {
+                        break;
+                    }
+                    shares.advance();
+                }
             }
-            if self.links.farm.mining() == 0 {
-                self.links.farm.tally.shares_unsent += 1;
-            } else if !self.links.submit(due, now) {
-                break;
+            Shares::InFlight(wanted) => {
+                for _ in 0..SHARES_PER_ROUND_MAX {
+                    let enough = self.links.farm.in_flight() >= *wanted;
+                    if enough || !self.links.submit(now, now) {
+                        break;
+                    }
+                }
             }
-            shares.advance();
         }
         !self.links.farm.prepare()
+    }
+
+    /// Closes the connections that are due to be, of miners chosen at random: every other one by a
+    /// reset. They come back at once.
+    fn close_some(&mut self, now: Duration) {
+        let Some(churn) = &mut self.churn else { return };
+        for _ in 0..CHURN_PER_ROUND_MAX {
+            if churn.due() > now {
+                break;
+            }
+            churn.advance();
+            let how = if self.links.farm.tally.churned.is_multiple_of(2) {
+                Close::Graceful
+            } else {
+                Close::Reset
+            };
+            if self.links.churn(fastrand::usize(..self.setup.miners), how) {
+                self.links.farm.tally.churned += 1;
+            }
+        }
     }
 
     /// When something is to be done, if nothing comes.
@@ -271,20 +374,36 @@ impl Driver {
         let newcomer = (self.newcomer < self.setup.miners)
             .then_some(self.connects)
             .flatten();
+        let share = match self.shares {
+            Shares::AtRate(shares) => Some(shares.due()),
+            Shares::Never | Shares::InFlight(_) => None,
+        };
         let times = [
-            self.shares.map(|shares| shares.due()),
+            share,
+            self.churn.map(|churn| churn.due()),
             newcomer.map(|connects| connects.due()),
             self.links.next_return(),
         ];
         times.into_iter().flatten().min().unwrap_or(Duration::MAX)
     }
 
-    fn publish(&mut self) {
+    fn publish(&mut self, now: Duration) {
         for change in self.links.farm.poll_changes() {
             // Nobody listens any more at the very end.
             drop(self.setup.changes.send(change));
         }
         let gauges = &self.setup.gauges;
+        for latency in self.links.farm.poll_latencies() {
+            gauges.latency.record(latency);
+        }
+        if now >= self.tells_busy {
+            self.tells_busy = now + BUSY_INTERVAL;
+            let busy = usage::this_thread(now).map(|it| (it.working + it.waiting).as_nanos());
+            let busy = busy.and_then(|nanos| u64::try_from(nanos).ok());
+            gauges
+                .busy
+                .store(busy.unwrap_or_default(), Ordering::Relaxed);
+        }
         let farm = &self.links.farm;
         let set = |gauge: &AtomicU64, value: u64| gauge.store(value, Ordering::Relaxed);
         set(&gauges.connects, farm.tally.connects);
@@ -292,11 +411,20 @@ impl Driver {
         set(&gauges.connects_failed, failed);
         set(&gauges.connected, self.links.connected() as u64);
         set(&gauges.mining, farm.mining() as u64);
+        set(&gauges.silent, farm.silent() as u64);
         set(&gauges.sent, farm.tally.shares_sent);
         set(&gauges.accepted, farm.tally.shares_accepted);
+        set(&gauges.rejected, farm.tally.shares_rejected.values().sum());
+        set(&gauges.jobs, farm.tally.jobs_received);
+        set(&gauges.wrong, farm.tally.wrong_total());
         set(&gauges.unanswered, farm.unanswered());
         gauges.stage.store(self.stage as u8, Ordering::Release);
     }
+}
+
+/// What is this thread's of `all`, as even as can be.
+pub(crate) fn part_of(all: usize, part: usize, parts: usize) -> usize {
+    all / parts + usize::from(part < all % parts)
 }
 
 /// The addresses that miners connect from, where the destination is this machine: one address has some
@@ -350,6 +478,14 @@ mod tests {
                 assert!(seen.insert(source));
             }
         }
+    }
+
+    #[test]
+    fn threads_get_even_parts() {
+        let split = |all, parts| (0..parts).map(move |part| part_of(all, part, parts));
+        assert!(split(10, 3).eq([4, 3, 3]));
+        assert!(split(65_536, 4).eq([16_384; 4]));
+        assert!(split(1, 2).eq([1, 0]));
     }
 
     #[test]

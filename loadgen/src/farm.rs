@@ -10,7 +10,8 @@ use stratum_uring::wire::Reader;
 use crate::job::JobBook;
 use crate::miner::{Event, First, Miner, Wrong};
 use crate::nonces::Change;
-use crate::shares::{Share, ShareMaker};
+use crate::role::{Mixture, Role};
+use crate::shares::{Share, ShareMaker, Work};
 use crate::tally::{Tally, count, record};
 use crate::verdict::Verdict;
 
@@ -20,7 +21,7 @@ const STOCK_MAX: usize = 64;
 
 /// The first id of a share where all shares of a farm have ids of their own; lower ones are for the
 /// handshake.
-const SHARE_ID_FIRST: u32 = 16;
+const SHARE_ID_FIRST: u64 = 16;
 
 /// What the shell does for a miner after a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +29,20 @@ pub(crate) enum Next {
     GoOn,
     /// The miner got its nonce_1.
     Subscribed,
+    /// The miner got its first job, and reads rarely from here on.
+    ReadRarely,
+    /// The miner has fallen silent: it never reads again.
+    ReadNever,
     Close,
+}
+
+/// Who ended a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EndedBy {
+    /// The server, or the network: what was not answered is lost.
+    Them,
+    /// This load generator, as it was told to: what was not answered is abandoned.
+    Us,
 }
 
 /// The miners of one thread and what happened to them.
@@ -36,7 +50,9 @@ pub(crate) enum Next {
 pub(crate) struct Farm {
     first_number: u32,
     miners: Vec<Miner>,
+    roles: Vec<Role>,
     mining: usize,
+    silent: usize,
     /// Whose turn it is to find a share.
     turn: usize,
     stock: VecDeque<(usize, Share)>,
@@ -44,9 +60,15 @@ pub(crate) struct Farm {
     jobs: JobBook,
     reader: Reader,
     unanswered: u64,
+    /// Those of them that slow readers wait for.
+    unanswered_slow: u64,
     /// The next share's id, and how far it is to the one after, where miners don't count by themselves.
-    share_ids: Option<(u32, u32)>,
+    share_ids: Option<(u64, u64)>,
     changes: Vec<Change>,
+    /// Times from when a share was due to its answer, for those who watch.
+    latencies: Vec<Duration>,
+    /// For each miner, when its connection was begun.
+    begun: Vec<Duration>,
     /// Whether jobs are announcements to the whole farm, and their fan-out means something.
     pub(crate) measures_jobs: bool,
     pub(crate) tally: Tally,
@@ -54,20 +76,30 @@ pub(crate) struct Farm {
 
 impl Farm {
     /// `count` miners, numbered from `first_number` on.
-    pub(crate) fn new(first_number: u32, count: usize, parameters: Parameters) -> Self {
+    pub(crate) fn new(
+        first_number: u32,
+        count: usize,
+        parameters: Parameters,
+        mixture: Mixture,
+    ) -> Self {
         let numbers = (first_number..).take(count);
         Self {
             first_number,
-            miners: numbers.map(Miner::new).collect(),
+            miners: numbers.clone().map(Miner::new).collect(),
+            roles: numbers.map(|number| mixture.role(number)).collect(),
             mining: 0,
+            silent: 0,
             turn: 0,
             stock: VecDeque::new(),
             maker: ShareMaker::new(parameters),
             jobs: JobBook::default(),
             reader: Reader::new(),
             unanswered: 0,
+            unanswered_slow: 0,
             share_ids: None,
             changes: Vec::new(),
+            latencies: Vec::new(),
+            begun: vec![Duration::ZERO; count],
             measures_jobs: false,
             tally: Tally::default(),
         }
@@ -82,8 +114,7 @@ impl Farm {
         for miner in &mut self.miners {
             miner.make_alike();
         }
-        let first = SHARE_ID_FIRST + u32::try_from(thread).unwrap_or(0);
-        self.share_ids = Some((first, u32::try_from(threads).unwrap_or(1)));
+        self.share_ids = Some((SHARE_ID_FIRST + thread as u64, threads as u64));
     }
 
     /// Miners that could submit a share.
@@ -91,18 +122,50 @@ impl Farm {
         self.mining
     }
 
+    /// Miners that have fallen silent.
+    pub(crate) fn silent(&self) -> usize {
+        self.silent
+    }
+
+    pub(crate) fn role(&self, miner: usize) -> Role {
+        self.roles[miner]
+    }
+
+    /// From here on the times of jobs must rise.
+    pub(crate) fn expect_times_to_rise(&mut self) {
+        self.jobs.times_rise = true;
+    }
+
     /// Shares that wait for their answer.
     pub(crate) fn unanswered(&self) -> u64 {
         self.unanswered
     }
 
-    pub(crate) fn is_subscribed(&self, miner: usize) -> bool {
-        self.miners[miner].is_subscribed()
+    /// Those of them whose miners look for the answer.
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.unanswered - self.unanswered_slow
     }
 
     /// The nonces that were given and taken back since the last call.
     pub(crate) fn poll_changes(&mut self) -> impl Iterator<Item = Change> {
         self.changes.drain(..)
+    }
+
+    /// The latencies of the shares that were answered since the last call.
+    pub(crate) fn poll_latencies(&mut self) -> impl Iterator<Item = Duration> {
+        self.latencies.drain(..)
+    }
+
+    /// The first miner from this one on, in a circle, that could submit a share.
+    pub(crate) fn next_mining(&self, from: usize) -> Option<usize> {
+        let count = self.miners.len();
+        let mut circle = (from..count).chain(0..from.min(count));
+        circle.find(|miner| self.miners[*miner].is_mining())
+    }
+
+    /// A connection is on its way.
+    pub(crate) fn handle_begun(&mut self, miner: usize, now: Duration) {
+        self.begun[miner] = now;
     }
 
     /// A connection is there; appends what the miner says.
@@ -114,13 +177,22 @@ impl Farm {
         self.miners[miner].handle_connected(out);
     }
 
-    /// A connection is gone. Its unanswered shares are lost.
-    pub(crate) fn handle_ended(&mut self, miner: usize) {
+    /// A connection is gone, and with it the answers that it owes.
+    pub(crate) fn handle_ended(&mut self, miner: usize, by: EndedBy) {
         let before = self.miners[miner].extranonce1();
-        let lost = self.miners[miner].unanswered() as u64;
-        self.tally.shares_lost += lost;
-        self.unanswered -= lost;
+        let unanswered = self.miners[miner].unanswered() as u64;
+        self.unanswered -= unanswered;
+        let slow = self.roles[miner] == Role::SlowReader;
+        if slow {
+            self.unanswered_slow -= unanswered;
+        }
+        if slow || by == EndedBy::Us {
+            self.tally.shares_abandoned += unanswered;
+        } else {
+            self.tally.shares_lost += unanswered;
+        }
         self.mining -= usize::from(self.miners[miner].is_mining());
+        self.silent -= usize::from(self.miners[miner].is_silent());
         self.miners[miner].handle_ended();
         self.note_nonce(miner, before);
     }
@@ -133,35 +205,50 @@ impl Farm {
         now: Duration,
         out: &mut Vec<u8>,
     ) -> Next {
+        let role = self.roles[miner];
         let it = &mut self.miners[miner];
+        if it.is_silent() {
+            return Next::GoOn;
+        }
         let (nonce_before, was_mining) = (it.extranonce1(), it.is_mining());
         let event = match self.reader.read(line) {
             Ok(message) => it.handle_message(&message, &mut self.jobs, out),
             Err(_) => Event::Wrong(Wrong::Unreadable),
         };
-        if !was_mining && it.is_mining() {
+        let begins = !was_mining && it.is_mining();
+        if begins && !self.measures_jobs {
+            self.tally.last_mining = now;
+        }
+        if begins {
+            let took = now.saturating_sub(self.begun[miner]);
+            record(&mut self.tally.handshakes, took);
+        }
+        let silent = begins && role == Role::HalfDead;
+        if silent {
+            it.fall_silent();
+            self.silent += 1;
+        } else if begins {
             self.mining += 1;
-            if !self.measures_jobs {
-                self.tally.last_mining = now;
-            }
         }
         self.note_nonce(miner, nonce_before);
-        self.count(event, now)
+        match self.count(event, role, now) {
+            Next::GoOn if silent => Next::ReadNever,
+            Next::GoOn if begins && role == Role::SlowReader => Next::ReadRarely,
+            next => next,
+        }
     }
 
     /// Looks for one more share, for at most one nonce. False if there are enough, or no miner mines.
     pub(crate) fn prepare(&mut self) -> bool {
-        if self.stock.len() >= STOCK_MAX || self.mining == 0 {
+        if self.maker.is_instant() || self.stock.len() >= STOCK_MAX {
             return false;
         }
-        // Somebody is mining, so this ends.
-        while !self.miners[self.turn].is_mining() {
-            self.turn = (self.turn + 1) % self.miners.len();
-        }
-        let work = self.miners[self.turn].work();
-        if let Some(share) = work.and_then(|work| self.maker.attempt(&work)) {
+        let Some(work) = self.next_turn() else {
+            return false;
+        };
+        if let Some(share) = self.maker.attempt(&work) {
             self.stock.push_back((self.turn, share));
-            self.turn = (self.turn + 1) % self.miners.len();
+            self.pass_turn();
         }
         true
     }
@@ -174,30 +261,72 @@ impl Farm {
         now: Duration,
         out: &mut Vec<u8>,
     ) -> Option<usize> {
+        let (miner, share) = self.next_share()?;
+        let id = self.share_ids.map(|(id, _)| id);
+        if let Some((id, step)) = &mut self.share_ids {
+            *id += *step;
+        }
+        self.miners[miner].submit(&share, id, due, out);
+        self.tally.shares_sent += 1;
+        self.unanswered += 1;
+        if self.roles[miner] == Role::SlowReader {
+            self.unanswered_slow += 1;
+        }
+        record(&mut self.tally.lateness, now.saturating_sub(due));
+        Some(miner)
+    }
+
+    fn next_share(&mut self) -> Option<(usize, Share)> {
+        if self.maker.is_instant() {
+            let work = self.next_turn()?;
+            let share = self.maker.attempt(&work)?;
+            let miner = self.turn;
+            self.pass_turn();
+            return Some((miner, share));
+        }
         while let Some((miner, share)) = self.stock.pop_front() {
             let current = self.miners[miner].work();
-            if current.is_some_and(|work| share.is_for(&work)) {
-                let id = self.share_ids.map(|(id, _)| id);
-                if let Some((id, step)) = &mut self.share_ids {
-                    *id = id.wrapping_add(*step);
-                }
-                self.miners[miner].submit(&share, id, due, out);
-                self.tally.shares_sent += 1;
-                self.unanswered += 1;
-                record(&mut self.tally.lateness, now.saturating_sub(due));
-                return Some(miner);
+            if self.may_submit(miner) && current.is_some_and(|work| share.is_for(&work)) {
+                return Some((miner, share));
             }
         }
         None
     }
 
-    /// The end: what has no answer now is lost.
+    /// Gives the turn to the next miner that may submit a share, if there is one.
+    fn next_turn(&mut self) -> Option<Work> {
+        if self.mining == 0 {
+            return None;
+        }
+        for _ in 0..self.miners.len() {
+            if self.may_submit(self.turn) {
+                return self.miners[self.turn].work();
+            }
+            self.pass_turn();
+        }
+        None
+    }
+
+    fn pass_turn(&mut self) {
+        self.turn = (self.turn + 1) % self.miners.len();
+    }
+
+    /// A miner that mines, and that does not wait for an answer if it reads rarely: its shares would
+    /// pile up.
+    fn may_submit(&self, miner: usize) -> bool {
+        let it = &self.miners[miner];
+        it.is_mining() && (self.roles[miner] != Role::SlowReader || it.unanswered() == 0)
+    }
+
+    /// The end: what has no answer now is lost, but for slow readers. Their answers may stand behind
+    /// all that they did not read, and through their window that comes in drops.
     pub(crate) fn finish(mut self) -> Tally {
-        self.tally.shares_lost += self.unanswered;
+        self.tally.shares_lost += self.in_flight();
+        self.tally.shares_abandoned += self.unanswered_slow;
         self.tally
     }
 
-    fn count(&mut self, event: Event, now: Duration) -> Next {
+    fn count(&mut self, event: Event, role: Role, now: Duration) -> Next {
         let tally = &mut self.tally;
         match event {
             Event::Nothing => {}
@@ -207,13 +336,20 @@ impl Farm {
             }
             Event::Job(job, first) => {
                 tally.jobs_received += 1;
-                if self.measures_jobs && first == First::No {
+                if self.measures_jobs && first == First::No && role == Role::Prompt {
                     tally.job(&job.header, now);
                 }
             }
             Event::Share(due, verdict) => {
                 self.unanswered -= 1;
-                record(&mut tally.latency, now.saturating_sub(due));
+                // How long a slow reader took is its own doing.
+                if role == Role::SlowReader {
+                    self.unanswered_slow -= 1;
+                } else {
+                    let latency = now.saturating_sub(due);
+                    record(&mut tally.latency, latency);
+                    self.latencies.push(latency);
+                }
                 match verdict {
                     Verdict::Accepted => tally.shares_accepted += 1,
                     Verdict::Rejected(reason) => count(&mut tally.shares_rejected, &reason),
@@ -257,7 +393,8 @@ mod tests {
     const NOW: Duration = Duration::from_secs(1);
 
     fn farm(count: usize) -> Farm {
-        Farm::new(100, count, Parameters::new(96, 5).unwrap())
+        let parameters = Parameters::new(48, 5).unwrap();
+        Farm::new(100, count, parameters, Mixture::default())
     }
 
     fn notify(id: &str) -> String {
@@ -280,10 +417,11 @@ mod tests {
     /// Brings a miner with numeric ids to work.
     fn start(farm: &mut Farm, miner: usize, nonce: &str) {
         farm.handle_connected(miner, NOW, &mut Vec::new());
-        let subscribed = format!(r#"{{"id":1,"result":[null,"{nonce}"],"error":null}}"#);
+        let id = (100 + miner) * 1_000_000 + 1;
+        let subscribed = format!(r#"{{"id":{id},"result":[null,"{nonce}"],"error":null}}"#);
         assert_eq!(tell(farm, miner, &[&subscribed]).0, Next::Subscribed);
-        let authorized = r#"{"id":2,"result":true,"error":null}"#;
-        tell(farm, miner, &[authorized, &notify("1")]);
+        let authorized = format!(r#"{{"id":{},"result":true,"error":null}}"#, id + 1);
+        tell(farm, miner, &[&authorized, &notify("1")]);
     }
 
     fn submit(farm: &mut Farm) -> Option<usize> {
@@ -311,8 +449,73 @@ mod tests {
         while farm.prepare() {}
         tell(&mut farm, 0, &[&notify("2")]);
         assert_eq!(submit(&mut farm), None);
-        assert!(farm.prepare());
+        while farm.prepare() {}
         assert_eq!(submit(&mut farm), Some(0));
+    }
+
+    #[test]
+    fn filler_is_found_when_it_is_sent() {
+        let parameters = Parameters::new(96, 5).unwrap();
+        let mut farm = Farm::new(100, 1, parameters, Mixture::default());
+        assert_eq!(submit(&mut farm), None);
+        start(&mut farm, 0, "01");
+        assert!(!farm.prepare(), "nothing to be found ahead");
+        assert_eq!(submit(&mut farm), Some(0));
+        assert_eq!(farm.in_flight(), 1);
+    }
+
+    #[test]
+    fn a_slow_reader_has_one_share_in_flight_and_its_time_does_not_count() {
+        let mixture = Mixture::new(100.0, 0.0).unwrap();
+        let mut farm = Farm::new(100, 1, Parameters::new(96, 5).unwrap(), mixture);
+        start(&mut farm, 0, "01");
+        assert_eq!(farm.role(0), Role::SlowReader);
+        assert_eq!(submit(&mut farm), Some(0));
+        assert_eq!(submit(&mut farm), None);
+        assert_eq!((farm.unanswered(), farm.in_flight()), (1, 0));
+        // The first kind of miner has three things to ask before.
+        tell(&mut farm, 0, &[r#"{"id":100000004,"result":true}"#]);
+        assert_eq!((farm.unanswered(), farm.tally.shares_accepted), (0, 1));
+        assert!(farm.tally.latency.is_empty() && farm.poll_latencies().count() == 0);
+        assert_eq!(submit(&mut farm), Some(0));
+        let tally = farm.finish();
+        assert_eq!((tally.shares_abandoned, tally.shares_lost), (1, 0));
+    }
+
+    #[test]
+    fn a_half_dead_miner_hears_nothing_more_and_its_nonce_is_free() {
+        let mixture = Mixture::new(0.0, 100.0).unwrap();
+        let mut farm = Farm::new(100, 1, Parameters::new(96, 5).unwrap(), mixture);
+        farm.handle_connected(0, NOW, &mut Vec::new());
+        let lines = [
+            r#"{"id":100000001,"result":[null,"01"],"error":null}"#,
+            r#"{"id":100000002,"result":true,"error":null}"#,
+            &notify("1"),
+        ];
+        assert_eq!(tell(&mut farm, 0, &lines).0, Next::ReadNever);
+        assert_eq!((farm.silent(), farm.mining()), (1, 0));
+        let held: Vec<_> = farm.poll_changes().map(|it| it.holds).collect();
+        assert_eq!(held, [true, false]);
+        assert_eq!(
+            tell(&mut farm, 0, &["rubbish"]),
+            (Next::GoOn, String::new())
+        );
+        assert_eq!(farm.tally.wrong_total(), 0);
+        farm.handle_ended(0, EndedBy::Them);
+        assert_eq!((farm.silent(), farm.tally.shares_lost), (0, 0));
+    }
+
+    #[test]
+    fn what_is_in_flight_when_we_close_is_abandoned_and_not_lost() {
+        let mut farm = farm(3);
+        start(&mut farm, 1, "01");
+        while farm.prepare() {}
+        submit(&mut farm).unwrap();
+        assert_eq!([0, 1, 2].map(|from| farm.next_mining(from)), [Some(1); 3]);
+        farm.handle_ended(1, EndedBy::Us);
+        assert_eq!((farm.unanswered(), farm.next_mining(0)), (0, None));
+        let tally = farm.finish();
+        assert_eq!((tally.shares_abandoned, tally.shares_lost), (1, 0));
     }
 
     #[test]
@@ -324,7 +527,7 @@ mod tests {
         for _ in 0..3 {
             submit(&mut farm).unwrap();
         }
-        farm.handle_ended(0);
+        farm.handle_ended(0, EndedBy::Them);
         assert_eq!((farm.tally.shares_lost, farm.mining()), (2, 1));
         let held: Vec<_> = farm.poll_changes().map(|it| (it.miner, it.holds)).collect();
         assert_eq!(held, [(100, true), (101, true), (100, false)]);
@@ -345,8 +548,8 @@ mod tests {
         for miner in [0, 1] {
             tell(&mut farm, miner, &[&job]);
         }
-        let spreads: Vec<_> = farm.tally.spreads.values().collect();
-        assert!(matches!(spreads[..], [spread] if spread.miners == 2));
+        let spreads = &farm.tally.spreads[..];
+        assert!(matches!(spreads, [spread] if spread.miners() == 2));
     }
 
     #[test]
@@ -355,7 +558,7 @@ mod tests {
         farm.handle_connected(0, NOW, &mut Vec::new());
         assert_eq!(tell(&mut farm, 0, &["{\"id\""]).0, Next::GoOn);
         assert_eq!(farm.tally.wrong_total(), 1);
-        let full = r#"{"id":1,"result":null,"error":[20,"full",null]}"#;
+        let full = r#"{"id":100000001,"result":null,"error":[20,"full",null]}"#;
         assert_eq!(tell(&mut farm, 0, &[full]).0, Next::Close);
         assert_eq!(farm.tally.refused["subscribe: 20 full"], 1);
     }

@@ -1,5 +1,6 @@
 //! All threads of a run: starts them, leads them from stage to stage, adds up what they counted.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,11 +12,14 @@ use stratum_uring::proto::dialect::equihash::Parameters;
 use stratum_uring::ring::RingError;
 
 use crate::clock::Clock;
-use crate::driver::{self, Control, Gauges, Setup, Stage};
+use crate::driver::{self, Control, Gauges, Setup, Stage, part_of};
+use crate::links::LOOKS_AWAY_FOR;
+use crate::meter::Meter;
 use crate::miner::Wrong;
 use crate::nonces::{Change, Nonces};
-use crate::progress::Progress;
+use crate::progress::{Progress, Sample};
 use crate::report::{ProxyUsage, Report};
+use crate::role::{Mixture, Role};
 use crate::tally::Tally;
 use crate::text;
 use crate::usage::{self, Usage};
@@ -44,7 +48,16 @@ pub(crate) struct Plan {
     pub(crate) alike: bool,
     pub(crate) duration: Duration,
     pub(crate) share_rate: f64,
+    /// Shares that are kept in flight, in place of a rate.
+    pub(crate) saturate: Option<u32>,
     pub(crate) connect_rate: Option<f64>,
+    /// Connections on their way at a time; a bound of each thread's own, if not given.
+    pub(crate) handshakes: Option<u32>,
+    pub(crate) mixture: Mixture,
+    /// Percent of the miners that leave each second and come back.
+    pub(crate) churn_percent: f64,
+    /// Whether the pool's jobs have rising times, as those of our own pools have.
+    pub(crate) times_rise: bool,
     /// The process that is measured.
     pub(crate) pid: Option<u32>,
 }
@@ -57,9 +70,20 @@ pub(crate) struct Totals {
     pub(crate) connects_failed: u64,
     pub(crate) connected: u64,
     pub(crate) mining: u64,
+    pub(crate) silent: u64,
     pub(crate) sent: u64,
     pub(crate) accepted: u64,
+    pub(crate) rejected: u64,
     pub(crate) unanswered: u64,
+    pub(crate) jobs: u64,
+    pub(crate) wrong: u64,
+}
+
+impl Totals {
+    /// Whether every miner has come as far as it should.
+    fn all_there(self, plan: &Plan) -> bool {
+        self.mining + self.silent == u64::from(plan.miners)
+    }
 }
 
 type Thread = JoinHandle<Result<Tally, RingError>>;
@@ -98,12 +122,13 @@ pub(crate) fn run(
     let mut last = (0, began);
     let mut nobody_connects = false;
     fleet.follow(Stage::Ramp, |totals, now| {
-        if totals.mining > last.0 {
-            last = (totals.mining, now);
+        let there = totals.mining + totals.silent;
+        if there > last.0 {
+            last = (there, now);
         }
         nobody_connects =
             totals.connects == 0 && totals.connects_failed > 0 && now - began > CONNECT_PATIENCE;
-        nobody_connects || totals.mining == u64::from(plan.miners) || now - last.1 > patience
+        nobody_connects || totals.all_there(&plan) || now - last.1 > patience
     });
     if nobody_connects {
         let reasons = text::reasons(&fleet.finish()?.connects_failed);
@@ -116,17 +141,25 @@ pub(crate) fn run(
     // All threads have come to the stage when this looks first, so none sends any more.
     let settle_began = clock.now();
     let totals = fleet.follow(Stage::Settle, |totals, now| {
-        totals.unanswered == 0 || now - settle_began > ANSWER_TIMEOUT
+        // Those that were just sent away are on their way back.
+        let all_back = plan.churn_percent == 0.0 || totals.all_there(&plan);
+        (totals.unanswered == 0 && all_back) || now - settle_began > ANSWER_TIMEOUT
     });
     let end = usage();
     let tally = fleet.finish()?;
     Ok(Report {
         miners: u64::from(plan.miners),
         mining: totals.mining,
+        silent: totals.silent,
+        slow: (0..plan.miners)
+            .filter(|number| plan.mixture.role(*number) == Role::SlowReader)
+            .count() as u64,
         began,
         run,
         share_rate: plan.share_rate,
+        saturate: plan.saturate,
         tally,
+        announced: HashMap::new(),
         proxy: proxy_usage(start, ramped, end),
         failure: None,
     })
@@ -157,7 +190,8 @@ impl<'a> Fleet<'a> {
         let mut gauges = Vec::new();
         let mut threads = Vec::new();
         let mut first_miner = 0;
-        for (thread, miners) in split(plan.miners, plan.threads).into_iter().enumerate() {
+        for thread in 0..plan.threads {
+            let miners = part_of(plan.miners as usize, thread, plan.threads);
             let own = Arc::new(Gauges::default());
             gauges.push(Arc::clone(&own));
             let setup = Setup {
@@ -168,14 +202,19 @@ impl<'a> Fleet<'a> {
                 thread,
                 threads: plan.threads,
                 first_miner,
-                miners: miners as usize,
+                miners,
+                mixture: plan.mixture,
+                times_rise: plan.times_rise,
                 share_rate: plan.share_rate,
+                saturate: plan.saturate,
                 connect_rate: plan.connect_rate,
+                handshakes: plan.handshakes,
+                churn_rate: f64::from(plan.miners) * plan.churn_percent / 100.0,
                 control: Arc::clone(&control),
                 gauges: own,
                 changes: sender.clone(),
             };
-            first_miner += miners;
+            first_miner += u32::try_from(miners).unwrap_or(u32::MAX);
             let spawned = std::thread::Builder::new()
                 .name(format!("miners-{thread}"))
                 .spawn(move || driver::run(setup));
@@ -188,7 +227,11 @@ impl<'a> Fleet<'a> {
             gauges,
             threads,
             changes,
-            nonces: Nonces::default(),
+            nonces: Nonces::new(if plan.mixture.has_slow_readers() {
+                LOOKS_AWAY_FOR
+            } else {
+                Duration::ZERO
+            }),
             interrupted,
             is_alive,
             progress: Progress::new(),
@@ -214,8 +257,23 @@ impl<'a> Fleet<'a> {
             if hurries || ended || !(self.is_alive)() {
                 return totals;
             }
-            self.progress
-                .show(stage, now, now - began, totals, &self.plan);
+            let Self {
+                progress,
+                plan,
+                gauges,
+                ..
+            } = self;
+            let sample = || Sample {
+                at: now,
+                totals,
+                latency: Meter::quantiles(gauges.iter().map(|it| &it.latency), [0.5, 0.99]),
+                busy: gauges
+                    .iter()
+                    .map(|it| Duration::from_nanos(it.busy.load(Ordering::Relaxed)))
+                    .collect(),
+                proxy: plan.pid.and_then(usage::of_process),
+            };
+            progress.show(stage, now, now - began, plan, sample);
             self.note_changes(now + TICK);
         }
     }
@@ -245,9 +303,13 @@ impl<'a> Fleet<'a> {
             connects_failed: sum(|it| &it.connects_failed),
             connected: sum(|it| &it.connected),
             mining: sum(|it| &it.mining),
+            silent: sum(|it| &it.silent),
             sent: sum(|it| &it.sent),
             accepted: sum(|it| &it.accepted),
+            rejected: sum(|it| &it.rejected),
             unanswered: sum(|it| &it.unanswered),
+            jobs: sum(|it| &it.jobs),
+            wrong: sum(|it| &it.wrong),
         }
     }
 
@@ -268,14 +330,5 @@ impl<'a> Fleet<'a> {
     }
 }
 
-/// Miners for each thread, as even as can be.
-fn split(miners: u32, threads: usize) -> Vec<u32> {
-    let threads = u32::try_from(threads).unwrap_or(u32::MAX);
-    let more = miners % threads;
-    (0..threads)
-        .map(|thread| miners / threads + u32::from(thread < more))
-        .collect()
-}
-
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -13,6 +13,9 @@ pub(crate) struct Habits {
     pub(crate) extranonce: Option<When>,
     /// lolMiner's order: host and port before the session.
     pub(crate) host_first: bool,
+    /// The ids of each connection begin with 1, as those of real firmware do. With the others an answer
+    /// that went astray is known by its id.
+    pub(crate) ids_begin_anew: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +31,7 @@ const KINDS: [Habits; 4] = [
         pipelines: false,
         extranonce: Some(When::AfterAuthorize),
         host_first: false,
+        ids_begin_anew: false,
     },
     Habits {
         agent: "loadgen-pipelines/1",
@@ -35,6 +39,7 @@ const KINDS: [Habits; 4] = [
         pipelines: true,
         extranonce: None,
         host_first: false,
+        ids_begin_anew: false,
     },
     Habits {
         agent: "loadgen-strings/1",
@@ -42,6 +47,7 @@ const KINDS: [Habits; 4] = [
         pipelines: false,
         extranonce: Some(When::BeforeAuthorize),
         host_first: true,
+        ids_begin_anew: false,
     },
     Habits {
         agent: "loadgen-pipelined-strings/1",
@@ -49,6 +55,7 @@ const KINDS: [Habits; 4] = [
         pipelines: true,
         extranonce: Some(When::AfterAuthorize),
         host_first: true,
+        ids_begin_anew: false,
     },
 ];
 
@@ -61,6 +68,7 @@ impl Habits {
         pipelines: false,
         extranonce: None,
         host_first: false,
+        ids_begin_anew: true,
     };
 
     /// Those of the miner of this number, so that all kinds are present.

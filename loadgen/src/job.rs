@@ -14,7 +14,8 @@ const JOBS_KEPT: usize = 64;
 /// reserved, time, bits. One behind the other they are the header.
 const FIELDS: [usize; 6] = [4, 32, 32, 32, 4, 4];
 
-/// Where the time stands in the header.
+/// Where the hash of the block before stands in the header, and the time.
+const PREVIOUS_BLOCK: std::ops::Range<usize> = 4..36;
 const TIME: std::ops::Range<usize> = 100..104;
 
 /// A job, one for all miners of a thread that were told of it.
@@ -25,25 +26,72 @@ pub(crate) struct Job {
     pub(crate) header: [u8; HEADER_LEN],
     /// Counts the jobs of this thread.
     pub(crate) number: u32,
+    /// Recent jobs of the same id with another header, as two shards of a proxy may have them.
+    namesakes: Box<[u32]>,
 }
 
 impl Job {
+    #[cfg(test)]
+    pub(crate) fn example(id: &str, header: [u8; HEADER_LEN]) -> Self {
+        Self {
+            id: id.as_bytes().into(),
+            header,
+            number: 0,
+            namesakes: Box::default(),
+        }
+    }
+
     pub(crate) fn time(&self) -> &[u8] {
         &self.header[TIME]
     }
+
+    fn seconds(&self) -> u32 {
+        let bytes = self.time().try_into().expect("the time is four bytes");
+        u32::from_le_bytes(bytes)
+    }
+
+    /// Whether it was made before a job of the same block, by the pool's own clock.
+    fn is_older_than(&self, other: &Self) -> bool {
+        self.header[PREVIOUS_BLOCK] == other.header[PREVIOUS_BLOCK]
+            && self.seconds() < other.seconds()
+    }
 }
 
-/// The recent jobs of a thread.
+/// The recent jobs of a thread, and what is known of their order.
 #[derive(Debug, Default)]
 pub(crate) struct JobBook {
     recent: VecDeque<Rc<Job>>,
     count: u32,
+    order: Order,
+    /// The params that were read last, and their job: nearly all miners are told the same.
+    last: Option<(Box<[u8]>, Rc<Job>)>,
+    /// Whether the times of jobs never go back, as those of a pool of our own don't. The machines
+    /// behind a real pool may have a clock each.
+    pub(crate) times_rise: bool,
 }
 
 impl JobBook {
     /// The job of a `mining.notify`. `None` if its params are not those of a job.
     pub(crate) fn read(&mut self, params: Option<Raw<'_>>) -> Option<Rc<Job>> {
-        let mut values = params?.elements();
+        let params = params?;
+        if let Some((last, job)) = &self.last
+            && **last == *params.bytes()
+        {
+            return Some(Rc::clone(job));
+        }
+        let job = self.parse(params)?;
+        self.last = Some((params.bytes().into(), Rc::clone(&job)));
+        Some(job)
+    }
+
+    /// Notes that a miner was told of one job behind another, and says whether that may be.
+    pub(crate) fn may_follow(&mut self, earlier: &Job, later: &Job) -> bool {
+        let goes_back = self.times_rise && later.is_older_than(earlier);
+        self.order.note(earlier.number, later.number) && !goes_back
+    }
+
+    fn parse(&mut self, params: Raw<'_>) -> Option<Rc<Job>> {
+        let mut values = params.elements();
         let id = values.next()?;
         id.as_str()?;
         let mut header = [0; HEADER_LEN];
@@ -61,17 +109,82 @@ impl JobBook {
         if let Some(job) = known {
             return Some(Rc::clone(job));
         }
+        let namesakes = self.recent.iter().filter(|job| *job.id == *id.bytes());
         let job = Rc::new(Job {
             id: id.bytes().into(),
             header,
             number: self.count,
+            namesakes: namesakes.map(|job| job.number).collect(),
         });
         self.count += 1;
+        self.order.begin(job.number);
         if self.recent.len() == JOBS_KEPT {
             self.recent.pop_front();
         }
         self.recent.push_back(Rc::clone(&job));
         Some(job)
+    }
+}
+
+/// Which jobs were told before which. A pool announces its jobs in one order to all of its links. Each
+/// shard has its own link and its own delay, and may leave jobs out for a miner that reads slowly; so the
+/// order in which a thread hears of jobs for the first time means nothing. But what one miner was told
+/// of first no other may be told of second.
+#[derive(Debug)]
+struct Order {
+    /// For each of the latest jobs, at the place of its number: those that come before it, as bits at
+    /// their places. Closed: what comes before those is in it too.
+    before: [u64; PLACES],
+    numbers: [u32; PLACES],
+}
+
+/// Bits in the mask of an [`Order`].
+const PLACES: usize = u64::BITS as usize;
+
+impl Default for Order {
+    fn default() -> Self {
+        Self {
+            before: [0; PLACES],
+            numbers: [u32::MAX; PLACES],
+        }
+    }
+}
+
+impl Order {
+    fn place(number: u32) -> usize {
+        number as usize % PLACES
+    }
+
+    /// A new job; that of 64 numbers before is forgotten.
+    fn begin(&mut self, number: u32) {
+        let place = Self::place(number);
+        self.numbers[place] = number;
+        self.before[place] = 0;
+        for before in &mut self.before {
+            *before &= !(1 << place);
+        }
+    }
+
+    /// A miner heard of `later` behind `earlier`. False, and not noted, if others heard of them the
+    /// other way round.
+    fn note(&mut self, earlier: u32, later: u32) -> bool {
+        let (from, to) = (Self::place(earlier), Self::place(later));
+        if self.numbers[from] != earlier || self.numbers[to] != later {
+            return true;
+        }
+        if self.before[from] >> to & 1 == 1 {
+            return false;
+        }
+        if self.before[to] >> from & 1 == 0 {
+            let known = self.before[from] | 1 << from;
+            self.before[to] |= known;
+            for before in &mut self.before {
+                if *before >> to & 1 == 1 {
+                    *before |= known;
+                }
+            }
+        }
+        true
     }
 }
 
@@ -94,6 +207,15 @@ impl SeenJobs {
         let fresh = self.seen & bit == 0;
         self.seen |= bit;
         fresh
+    }
+
+    /// Whether the miner knows another job by the id of this one, so that nobody could say which one a
+    /// share is for.
+    pub(crate) fn knows_namesake(&self, job: &Job) -> bool {
+        job.namesakes.iter().any(|number| {
+            let age = self.newest.checked_sub(*number);
+            age.is_some_and(|age| self.seen.checked_shr(age).unwrap_or(0) & 1 == 1)
+        })
     }
 }
 
@@ -144,6 +266,56 @@ mod tests {
         ] {
             assert_eq!(read(&mut book, &line), None, "{line}");
         }
+    }
+
+    #[test]
+    fn what_one_miner_heard_first_no_other_may_hear_second() {
+        let mut order = Order::default();
+        for number in 0..5 {
+            order.begin(number);
+        }
+        // One miner is told of all, one of some; two shards need not be in step.
+        assert!(order.note(0, 1) && order.note(3, 4) && order.note(1, 3));
+        assert!(order.note(0, 4) && order.note(1, 2) && order.note(2, 3));
+        assert!(!order.note(4, 0), "over three steps");
+        assert!(!order.note(3, 1) && !order.note(4, 2));
+        assert!(order.note(2, 4), "what was refused is not noted");
+    }
+
+    #[test]
+    fn the_order_of_jobs_that_are_gone_is_forgotten() {
+        let mut order = Order::default();
+        for number in 0..200 {
+            order.begin(number);
+            assert!(number == 0 || order.note(number - 1, number));
+        }
+        assert!(!order.note(199, 150));
+        assert!(order.note(199, 100), "nobody remembers that one");
+    }
+
+    #[test]
+    fn a_time_goes_back_only_where_times_rise() {
+        let mut book = JobBook::default();
+        let [early, late] =
+            ["01000000", "00010000"].map(|time| read(&mut book, &notify(time, time)).unwrap());
+        assert!(book.may_follow(&late, &early));
+        let mut book = JobBook {
+            times_rise: true,
+            ..JobBook::default()
+        };
+        assert!(!book.may_follow(&late, &early));
+        assert!(book.may_follow(&early, &early));
+    }
+
+    #[test]
+    fn an_id_of_two_jobs_is_known() {
+        let mut book = JobBook::default();
+        let mut seen = SeenJobs::default();
+        let first = read(&mut book, &notify("a", "01020304")).unwrap();
+        let second = read(&mut book, &notify("a", "01020305")).unwrap();
+        assert!(!seen.knows_namesake(&second), "that is another miner's");
+        seen.insert(first.number);
+        assert!(seen.knows_namesake(&second) && !seen.knows_namesake(&first));
     }
 
     #[test]

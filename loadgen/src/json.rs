@@ -5,7 +5,7 @@ use std::time::Duration;
 use stratum_uring::wire::encode;
 
 use crate::miner::Wrong;
-use crate::report::{Percentiles, Report};
+use crate::report::{Arrivals, Percentiles, Report, is_saturated};
 use crate::tally::Reasons;
 use crate::usage::Usage;
 
@@ -18,6 +18,8 @@ pub(crate) fn report(report: &Report) -> Vec<u8> {
         it.object("miners", |it| {
             it.number("wanted", report.miners);
             it.number("mining", report.mining);
+            it.number("silent", report.silent);
+            it.number("slow_readers", report.slow);
             it.number("subscribes", tally.subscribes);
             it.reasons("refused", &tally.refused);
         });
@@ -25,6 +27,10 @@ pub(crate) fn report(report: &Report) -> Vec<u8> {
             it.number("count", tally.connects);
             it.time("seconds", report.connect_time());
             it.time("ramp_seconds", report.ramp_time());
+            it.number("churned", tally.churned);
+            it.object("first_job_seconds", |it| {
+                it.percentiles(report.handshakes())
+            });
             it.reasons("failed", &tally.connects_failed);
         });
         it.object("jobs", |it| {
@@ -32,18 +38,24 @@ pub(crate) fn report(report: &Report) -> Vec<u8> {
             it.number("received", tally.jobs_received);
             it.number("announced", fan_out.jobs);
             it.number("to_all", fan_out.to_all);
-            it.time("fan_out_median_seconds", fan_out.median);
-            it.time("fan_out_max_seconds", fan_out.max);
+            it.object("fan_out_seconds", |it| it.arrivals(fan_out.typical));
+            it.object("fan_out_worst_seconds", |it| it.arrivals(fan_out.worst));
         });
         it.object("shares", |it| {
-            it.float("rate", report.share_rate);
+            match report.saturate {
+                Some(in_flight) => it.number("in_flight", u64::from(in_flight)),
+                None => it.float("rate", report.share_rate),
+            }
+            it.float("rate_reached", report.share_rate_reached());
             it.time("seconds", report.run);
             it.number("sent", tally.shares_sent);
             it.number("accepted", tally.shares_accepted);
             it.number("rejected", report.rejected());
             it.reasons("rejected_reasons", &tally.shares_rejected);
             it.number("lost", tally.shares_lost);
+            it.number("abandoned", tally.shares_abandoned);
             it.number("unsent", tally.shares_unsent);
+            it.boolean("latency_from_due", report.saturate.is_none());
             it.object("latency_seconds", |it| it.percentiles(report.latency()));
         });
         it.object("wrong", |it| {
@@ -64,8 +76,15 @@ pub(crate) fn report(report: &Report) -> Vec<u8> {
             });
         }
         it.object("loadgen", |it| {
-            it.float("busy", tally.busy.fraction());
-            it.boolean("saturated", report.is_saturated());
+            it.boolean("saturated", report.is_run_saturated());
+            it.boolean("saturated_while_connecting", report.is_ramp_saturated());
+            it.array("threads", &tally.threads, |it, thread| {
+                it.float("busy", thread.run.fraction());
+                it.float("working", thread.run.working_fraction());
+                it.float("busy_while_connecting", thread.ramp.fraction());
+                it.float("working_while_connecting", thread.ramp.working_fraction());
+                it.boolean("saturated", is_saturated(thread.run));
+            });
             it.object("lateness_seconds", |it| it.percentiles(report.lateness()));
         });
         if let Some(failure) = &report.failure {
@@ -123,6 +142,27 @@ impl Members<'_> {
         object(self.out, write);
     }
 
+    fn array<T>(&mut self, key: &str, items: &[T], write: impl Fn(&mut Members<'_>, &T)) {
+        self.key(key);
+        self.out.push(b'[');
+        for (place, item) in items.iter().enumerate() {
+            if place > 0 {
+                self.out.push(b',');
+            }
+            object(self.out, |it| write(it, item));
+        }
+        self.out.push(b']');
+    }
+
+    fn arrivals(&mut self, arrivals: Arrivals) {
+        if let Some(first) = arrivals.first {
+            self.time("first", first);
+        }
+        self.time("median", arrivals.median);
+        self.time("p99", arrivals.p99);
+        self.time("last", arrivals.last);
+    }
+
     fn reasons(&mut self, key: &str, reasons: &Reasons) {
         self.object(key, |it| {
             for (reason, many) in reasons {
@@ -168,6 +208,13 @@ mod tests {
         assert_eq!(stale.as_u64(), Some(2));
         let p50 = member(member(shares, "latency_seconds"), "p50");
         assert!((p50.as_f64().unwrap() - 0.05).abs() < 0.001);
+        let fan_out = member(member(all, "jobs"), "fan_out_seconds");
+        assert_eq!(member(fan_out, "last").as_f64(), Some(0.009));
+        let threads = member(member(all, "loadgen"), "threads");
+        let busy = threads
+            .elements()
+            .map(|thread| member(thread, "busy").as_f64());
+        assert_eq!(busy.collect::<Vec<_>>(), [Some(0.34), Some(0.31)]);
         let proxy = member(all, "proxy");
         assert_eq!(member(proxy, "cpu_run_seconds").as_f64(), Some(1.25));
     }

@@ -10,7 +10,8 @@ use stratum_uring::ring::{Close, End, ListenerId, MinerRing, RingHandler, SentPi
 use stratum_uring::wire::{Tail, TailPool, cut};
 
 use crate::clock::Clock;
-use crate::farm::{Farm, Next};
+use crate::farm::{EndedBy, Farm, Next};
+use crate::role::Role;
 use crate::tally::count;
 
 /// Longest line that a miner reads. A `mining.notify` has some 400 bytes.
@@ -18,6 +19,10 @@ const LINE_LEN_MAX: usize = 64 * 1024;
 
 /// A miner that lost its connection, or was refused, comes back after this long.
 const RECONNECT_AFTER: Duration = Duration::from_secs(1);
+
+/// A slow reader looks away for so long, and then looks for so long at what came.
+pub(crate) const LOOKS_AWAY_FOR: Duration = Duration::from_secs(5);
+const LOOKS_FOR: Duration = Duration::from_millis(50);
 
 /// The connections of a farm.
 #[derive(Debug)]
@@ -34,7 +39,14 @@ pub(crate) struct Links {
     /// What is to be sent after this round: whose, and which part of the bytes.
     sends: Vec<(usize, Range<usize>)>,
     bytes: Vec<u8>,
-    closes: Vec<usize>,
+    closes: Vec<(usize, Close, EndedBy)>,
+    /// Those who stop reading after this round.
+    pauses: Vec<usize>,
+    /// Slow readers that look away, and that look; until when. Each in the order of time.
+    away: VecDeque<(Duration, usize, Token)>,
+    looking: VecDeque<(Duration, usize, Token)>,
+    /// All read all the time, whatever their role.
+    pub(crate) all_attentive: bool,
     /// Who comes back, and when. In the order of time.
     returning: VecDeque<(Duration, usize)>,
     /// Connections that are under way to their subscription.
@@ -46,6 +58,8 @@ pub(crate) struct Links {
 struct Link {
     token: Option<Token>,
     connected: bool,
+    /// Under way to its subscription.
+    shaking_hands: bool,
     tail: Tail,
 }
 
@@ -61,6 +75,10 @@ impl Links {
             sends: Vec::new(),
             bytes: Vec::new(),
             closes: Vec::new(),
+            pauses: Vec::new(),
+            away: VecDeque::new(),
+            looking: VecDeque::new(),
+            all_attentive: false,
             returning: VecDeque::new(),
             shaking_hands: 0,
             connected: 0,
@@ -95,7 +113,9 @@ impl Links {
     /// A connection has been begun for this miner.
     pub(crate) fn begin(&mut self, miner: usize, token: Token) {
         debug_assert!(self.links[miner].token.is_none());
+        self.farm.handle_begun(miner, self.clock.now());
         self.links[miner].token = Some(token);
+        self.links[miner].shaking_hands = true;
         self.shaking_hands += 1;
         let place = token.index as usize;
         if self.places.len() <= place {
@@ -127,12 +147,55 @@ impl Links {
             }
         }
         self.bytes.clear();
-        for miner in std::mem::take(&mut self.closes) {
+        for (miner, how, by) in std::mem::take(&mut self.closes) {
             if let Some(token) = self.links[miner].token {
-                ring.close(token, Close::Graceful);
-                self.forget(miner);
+                ring.close(token, how);
+                self.forget(miner, by);
             }
         }
+        for miner in std::mem::take(&mut self.pauses) {
+            if let Some(token) = self.links[miner].token {
+                ring.pause_receive(token);
+                if self.farm.role(miner) == Role::SlowReader {
+                    let until = self.clock.now() + LOOKS_AWAY_FOR;
+                    self.away.push_back((until, miner, token));
+                }
+            }
+        }
+    }
+
+    /// Lets slow readers look, and look away again.
+    pub(crate) fn direct_looks(&mut self, ring: &mut MinerRing, now: Duration) {
+        let due = |turns: &VecDeque<(Duration, usize, Token)>, all: bool| {
+            turns
+                .front()
+                .is_some_and(|(until, ..)| all || *until <= now)
+        };
+        while due(&self.away, self.all_attentive) {
+            if let Some((_, miner, token)) = self.away.pop_front()
+                && self.links[miner].token == Some(token)
+            {
+                ring.resume_receive(token);
+                self.looking.push_back((now + LOOKS_FOR, miner, token));
+            }
+        }
+        while !self.all_attentive && due(&self.looking, false) {
+            if let Some((_, miner, token)) = self.looking.pop_front()
+                && self.links[miner].token == Some(token)
+            {
+                self.pauses.push(miner);
+            }
+        }
+    }
+
+    /// Ends the connection of a miner that mines, any of them, which comes back at once. False if there
+    /// is none.
+    pub(crate) fn churn(&mut self, choice: usize, how: Close) -> bool {
+        let Some(miner) = self.farm.next_mining(choice) else {
+            return false;
+        };
+        self.closes.push((miner, how, EndedBy::Us));
+        true
     }
 
     /// What was appended since `start` goes to this miner.
@@ -153,18 +216,19 @@ impl Links {
     }
 
     /// A connection is gone; its miner comes back later.
-    fn forget(&mut self, miner: usize) {
-        if !self.farm.is_subscribed(miner) {
-            self.shaking_hands -= 1;
-        }
+    fn forget(&mut self, miner: usize, by: EndedBy) {
         let link = &mut self.links[miner];
         link.token = None;
+        self.shaking_hands -= usize::from(std::mem::take(&mut link.shaking_hands));
         link.tail.release(&mut self.tails);
         self.connected -= usize::from(std::mem::take(&mut link.connected));
         self.blocked.remove(&miner);
-        self.farm.handle_ended(miner);
-        let due = self.clock.now() + RECONNECT_AFTER;
-        self.returning.push_back((due, miner));
+        self.farm.handle_ended(miner, by);
+        let now = self.clock.now();
+        match by {
+            EndedBy::Them => self.returning.push_back((now + RECONNECT_AFTER, miner)),
+            EndedBy::Us => self.returning.push_front((now, miner)),
+        }
     }
 }
 
@@ -200,7 +264,12 @@ impl RingHandler for Links {
             };
             match next {
                 Next::GoOn => {}
-                Next::Subscribed => self.shaking_hands -= 1,
+                Next::Subscribed => {
+                    let shook = std::mem::take(&mut self.links[miner].shaking_hands);
+                    self.shaking_hands -= usize::from(shook);
+                }
+                Next::ReadRarely if self.all_attentive => {}
+                Next::ReadRarely | Next::ReadNever => self.pauses.push(miner),
                 Next::Close => close = true,
             }
         }
@@ -208,7 +277,7 @@ impl RingHandler for Links {
         self.links[miner].tail = tail;
         self.queue(miner, start);
         if close {
-            self.closes.push(miner);
+            self.closes.push((miner, Close::Graceful, EndedBy::Them));
         }
     }
 
@@ -224,7 +293,7 @@ impl RingHandler for Links {
             End::TimedOut => count(&mut tally.disconnects, "timed out"),
             End::Failed(errno) => count(&mut tally.disconnects, &errno_text(errno)),
         }
-        self.forget(miner);
+        self.forget(miner, EndedBy::Them);
     }
 
     fn blocked(&mut self, token: Token, sent: usize, _pieces: &[SentPiece], bytes: &[u8]) {

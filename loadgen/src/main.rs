@@ -1,12 +1,12 @@
 //! Simulates a farm of Equihash miners against stratum-uring, or any other proxy or pool.
 //!
-//! - [`miner`]: one miner, what it says and hears. Pure, as are [`job`], [`verdict`], [`shares`] and
-//!   [`schedule`].
+//! - [`miner`]: one miner, what it says and hears, and which [`role`] it plays. Pure, as are [`job`],
+//!   [`verdict`], [`shares`] and [`schedule`].
 //! - [`farm`]: the miners of one thread, and what happened to them ([`tally`]). Pure.
 //! - [`links`], [`driver`]: the thread itself: a ring of connections, the time, the rate.
 //! - [`fleet`]: all threads, from stage to stage; [`nonces`] watches over all of them.
 //! - [`proxy`]: starts the proxy where none was named. [`usage`]: what it cost.
-//! - [`report`], [`table`], [`json`], [`progress`]: what is told.
+//! - [`report`], [`table`], [`json`]: what is told; [`progress`], with [`meter`]: and meanwhile.
 
 mod cli;
 mod clock;
@@ -17,12 +17,14 @@ mod habits;
 mod job;
 mod json;
 mod links;
+mod meter;
 mod miner;
 mod mock_pool;
 mod nonces;
 mod progress;
 mod proxy;
 mod report;
+mod role;
 mod run;
 mod schedule;
 mod shares;

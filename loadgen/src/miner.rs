@@ -2,6 +2,7 @@
 //!
 //! It talks as its [`Habits`] have it, which go by its number.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -17,12 +18,18 @@ use crate::verdict::{Verdict, verdict};
 /// What a server must never do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wrong {
-    /// An answer to what this miner never asked.
+    /// An answer to what this miner never asked on this connection.
     UnknownId,
+    /// An answer to what another miner asked.
+    ForeignId,
     /// An answer to what was answered before.
     SecondAnswer,
     /// A job that this miner was told of before.
     JobTwice,
+    /// A job by the id of another one that this miner was told of.
+    JobIdTwice,
+    /// A job that comes before the one that this miner was told of last.
+    JobOutOfOrder,
     /// A line that is no message, or one that says nothing sensible.
     Unreadable,
     /// Two miners search the same nonces.
@@ -30,10 +37,13 @@ pub(crate) enum Wrong {
 }
 
 impl Wrong {
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::UnknownId,
+        Self::ForeignId,
         Self::SecondAnswer,
         Self::JobTwice,
+        Self::JobIdTwice,
+        Self::JobOutOfOrder,
         Self::Unreadable,
         Self::SharedNonce,
     ];
@@ -41,8 +51,11 @@ impl Wrong {
     pub(crate) const fn text(self) -> &'static str {
         match self {
             Self::UnknownId => "answer to an unknown id",
+            Self::ForeignId => "answer to another miner",
             Self::SecondAnswer => "second answer",
             Self::JobTwice => "job sent twice",
+            Self::JobIdTwice => "job by the id of another",
+            Self::JobOutOfOrder => "job out of order",
             Self::Unreadable => "unreadable line",
             Self::SharedNonce => "nonce_1 shared by two miners",
         }
@@ -76,7 +89,7 @@ pub(crate) enum First {
 /// A request that was not answered yet.
 #[derive(Clone, Copy, Debug)]
 struct Request {
-    id: u32,
+    id: u64,
     what: Asked,
 }
 
@@ -94,9 +107,12 @@ enum Asked {
 pub(crate) struct Miner {
     number: u32,
     habits: &'static Habits,
-    last_id: u32,
-    requests: Vec<Request>,
-    subscribed: bool,
+    /// Ids of this connection are above the first and up to the last. No other miner has the same ones,
+    /// and no earlier connection of this miner: so an answer to somebody else is known as such.
+    first_id: u64,
+    last_id: u64,
+    /// From the oldest on.
+    requests: VecDeque<Request>,
     authorized: bool,
     extranonce1: Option<Extranonce1>,
     target: Option<Target>,
@@ -105,16 +121,21 @@ pub(crate) struct Miner {
     next_target: Option<Target>,
     job: Option<Rc<Job>>,
     seen: SeenJobs,
+    silent: bool,
 }
+
+/// Ids of a miner: enough for ten shares a second on each of 65,536 miners, for a day.
+const IDS_PER_MINER: u64 = 1_000_000;
 
 impl Miner {
     pub(crate) fn new(number: u32) -> Self {
+        let first_id = u64::from(number) * IDS_PER_MINER;
         Self {
             number,
             habits: Habits::of(number),
-            last_id: 0,
-            requests: Vec::new(),
-            subscribed: false,
+            first_id,
+            last_id: first_id,
+            requests: VecDeque::new(),
             authorized: false,
             extranonce1: None,
             target: None,
@@ -122,7 +143,23 @@ impl Miner {
             next_target: None,
             job: None,
             seen: SeenJobs::default(),
+            silent: false,
         }
+    }
+
+    /// Forgets all that was agreed on. What it asked before is another connection's.
+    fn begin_anew(&mut self) {
+        let last_id = if self.habits.ids_begin_anew {
+            0
+        } else {
+            self.last_id
+        };
+        *self = Self {
+            habits: self.habits,
+            first_id: last_id,
+            last_id,
+            ..Self::new(self.number)
+        };
     }
 
     /// From now on it talks as [`Habits::ALIKE`] has it.
@@ -150,10 +187,6 @@ impl Miner {
         self.authorized && self.extranonce1.is_some() && self.job.is_some()
     }
 
-    pub(crate) fn is_subscribed(&self) -> bool {
-        self.subscribed
-    }
-
     /// Shares that wait for an answer.
     pub(crate) fn unanswered(&self) -> usize {
         let shares = self.requests.iter();
@@ -164,7 +197,7 @@ impl Miner {
 
     /// A new connection: says what such a miner says first.
     pub(crate) fn handle_connected(&mut self, out: &mut Vec<u8>) {
-        self.handle_ended();
+        self.begin_anew();
         let habits = self.habits;
         self.ask(out, Asked::Subscribe, "mining.subscribe", |out| {
             encode::append_string(out, habits.agent);
@@ -182,10 +215,17 @@ impl Miner {
 
     /// The connection is gone, and with it everything that was agreed.
     pub(crate) fn handle_ended(&mut self) {
-        *self = Self {
-            habits: self.habits,
-            ..Self::new(self.number)
-        };
+        self.begin_anew();
+    }
+
+    /// It is dead to the world from here on, though its connection stays.
+    pub(crate) fn fall_silent(&mut self) {
+        self.begin_anew();
+        self.silent = true;
+    }
+
+    pub(crate) fn is_silent(&self) -> bool {
+        self.silent
     }
 
     pub(crate) fn handle_message(
@@ -207,7 +247,7 @@ impl Miner {
     pub(crate) fn submit(
         &mut self,
         share: &Share,
-        id: Option<u32>,
+        id: Option<u64>,
         due: Duration,
         out: &mut Vec<u8>,
     ) {
@@ -249,11 +289,11 @@ impl Miner {
     ) {
         self.last_id += 1;
         let id = self.last_id;
-        self.requests.push(Request { id, what });
+        self.requests.push_back(Request { id, what });
         let quote: &[u8] = if self.habits.string_ids { b"\"" } else { b"" };
         out.extend_from_slice(b"{\"id\":");
         out.extend_from_slice(quote);
-        encode::append_u64(out, u64::from(id));
+        encode::append_u64(out, id);
         out.extend_from_slice(quote);
         out.extend_from_slice(b",\"method\":\"");
         out.extend_from_slice(method.as_bytes());
@@ -269,7 +309,7 @@ impl Miner {
                 let Some(job) = jobs.read(params) else {
                     return Event::Wrong(Wrong::Unreadable);
                 };
-                return self.handle_job(job);
+                return self.handle_job(job, jobs);
             }
             b"mining.set_target" => {
                 self.next_target = text().and_then(Target::parse);
@@ -289,19 +329,31 @@ impl Miner {
         }
     }
 
-    fn handle_job(&mut self, job: Rc<Job>) -> Event {
-        let first = if self.job.is_none() {
+    fn handle_job(&mut self, job: Rc<Job>, jobs: &mut JobBook) -> Event {
+        let before = self.job.take();
+        let first = if before.is_none() {
             First::Yes
         } else {
             First::No
         };
-        // With another target or nonce the same job is other work.
-        let renewed = self.next_target.is_some() || self.next_extranonce1.is_some();
+        // With another target or nonce the same job is other work. Another nonce may also mean another
+        // pool, whose jobs have an order of their own.
+        let moved = self.next_extranonce1.is_some();
+        let renewed = self.next_target.is_some() || moved;
+        let known_id = self.seen.knows_namesake(&job);
         let fresh = self.seen.insert(job.number);
+        let in_order = match before {
+            Some(before) if fresh && !moved => jobs.may_follow(&before, &job),
+            _ => true,
+        };
         self.target = self.next_target.take().or(self.target);
         self.extranonce1 = self.next_extranonce1.take().or(self.extranonce1);
         self.job = Some(Rc::clone(&job));
-        if fresh || renewed {
+        if known_id && !moved {
+            Event::Wrong(Wrong::JobIdTwice)
+        } else if !in_order {
+            Event::Wrong(Wrong::JobOutOfOrder)
+        } else if fresh || renewed {
             Event::Job(job, first)
         } else {
             Event::Wrong(Wrong::JobTwice)
@@ -312,15 +364,19 @@ impl Miner {
         let Some(id) = message.id.and_then(|id| self.own_id(id)) else {
             return Event::Wrong(Wrong::UnknownId);
         };
+        // Answers come in the order of the questions, more or less, so it stands near the front.
         let place = self.requests.iter().position(|request| request.id == id);
-        let Some(place) = place else {
-            return Event::Wrong(if id <= self.last_id {
+        let Some(request) = place.and_then(|place| self.requests.remove(place)) else {
+            let own = u64::from(self.number) * IDS_PER_MINER;
+            return Event::Wrong(if id > self.first_id && id <= self.last_id {
                 Wrong::SecondAnswer
-            } else {
+            } else if id > own && id - own <= IDS_PER_MINER {
                 Wrong::UnknownId
+            } else {
+                Wrong::ForeignId
             });
         };
-        match self.requests.swap_remove(place).what {
+        match request.what {
             Asked::Subscribe => self.handle_subscription(message, out),
             Asked::Authorize => match verdict(message) {
                 Verdict::Accepted => {
@@ -347,7 +403,6 @@ impl Miner {
             };
             return Event::Refused(format!("subscribe: {reason}"));
         }
-        self.subscribed = true;
         if !self.habits.pipelines {
             self.ask_for_extranonces(out, When::BeforeAuthorize);
             self.authorize(out);
@@ -356,7 +411,7 @@ impl Miner {
     }
 
     /// The number of an id that comes back as this miner writes its ids.
-    fn own_id(&self, id: Raw<'_>) -> Option<u32> {
+    fn own_id(&self, id: Raw<'_>) -> Option<u64> {
         let digits = if self.habits.string_ids {
             id.as_str()?
         } else if id.kind() == Kind::Number {

@@ -3,11 +3,14 @@
 //! For measurements of a proxy on a machine that has no core to spare for a real judge. Answers to all
 //! shares of one read leave in one write.
 
+use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
+use stratum_uring::practice::equihash::HEADER_LEN;
 use stratum_uring::wire::{Raw, Reader, Tail, TailPool, cut, encode, hex};
 
 use crate::clock::Clock;
@@ -36,6 +39,7 @@ const GRAIN: Duration = Duration::from_millis(2);
 #[derive(Debug)]
 pub(crate) struct MockPool {
     address: SocketAddr,
+    announced: Receiver<(u64, Duration)>,
 }
 
 /// When there is which job.
@@ -72,8 +76,19 @@ impl MockPool {
             start: clock.now(),
             interval: job_interval,
         };
-        spawn("pool-accept", move || accept(&listener, jobs)).map_err(told)?;
-        Ok(Self { address })
+        let (announce, announced) = channel();
+        spawn("pool-accept", move || accept(&listener, jobs, &announce)).map_err(told)?;
+        Ok(Self { address, announced })
+    }
+
+    /// When each job was told to the first link that wanted it, by its number.
+    pub(crate) fn announced(&self) -> HashMap<u64, Duration> {
+        let mut first = HashMap::new();
+        for (number, at) in self.announced.try_iter() {
+            let earliest = first.entry(number).or_insert(at);
+            *earliest = at.min(*earliest);
+        }
+        first
     }
 
     /// Where it listens.
@@ -87,11 +102,24 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
     Ok(())
 }
 
-fn accept(listener: &TcpListener, jobs: Jobs) {
+/// The number of a job with this header. That of another pool's job means nothing.
+pub(crate) fn number_of(header: &[u8; HEADER_LEN]) -> u64 {
+    let digits = header.last_chunk::<NUMBER_FROM_END>();
+    let number = digits.and_then(|rest| rest.first_chunk());
+    number.map_or(0, |bytes| u64::from_be_bytes(*bytes))
+}
+
+/// The number is the end of the merkle root; behind it stand 32 reserved bytes, time and bits.
+const NUMBER_FROM_END: usize = 8 + 32 + 4 + 4;
+
+fn accept(listener: &TcpListener, jobs: Jobs, announce: &Sender<(u64, Duration)>) {
     for (number, stream) in (0..).zip(listener.incoming()) {
+        let announce = announce.clone();
         let served = stream.and_then(|mut stream| {
             // A peer that goes away is no event of ours.
-            spawn("pool-link", move || drop(serve(&mut stream, number, jobs)))
+            spawn("pool-link", move || {
+                drop(serve(&mut stream, number, jobs, &announce));
+            })
         });
         if let Err(error) = served {
             // As when there is no descriptor left: it may be better later.
@@ -101,7 +129,12 @@ fn accept(listener: &TcpListener, jobs: Jobs) {
     }
 }
 
-fn serve(stream: &mut TcpStream, number: u32, jobs: Jobs) -> io::Result<()> {
+fn serve(
+    stream: &mut TcpStream,
+    number: u32,
+    jobs: Jobs,
+    announce: &Sender<(u64, Duration)>,
+) -> io::Result<()> {
     stream.set_nodelay(true)?;
     stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
     let mut reader = Reader::new();
@@ -117,6 +150,8 @@ fn serve(stream: &mut TcpStream, number: u32, jobs: Jobs) -> io::Result<()> {
         if told.is_some_and(|told| told < job) {
             told = Some(job);
             append_job(&mut out, job, jobs.clock);
+            // Nobody listens any more at the very end.
+            let _ = announce.send((job, jobs.clock.now()));
         }
         if !out.is_empty() {
             stream.write_all(&out)?;
@@ -184,6 +219,7 @@ mod tests {
     use std::io::{BufRead, BufReader};
 
     use super::*;
+    use crate::job::JobBook;
 
     #[test]
     fn it_takes_everything_and_announces_jobs() {
@@ -218,6 +254,7 @@ mod tests {
             assert_eq!(has("mining.notify"), 3, "a first job and more: {rest:?}");
         }
         assert_ne!(nonces[0], nonces[1], "links share no nonce_1");
+        assert!(pool.announced().len() >= 2);
     }
 
     #[test]
@@ -229,5 +266,7 @@ mod tests {
         let lens = message.params.unwrap().elements();
         let lens: Vec<_> = lens.map(|it| it.as_str().map_or(0, <[u8]>::len)).collect();
         assert_eq!(lens, [2, 8, 64, 64, 64, 8, 8, 0]);
+        let job = JobBook::default().read(message.params).unwrap();
+        assert_eq!(number_of(&job.header), 0xab);
     }
 }

@@ -16,8 +16,9 @@ pub(crate) struct Change {
 }
 
 /// All that are held.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Nonces {
+    patience: Duration,
     holders: HashMap<Box<[u8]>, Vec<u32>>,
     /// Those with more than one holder, and since when.
     shared: HashMap<Box<[u8]>, Duration>,
@@ -25,6 +26,16 @@ pub(crate) struct Nonces {
 }
 
 impl Nonces {
+    /// `away` is how long a miner may not hear that its connection is over.
+    pub(crate) fn new(away: Duration) -> Self {
+        Self {
+            patience: PATIENCE + away,
+            holders: HashMap::new(),
+            shared: HashMap::new(),
+            wrong: 0,
+        }
+    }
+
     pub(crate) fn handle(&mut self, change: Change, now: Duration) {
         let Change {
             miner,
@@ -53,7 +64,7 @@ impl Nonces {
     pub(crate) fn wrong(&mut self, now: Duration) -> u64 {
         let before = self.shared.len();
         self.shared
-            .retain(|_, since| now.saturating_sub(*since) < PATIENCE);
+            .retain(|_, since| now.saturating_sub(*since) < self.patience);
         self.wrong += (before - self.shared.len()) as u64;
         self.wrong
     }
@@ -73,7 +84,7 @@ mod tests {
 
     #[test]
     fn a_nonce_that_two_keep_is_wrong_once() {
-        let mut nonces = Nonces::default();
+        let mut nonces = Nonces::new(Duration::ZERO);
         nonces.handle(change(1, true), Duration::ZERO);
         nonces.handle(change(2, true), Duration::ZERO);
         assert_eq!(nonces.wrong(Duration::from_millis(900)), 0);
@@ -84,12 +95,21 @@ mod tests {
 
     #[test]
     fn a_nonce_may_go_from_one_to_the_next_in_any_order() {
-        let mut nonces = Nonces::default();
+        let mut nonces = Nonces::new(Duration::ZERO);
         nonces.handle(change(1, true), Duration::ZERO);
         nonces.handle(change(2, true), Duration::ZERO);
         nonces.handle(change(1, false), Duration::from_millis(50));
         assert_eq!(nonces.wrong(Duration::from_secs(9)), 0);
         nonces.handle(change(2, false), Duration::from_secs(9));
         assert!(nonces.holders.is_empty() && nonces.shared.is_empty());
+    }
+
+    #[test]
+    fn who_looks_away_may_learn_late_of_its_end() {
+        let mut nonces = Nonces::new(Duration::from_secs(5));
+        nonces.handle(change(1, true), Duration::ZERO);
+        nonces.handle(change(2, true), Duration::ZERO);
+        assert_eq!(nonces.wrong(Duration::from_secs(5)), 0);
+        assert_eq!(nonces.wrong(Duration::from_secs(6)), 1);
     }
 }

@@ -1,13 +1,15 @@
 //! What a run showed.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::tally::Tally;
+use crate::mock_pool;
+use crate::tally::{Busy, BusyThread, Spread, Tally};
 use crate::usage::Usage;
 
-/// Above this part of a core a thread was the bottleneck, and the latencies are its own.
+/// Above this part of a core a thread was the bottleneck, and the times are its own.
 const SATURATED: f64 = 0.9;
 
 /// What the proxy cost: at the start, when all miners were there, and at the end.
@@ -24,12 +26,20 @@ pub(crate) struct Report {
     pub(crate) miners: u64,
     /// Miners that could submit a share at the end.
     pub(crate) mining: u64,
+    /// Miners that had fallen silent, as they were told to.
+    pub(crate) silent: u64,
+    /// Miners that read rarely.
+    pub(crate) slow: u64,
     /// When the first connect was begun.
     pub(crate) began: Duration,
     /// For how long shares were due.
     pub(crate) run: Duration,
     pub(crate) share_rate: f64,
+    /// Shares that were kept in flight, in place of a rate.
+    pub(crate) saturate: Option<u32>,
     pub(crate) tally: Tally,
+    /// When the mock pool told of each of its jobs.
+    pub(crate) announced: HashMap<u64, Duration>,
     pub(crate) proxy: Option<ProxyUsage>,
     /// What went wrong with the proxy itself.
     pub(crate) failure: Option<String>,
@@ -58,15 +68,27 @@ impl Percentiles {
     }
 }
 
-/// How long it took until all miners had heard of a job.
+/// How long it took until miners heard of a job.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Arrivals {
+    /// Since the pool sent it. Where nobody knows when that was, all times count from the first miner.
+    pub(crate) first: Option<Duration>,
+    pub(crate) median: Duration,
+    pub(crate) p99: Duration,
+    pub(crate) last: Duration,
+}
+
+/// How jobs came to the miners. Slow readers don't count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FanOut {
     /// Jobs that were announced while all miners were there.
     pub(crate) jobs: u64,
     /// Those of them that came to every miner.
     pub(crate) to_all: u64,
-    pub(crate) median: Duration,
-    pub(crate) max: Duration,
+    /// The medians over these jobs.
+    pub(crate) typical: Arrivals,
+    /// The worst of these jobs.
+    pub(crate) worst: Arrivals,
 }
 
 impl Report {
@@ -74,7 +96,7 @@ impl Report {
     pub(crate) fn is_clean(&self) -> bool {
         self.tally.shares_lost == 0
             && self.tally.wrong_total() == 0
-            && self.mining == self.miners
+            && self.mining + self.silent == self.miners
             && self.failure.is_none()
     }
 
@@ -88,6 +110,15 @@ impl Report {
 
     pub(crate) fn rejected(&self) -> u64 {
         self.tally.shares_rejected.values().sum()
+    }
+
+    /// Answered shares for each second of the run.
+    pub(crate) fn share_rate_reached(&self) -> f64 {
+        let answered = self.tally.shares_accepted + self.rejected();
+        if self.run.is_zero() {
+            return 0.0;
+        }
+        answered as f64 / self.run.as_secs_f64()
     }
 
     pub(crate) fn disconnects(&self) -> u64 {
@@ -104,30 +135,79 @@ impl Report {
         self.tally.last_mining.saturating_sub(self.began)
     }
 
+    pub(crate) fn handshakes(&self) -> Percentiles {
+        Percentiles::of(&self.tally.handshakes)
+    }
+
     pub(crate) fn fan_out(&self) -> FanOut {
-        let spreads = self.tally.spreads.values();
+        let readers = self.miners.saturating_sub(self.silent + self.slow);
         // A job that few heard of was on its way when the run began or ended.
-        let mut times: Vec<_> = spreads
-            .filter(|spread| spread.miners * 2 > self.miners)
-            .map(|spread| (spread.last - spread.first, spread.miners))
-            .collect();
-        times.sort_unstable();
-        let at = |place: usize| times.get(place).map_or(Duration::ZERO, |(time, _)| *time);
+        let spreads = self.tally.spreads.iter();
+        let spreads: Vec<_> = spreads.filter(|it| it.miners() * 2 > readers).collect();
+        let delay = |spread: &Spread| {
+            let number = mock_pool::number_of(&spread.header);
+            let sent = self.announced.get(&number);
+            sent.map(|sent| spread.first.saturating_sub(*sent))
+        };
+        let over_jobs = |time: fn(&Spread) -> Duration, worst: bool| {
+            let times = spreads.iter();
+            let mut times: Vec<_> = times
+                .map(|spread| time(spread) + delay(spread).unwrap_or_default())
+                .collect();
+            times.sort_unstable();
+            let place = if worst {
+                times.len().saturating_sub(1)
+            } else {
+                times.len() / 2
+            };
+            times.get(place).copied().unwrap_or_default()
+        };
+        let known = spreads.iter().any(|spread| delay(spread).is_some());
+        let arrivals = |worst| Arrivals {
+            first: known.then(|| over_jobs(|_| Duration::ZERO, worst)),
+            median: over_jobs(|spread| spread.quantile(0.5), worst),
+            p99: over_jobs(|spread| spread.quantile(0.99), worst),
+            last: over_jobs(|spread| spread.last - spread.first, worst),
+        };
+        let to_all = spreads.iter().filter(|it| it.miners() >= readers);
         FanOut {
-            jobs: times.len() as u64,
-            to_all: times
-                .iter()
-                .filter(|(_, miners)| *miners >= self.miners)
-                .count() as u64,
-            median: at(times.len() / 2),
-            max: at(times.len().saturating_sub(1)),
+            jobs: spreads.len() as u64,
+            to_all: to_all.count() as u64,
+            typical: arrivals(false),
+            worst: arrivals(true),
         }
     }
 
-    /// Whether this load generator was the bottleneck.
-    pub(crate) fn is_saturated(&self) -> bool {
-        self.tally.busy.fraction() > SATURATED
+    /// Whether this load generator was the bottleneck while miners connected.
+    pub(crate) fn is_ramp_saturated(&self) -> bool {
+        self.tally
+            .threads
+            .iter()
+            .any(|thread| is_saturated(thread.ramp))
     }
+
+    /// Whether this load generator was the bottleneck while shares ran.
+    pub(crate) fn is_run_saturated(&self) -> bool {
+        self.tally
+            .threads
+            .iter()
+            .any(|thread| is_saturated(thread.run))
+    }
+
+    /// The busiest thread's part of a core.
+    pub(crate) fn busiest(&self, phase: fn(&BusyThread) -> Busy) -> f64 {
+        let fractions = self
+            .tally
+            .threads
+            .iter()
+            .map(|thread| phase(thread).fraction());
+        fractions.fold(0.0, f64::max)
+    }
+}
+
+/// Whether a thread had no time to spare.
+pub(crate) fn is_saturated(busy: Busy) -> bool {
+    busy.fraction() > SATURATED
 }
 
 #[cfg(test)]
@@ -151,6 +231,7 @@ pub(crate) mod tests {
         for millis in 1..=100 {
             record(&mut tally.latency, Duration::from_millis(millis));
             record(&mut tally.lateness, Duration::from_micros(millis));
+            record(&mut tally.handshakes, Duration::from_millis(2 * millis));
         }
         for miner in 0..1000 {
             tally.job(&[1; 108], Duration::from_millis(5000 + miner / 100));
@@ -159,6 +240,7 @@ pub(crate) mod tests {
         count(&mut tally.shares_rejected, "21 stale");
         count(&mut tally.shares_rejected, "21 stale");
         count(&mut tally.disconnects, "closed by the peer");
+        tally.threads = [(100, 340), (450, 310)].map(busy_thread).into();
         let usage = |millis, rss_kib| Usage {
             cpu: Duration::from_millis(millis),
             rss_kib,
@@ -167,10 +249,14 @@ pub(crate) mod tests {
         Report {
             miners: 1000,
             mining: 1000,
+            silent: 0,
+            slow: 0,
             began: Duration::from_millis(250),
             run: Duration::from_secs(10),
             share_rate: 1000.0,
+            saturate: None,
             tally,
+            announced: HashMap::new(),
             proxy: Some(ProxyUsage {
                 start: usage(10, 1024),
                 ramped: usage(110, 4096),
@@ -196,11 +282,60 @@ pub(crate) mod tests {
         }
     }
 
+    /// A thread that was busy for so many milliseconds of a second in each phase.
+    pub(crate) fn busy_thread((ramp, run): (u64, u64)) -> BusyThread {
+        let busy = |millis| Busy {
+            working: Duration::from_millis(millis - 100),
+            waiting: Duration::from_millis(100),
+            wall: Duration::from_secs(1),
+        };
+        BusyThread {
+            ramp: busy(ramp),
+            run: busy(run),
+        }
+    }
+
     #[test]
-    fn a_saturated_load_generator_says_so() {
+    fn one_thread_without_time_to_spare_is_enough() {
         let mut report = example();
-        report.tally.busy.working = Duration::from_secs(95);
-        report.tally.busy.wall = Duration::from_secs(100);
-        assert!(report.is_saturated());
+        assert!(!report.is_ramp_saturated() && !report.is_run_saturated());
+        report.tally.threads[1] = busy_thread((950, 310));
+        assert!(report.is_ramp_saturated() && !report.is_run_saturated());
+        report.tally.threads[0] = busy_thread((100, 950));
+        assert!(report.is_run_saturated());
+        assert!((report.busiest(|thread| thread.run) - 0.95).abs() < 1e-9);
+    }
+
+    #[test]
+    fn miners_that_were_to_fall_silent_are_not_missed() {
+        let mut report = example();
+        report.mining = 990;
+        assert!(!report.is_clean());
+        report.silent = 10;
+        assert!(report.is_clean());
+    }
+
+    #[test]
+    fn the_fan_out_is_that_of_the_miners_that_read() {
+        let mut report = example();
+        report.miners = 1050;
+        report.slow = 50;
+        let fan_out = report.fan_out();
+        assert_eq!((fan_out.jobs, fan_out.to_all), (1, 1));
+        let micros = |time: Duration| time.as_micros();
+        let typical = fan_out.typical;
+        assert_eq!(fan_out.typical, fan_out.worst);
+        assert!(
+            (3_900..=5_100).contains(&micros(typical.median)),
+            "{typical:?}"
+        );
+        assert_eq!(micros(typical.last), 9000);
+        report.slow = 0;
+        assert_eq!(report.fan_out().to_all, 0);
+        let number = mock_pool::number_of(&[1; 108]);
+        report.announced.insert(number, Duration::from_millis(4998));
+        let typical = report.fan_out().typical;
+        assert_eq!(typical.first, Some(Duration::from_millis(2)));
+        assert_eq!(micros(typical.last), 11_000);
     }
 }

@@ -18,6 +18,7 @@ use crate::fleet::{self, Plan};
 use crate::json;
 use crate::mock_pool::MockPool;
 use crate::proxy::{Proxy, Wanted};
+use crate::role::Mixture;
 
 /// Does what was asked, and says whether all was well.
 ///
@@ -37,10 +38,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, String> {
             "{miners} miners need {needed} threads: one holds {per_thread}, by the limit of open files"
         ));
     }
+    let (slow, half_dead) = (arguments.slow_readers, arguments.half_dead);
+    let mixture = Mixture::new(slow, half_dead)
+        .ok_or_else(|| format!("{slow} % slow readers and {half_dead} % half-dead are too many"))?;
     let clock = Clock::start();
+    let pool = start_pool(arguments, clock)?;
     let mut proxy = match arguments.connect {
         Some(_) => None,
-        None => Some(start_proxy(arguments, descriptors, clock)?),
+        None => Some(start_proxy(arguments, descriptors, pool.as_ref(), clock)?),
     };
     let own = proxy.as_ref().map(Proxy::address);
     let plan = Plan {
@@ -51,11 +56,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, String> {
         alike: arguments.alike,
         duration: arguments.duration,
         share_rate: arguments.share_rate,
+        saturate: arguments.saturate,
         connect_rate: arguments.connect_rate,
+        handshakes: arguments.handshakes,
+        mixture,
+        churn_percent: arguments.churn,
+        times_rise: arguments.connect.is_none(),
         pid: arguments.pid.or_else(|| proxy.as_ref().map(Proxy::pid)),
     };
     let mut alive = || proxy.as_mut().is_none_or(Proxy::is_running);
     let mut report = fleet::run(clock, plan, &interrupted, &mut alive)?;
+    report.announced = pool.map(|pool| pool.announced()).unwrap_or_default();
     if let Some(proxy) = proxy {
         report.failure = proxy.stop(clock).err();
     }
@@ -67,27 +78,35 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, String> {
     Ok(report.is_clean())
 }
 
-/// Starts what is to be measured, and the pool behind it.
-fn start_proxy(arguments: &Arguments, descriptors: usize, clock: Clock) -> Result<Proxy, String> {
-    let interval = arguments.job_interval;
-    let pool = match (arguments.pool, &arguments.relay) {
+/// Starts the pool behind what is to be measured, where that is one of this process.
+fn start_pool(arguments: &Arguments, clock: Clock) -> Result<Option<MockPool>, String> {
+    match (arguments.pool, &arguments.relay) {
         (PoolKind::Mock, _) => {
-            let interval = Duration::from_secs(interval.into());
-            Some(MockPool::start(clock, interval)?)
+            let interval = Duration::from_secs(arguments.job_interval.into());
+            MockPool::start(clock, interval).map(Some)
         }
-        (PoolKind::Practice, None) => None,
+        (PoolKind::Practice, None) => Ok(None),
         (PoolKind::Practice, Some(_)) => {
-            return Err("a relay needs a pool outside itself: add --pool mock".to_owned());
+            Err("a relay needs a pool outside itself: add --pool mock".to_owned())
         }
-    };
+    }
+}
+
+/// Starts what is to be measured.
+fn start_proxy(
+    arguments: &Arguments,
+    descriptors: usize,
+    pool: Option<&MockPool>,
+    clock: Clock,
+) -> Result<Proxy, String> {
     let wanted = Wanted {
         parameters: arguments.parameters,
         cores: match arguments.cores {
             Some(cores) => Some(cores),
             None => shards_for(arguments.miners as usize, descriptors, cpus())?,
         },
-        job_interval_seconds: interval,
-        pool: pool.as_ref().map(MockPool::address),
+        job_interval_seconds: arguments.job_interval,
+        pool: pool.map(MockPool::address),
         relay: arguments.relay.clone(),
         wrap: arguments.wrap.clone(),
     };

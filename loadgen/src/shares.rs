@@ -76,6 +76,11 @@ impl ShareMaker {
         }
     }
 
+    /// Whether a share costs nothing, so that none need be found ahead.
+    pub(crate) fn is_instant(&self) -> bool {
+        self.solver.is_none()
+    }
+
     /// Tries one random nonce; most often something comes of it.
     pub(crate) fn attempt(&mut self, work: &Work) -> Option<Share> {
         let fixed = work.extranonce1.as_bytes();
@@ -115,11 +120,7 @@ mod tests {
 
     fn work(target: [u8; 32]) -> Work {
         Work {
-            job: Rc::new(Job {
-                id: b"\"7\"".as_slice().into(),
-                header: [7; HEADER_LEN],
-                number: 0,
-            }),
+            job: Rc::new(Job::example("\"7\"", [7; HEADER_LEN])),
             extranonce1: Extranonce1::parse(b"a1b2c3d4e5f6").unwrap(),
             target: Target::from_bytes(target),
         }

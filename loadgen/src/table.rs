@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::miner::Wrong;
-use crate::report::{Percentiles, Report};
-use crate::tally::Reasons;
+use crate::report::{Arrivals, Percentiles, Report};
+use crate::tally::{Busy, Reasons};
 use crate::text;
 
 /// A name and what there is to say.
@@ -39,61 +39,90 @@ impl Report {
                 with_reasons(", failed", &tally.connects_failed),
             ),
         ));
+        let bad = [(self.silent, "fell silent"), (self.slow, "read rarely")];
+        let bad = bad.into_iter().filter(|(many, _)| *many > 0);
+        let bad = bad.map(|(many, what)| format!(", {} {what}", number(many)));
         rows.push((
             "miners",
             format!(
-                "{} of {} mining at the end; {} subscribed, the last first job came after {}{}",
+                "{} of {} mining at the end{}; {} subscribed, the last first job came after {}{}",
                 number(self.mining),
                 number(self.miners),
+                bad.collect::<String>(),
                 number(tally.subscribes),
                 text::time(self.ramp_time()),
                 with_reasons("; refused", &tally.refused),
             ),
         ));
+        if !tally.handshakes.is_empty() {
+            rows.push((
+                "first job",
+                percentiles(self.handshakes()) + " after the connect",
+            ));
+        }
         let fan_out = self.fan_out();
-        let times = if fan_out.jobs == 0 {
-            String::new()
-        } else {
-            format!(
-                " ({} of them to all), from the first miner to the last: median {}, max {}",
-                number(fan_out.to_all),
-                text::time(fan_out.median),
-                text::time(fan_out.max),
-            )
+        let to_all = match fan_out.jobs {
+            0 => String::new(),
+            _ => format!(" ({} of them to all)", number(fan_out.to_all)),
         };
         rows.push((
             "jobs",
             format!(
-                "{} received; {} announced in the run{times}",
+                "{} received; {} announced in the run{to_all}",
                 number(tally.jobs_received),
                 number(fan_out.jobs),
             ),
         ));
+        if fan_out.jobs > 0 {
+            let from = match fan_out.typical.first {
+                Some(_) => "the pool sent it",
+                None => "the first miner",
+            };
+            rows.push((
+                "fan-out",
+                format!(
+                    "after {from}: {}; worst job: {}",
+                    arrivals(fan_out.typical),
+                    arrivals(fan_out.worst),
+                ),
+            ));
+        }
     }
 
     fn share_rows(&self, rows: &mut Vec<Row>) {
         let tally = &self.tally;
         let number = text::number;
-        let unsent = match tally.shares_unsent {
-            0 => String::new(),
-            unsent => format!(", {} due but not sent", number(unsent)),
+        let others = [
+            (tally.shares_abandoned, "abandoned"),
+            (tally.shares_unsent, "due but not sent"),
+        ];
+        let others = others.into_iter().filter(|(many, _)| *many > 0);
+        let others = others.map(|(many, what)| format!(", {} {what}", number(many)));
+        let kept = match self.saturate {
+            None => String::new(),
+            Some(in_flight) => format!(", {} kept in flight", number(u64::from(in_flight))),
         };
         rows.push((
             "shares",
             format!(
-                "{} sent ({}/s), {} accepted, {} rejected, {} lost{unsent}",
+                "{} sent ({}/s{kept}), {} accepted, {} rejected, {} lost{}",
                 number(tally.shares_sent),
                 rate(tally.shares_sent, self.run),
                 number(tally.shares_accepted),
                 number(self.rejected()),
                 number(tally.shares_lost),
+                others.collect::<String>(),
             ),
         ));
         if self.rejected() > 0 {
             rows.push(("", text::reasons(&tally.shares_rejected)));
         }
         if !tally.latency.is_empty() {
-            rows.push(("latency", row(self.latency())));
+            let from = match self.saturate {
+                None => " (from when a share was due)",
+                Some(_) => " (from when it was sent: a closed loop, which waits for a slow proxy)",
+            };
+            rows.push(("latency", percentiles(self.latency()) + from));
         }
         let kinds = Wrong::ALL.into_iter().zip(tally.wrong);
         let kinds = kinds.filter(|(_, many)| *many > 0);
@@ -106,6 +135,10 @@ impl Report {
             "disconnects",
             with_reasons(&number(self.disconnects()), &tally.disconnects),
         ));
+        if tally.churned > 0 {
+            let churned = format!("{} closed here on purpose", number(tally.churned));
+            rows.push(("churn", churned));
+        }
     }
 
     fn cost_rows(&self, rows: &mut Vec<Row>) {
@@ -123,7 +156,8 @@ impl Report {
                 ),
             ));
         }
-        let lateness = if self.tally.lateness.is_empty() {
+        let closed_loop = self.saturate.is_some();
+        let lateness = if closed_loop || self.tally.lateness.is_empty() {
             String::new()
         } else {
             let lateness = self.lateness();
@@ -134,22 +168,71 @@ impl Report {
                 text::time(lateness.max)
             )
         };
-        let busy = 100.0 * self.tally.busy.fraction();
         rows.push((
             "loadgen",
-            format!("busiest thread {busy:.0} % of a core{lateness}"),
+            format!(
+                "busiest thread {:.0} % of a core while connecting, {:.0} % while shares ran{lateness}",
+                100.0 * self.busiest(|thread| thread.ramp),
+                100.0 * self.busiest(|thread| thread.run),
+            ),
         ));
-        if self.is_saturated() {
-            rows.push((
-                "",
-                "SATURATED: this load generator was the bottleneck, and the latencies are its own"
-                    .to_owned(),
-            ));
+        for (saturated, phase, what) in [
+            (
+                self.is_ramp_saturated(),
+                "while connecting",
+                "connect time is",
+            ),
+            (self.is_run_saturated(), "while shares ran", "latencies are"),
+        ] {
+            if saturated {
+                rows.push((
+                    "",
+                    format!(
+                        "SATURATED {phase}: this load generator had no time to spare; the {what} its own too"
+                    ),
+                ));
+            }
         }
+        let saturated = self.is_ramp_saturated() || self.is_run_saturated();
+        if saturated {
+            rows.push(("", self.threads()));
+        }
+    }
+
+    /// How busy each thread was.
+    fn threads(&self) -> String {
+        let phase = |busy: Busy| {
+            let waiting = busy.fraction() - busy.working_fraction();
+            let [all, waiting] = [busy.fraction(), waiting].map(|part| 100.0 * part);
+            format!("{all:.0} % ({waiting:.0} % waiting for a core)")
+        };
+        let threads = self
+            .tally
+            .threads
+            .iter()
+            .enumerate()
+            .map(|(number, thread)| {
+                let (ramp, run) = (phase(thread.ramp), phase(thread.run));
+                format!("{number}: {ramp} while connecting, {run} while shares ran")
+            });
+        format!("its threads: {}", threads.collect::<Vec<_>>().join("; "))
     }
 }
 
-fn row(percentiles: Percentiles) -> String {
+fn arrivals(arrivals: Arrivals) -> String {
+    let Arrivals {
+        first,
+        median,
+        p99,
+        last,
+    } = arrivals;
+    let first = first.map(|first| format!("first {}, ", text::time(first)));
+    let [median, p99, last] = [median, p99, last].map(text::time);
+    let first = first.unwrap_or_default();
+    format!("{first}median {median}, p99 {p99}, last {last}")
+}
+
+fn percentiles(percentiles: Percentiles) -> String {
     let Percentiles {
         p50,
         p90,
@@ -165,7 +248,7 @@ fn row(percentiles: Percentiles) -> String {
         ("max", max),
     ];
     let parts = parts.map(|(name, time)| format!("{name} {}", text::time(time)));
-    format!("{} (from when a share was due)", parts.join(", "))
+    parts.join(", ")
 }
 
 fn with_reasons(head: &str, reasons: &Reasons) -> String {
@@ -195,7 +278,7 @@ fn mebibytes(kibibytes: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::tests::example;
+    use crate::report::tests::{busy_thread, example};
 
     #[test]
     fn the_table_tells_everything() {
@@ -204,14 +287,16 @@ mod tests {
             "\
 connects    1,002 in 500 ms (2004/s)
 miners      1,000 of 1,000 mining at the end; 1,001 subscribed, the last first job came after 650 ms
-jobs        3,000 received; 1 announced in the run (1 of them to all), from the first miner to the last: median 9.00 ms, max 9.00 ms
+first job   p50 100 ms, p90 180 ms, p99 198 ms, p99.9 200 ms, max 200 ms after the connect
+jobs        3,000 received; 1 announced in the run (1 of them to all)
+fan-out     after the first miner: median 4.02 ms, p99 9.00 ms, last 9.00 ms; worst job: median 4.02 ms, p99 9.00 ms, last 9.00 ms
 shares      10,000 sent (1000/s), 9,998 accepted, 2 rejected, 0 lost
             2 × 21 stale
 latency     p50 50.0 ms, p90 90.0 ms, p99 99.0 ms, p99.9 100 ms, max 100 ms (from when a share was due)
 wrong       0
 disconnects 1 (1 × closed by the peer)
 proxy       CPU 0.10 s while connecting, 1.25 s while shares ran; RSS 4.5 MiB, peak 4.5 MiB
-loadgen     busiest thread 0 % of a core; shares left 50.0 µs late in the median, p99 99.0 µs, max 100 µs
+loadgen     busiest thread 45 % of a core while connecting, 34 % while shares ran; shares left 50.0 µs late in the median, p99 99.0 µs, max 100 µs
 "
         );
     }
@@ -221,17 +306,33 @@ loadgen     busiest thread 0 % of a core; shares left 50.0 µs late in the media
         let mut report = example();
         report.tally.wrong(Wrong::SecondAnswer);
         report.tally.shares_unsent = 7;
-        report.tally.busy.working = Duration::from_secs(95);
-        report.tally.busy.wall = Duration::from_secs(100);
+        report.tally.shares_abandoned = 3;
+        report.tally.churned = 9;
+        report.tally.threads = vec![busy_thread((950, 310)), busy_thread((110, 980))];
+        report.silent = 10;
+        report.slow = 20;
         report.failure = Some("the proxy has ended".to_owned());
         let table = report.table();
         for row in [
-            "0 lost, 7 due but not sent\n",
+            "at the end, 10 fell silent, 20 read rarely;",
+            "0 lost, 3 abandoned, 7 due but not sent\n",
             "wrong       1 (1 × second answer)\n",
-            "SATURATED",
+            "churn       9 closed here on purpose\n",
+            "SATURATED while connecting: this load",
+            "SATURATED while shares ran: this load",
+            "its threads: 0: 95 % (10 % waiting for a core) while connecting, 31 % (",
             "failed      the proxy has ended\n",
         ] {
             assert!(table.contains(row), "no {row} in\n{table}");
         }
+    }
+
+    #[test]
+    fn a_closed_loop_says_that_it_is_one() {
+        let mut report = example();
+        report.saturate = Some(1000);
+        let table = report.table();
+        assert!(table.contains("(1000/s, 1,000 kept in flight)"), "{table}");
+        assert!(table.contains("closed loop") && !table.contains("late in"));
     }
 }

@@ -1,6 +1,6 @@
 //! What happened, counted. Each thread counts for itself; at the end the counts are added up.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -11,8 +11,11 @@ use crate::miner::Wrong;
 /// Different reasons that are kept apart. A pool that puts a number into its texts has endless ones.
 const REASONS_MAX: usize = 64;
 
-/// Jobs of which the fan-out is remembered: more than a day of one each second.
-const SPREADS_MAX: usize = 100_000;
+/// Jobs of which the fan-out is remembered, at some 10 KiB each: five hours of one every 5 seconds.
+const SPREADS_MAX: usize = 4096;
+
+/// Longer ways of a job to a miner are counted as this long.
+const SPREAD_MAX: Duration = Duration::from_secs(60);
 
 /// Longer waits are counted as this long.
 const LATENCY_MAX: Duration = Duration::from_secs(3600);
@@ -21,11 +24,61 @@ const LATENCY_MAX: Duration = Duration::from_secs(3600);
 pub(crate) type Reasons = BTreeMap<String, u64>;
 
 /// When the miners heard of a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Spread {
+    pub(crate) header: [u8; HEADER_LEN],
     pub(crate) first: Duration,
     pub(crate) last: Duration,
-    pub(crate) miners: u64,
+    /// For each miner the time since the first one, in microseconds and two digits.
+    after_first: Histogram<u32>,
+}
+
+impl Spread {
+    fn new(header: [u8; HEADER_LEN], first: Duration) -> Self {
+        let after_first = Histogram::new_with_bounds(1, micros(SPREAD_MAX), 2);
+        Self {
+            header,
+            first,
+            last: first,
+            after_first: after_first.expect("the bounds are right"),
+        }
+    }
+
+    pub(crate) fn miners(&self) -> u64 {
+        self.after_first.len()
+    }
+
+    /// The time from the first miner until this part of those that heard of the job had done so.
+    pub(crate) fn quantile(&self, quantile: f64) -> Duration {
+        let all = self.last - self.first;
+        Duration::from_micros(self.after_first.value_at_quantile(quantile)).min(all)
+    }
+
+    fn heard(&mut self, now: Duration) {
+        self.last = now;
+        self.after_first
+            .saturating_record(micros(now.saturating_sub(self.first)));
+    }
+
+    /// Adds the miners of another thread.
+    fn add(&mut self, other: &Self) {
+        let shift = micros(other.first.abs_diff(self.first));
+        let (mut sum, later) = if other.first < self.first {
+            (other.clone(), &*self)
+        } else {
+            (self.clone(), other)
+        };
+        for value in later.after_first.iter_recorded() {
+            let (at, many) = (value.value_iterated_to() + shift, value.count_at_value());
+            sum.after_first.saturating_record_n(at, many);
+        }
+        sum.last = self.last.max(other.last);
+        *self = sum;
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// How long a thread worked, of how long a time.
@@ -46,6 +99,22 @@ impl Busy {
         }
         (self.working + self.waiting).as_secs_f64() / self.wall.as_secs_f64()
     }
+
+    /// The share of the time in which it did something, others having what is missing to
+    /// [`Self::fraction`].
+    pub(crate) fn working_fraction(&self) -> f64 {
+        if self.wall.is_zero() {
+            return 0.0;
+        }
+        self.working.as_secs_f64() / self.wall.as_secs_f64()
+    }
+}
+
+/// How busy a thread was while miners connected, and while shares ran.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct BusyThread {
+    pub(crate) ramp: Busy,
+    pub(crate) run: Busy,
 }
 
 /// All counts of a thread, or of all.
@@ -60,12 +129,16 @@ pub(crate) struct Tally {
     pub(crate) subscribes: u64,
     pub(crate) refused: Reasons,
     pub(crate) jobs_received: u64,
-    pub(crate) spreads: HashMap<Box<[u8; HEADER_LEN]>, Spread>,
+    /// In the order of their first miners.
+    pub(crate) spreads: Vec<Spread>,
     pub(crate) shares_sent: u64,
     pub(crate) shares_accepted: u64,
     pub(crate) shares_rejected: Reasons,
     /// Never answered.
     pub(crate) shares_lost: u64,
+    /// Not answered when this load generator closed the connection, as it was told to; or to a miner
+    /// that did not read.
+    pub(crate) shares_abandoned: u64,
     /// Due, but there was no miner to send them, or no time.
     pub(crate) shares_unsent: u64,
     /// From when a share was due to its answer, in nanoseconds.
@@ -74,8 +147,11 @@ pub(crate) struct Tally {
     pub(crate) lateness: Histogram<u64>,
     pub(crate) wrong: [u64; Wrong::ALL.len()],
     pub(crate) disconnects: Reasons,
-    /// The busiest thread while shares ran.
-    pub(crate) busy: Busy,
+    /// Connections that were closed here, as it was told to.
+    pub(crate) churned: u64,
+    /// From when a miner's connection was begun to its first job, in nanoseconds.
+    pub(crate) handshakes: Histogram<u64>,
+    pub(crate) threads: Vec<BusyThread>,
 }
 
 impl Default for Tally {
@@ -90,17 +166,20 @@ impl Default for Tally {
             subscribes: 0,
             refused: Reasons::new(),
             jobs_received: 0,
-            spreads: HashMap::new(),
+            spreads: Vec::new(),
             shares_sent: 0,
             shares_accepted: 0,
             shares_rejected: Reasons::new(),
             shares_lost: 0,
+            shares_abandoned: 0,
             shares_unsent: 0,
             latency: histogram.clone(),
-            lateness: histogram,
+            lateness: histogram.clone(),
             wrong: [0; Wrong::ALL.len()],
             disconnects: Reasons::new(),
-            busy: Busy::default(),
+            churned: 0,
+            handshakes: histogram,
+            threads: Vec::new(),
         }
     }
 }
@@ -116,16 +195,14 @@ impl Tally {
 
     /// A miner heard of a job with this header.
     pub(crate) fn job(&mut self, header: &[u8; HEADER_LEN], now: Duration) {
-        if let Some(spread) = self.spreads.get_mut(header) {
-            spread.last = now;
-            spread.miners += 1;
+        // Nearly always the last one.
+        let mut known = self.spreads.iter_mut().rev();
+        if let Some(spread) = known.find(|spread| spread.header == *header) {
+            spread.heard(now);
         } else if self.spreads.len() < SPREADS_MAX {
-            let spread = Spread {
-                first: now,
-                last: now,
-                miners: 1,
-            };
-            self.spreads.insert(Box::new(*header), spread);
+            let mut spread = Spread::new(*header, now);
+            spread.heard(now);
+            self.spreads.push(spread);
         }
     }
 
@@ -138,19 +215,18 @@ impl Tally {
         self.subscribes += other.subscribes;
         add_reasons(&mut self.refused, other.refused);
         self.jobs_received += other.jobs_received;
-        for (header, theirs) in other.spreads {
-            let ours = self.spreads.entry(header).or_insert(Spread {
-                miners: 0,
-                ..theirs
-            });
-            ours.first = ours.first.min(theirs.first);
-            ours.last = ours.last.max(theirs.last);
-            ours.miners += theirs.miners;
+        for theirs in other.spreads {
+            let ours = self.spreads.iter_mut();
+            match ours.rev().find(|ours| ours.header == theirs.header) {
+                Some(ours) => ours.add(&theirs),
+                None => self.spreads.push(theirs),
+            }
         }
         self.shares_sent += other.shares_sent;
         self.shares_accepted += other.shares_accepted;
         add_reasons(&mut self.shares_rejected, other.shares_rejected);
         self.shares_lost += other.shares_lost;
+        self.shares_abandoned += other.shares_abandoned;
         self.shares_unsent += other.shares_unsent;
         let same_bounds = "histograms have the same bounds";
         self.latency.add(&other.latency).expect(same_bounds);
@@ -159,9 +235,9 @@ impl Tally {
             *ours += theirs;
         }
         add_reasons(&mut self.disconnects, other.disconnects);
-        if other.busy.fraction() > self.busy.fraction() {
-            self.busy = other.busy;
-        }
+        self.churned += other.churned;
+        self.handshakes.add(&other.handshakes).expect(same_bounds);
+        self.threads.extend(other.threads);
     }
 }
 
@@ -204,14 +280,15 @@ mod tests {
         theirs.job(&[1; HEADER_LEN], millis(4));
         theirs.job(&[2; HEADER_LEN], millis(9));
         ours.add(theirs);
-        let spread = ours.spreads[&Box::new([1; HEADER_LEN])];
-        let expected = Spread {
-            first: millis(4),
-            last: millis(7),
-            miners: 3,
+        let [both, theirs] = &ours.spreads[..] else {
+            panic!("{} jobs", ours.spreads.len());
         };
-        assert_eq!(spread, expected);
-        assert_eq!(ours.spreads[&Box::new([2; HEADER_LEN])].miners, 1);
+        assert_eq!((both.first, both.last), (millis(4), millis(7)));
+        assert_eq!((both.miners(), theirs.miners()), (3, 1));
+        for (quantile, expected) in [(0.1, 0), (0.5, 1), (1.0, 3)] {
+            let off = both.quantile(quantile).abs_diff(millis(expected));
+            assert!(off < Duration::from_micros(50), "{quantile}: {off:?}");
+        }
     }
 
     #[test]
@@ -222,23 +299,5 @@ mod tests {
         }
         assert_eq!(reasons.len(), REASONS_MAX + 1);
         assert_eq!(reasons.values().sum::<u64>(), 1000);
-    }
-
-    #[test]
-    fn the_busiest_thread_counts() {
-        let busy = |working| Busy {
-            working: Duration::from_secs(working),
-            waiting: Duration::from_secs(1),
-            wall: Duration::from_secs(10),
-        };
-        let mut ours = Tally::default();
-        for working in [2, 7, 4] {
-            ours.add(Tally {
-                busy: busy(working),
-                ..Tally::default()
-            });
-        }
-        assert_eq!(ours.busy, busy(7));
-        assert!((ours.busy.fraction() - 0.8).abs() < 1e-9);
     }
 }

@@ -57,7 +57,8 @@ impl Exchange {
     /// What time does to a link.
     pub(super) fn tick_link(&mut self, now: Now, index: usize) {
         let limits = self.settings.limits;
-        let link = &self.links[index];
+        let link = &mut self.links[index];
+        link.shrink();
         // Once the pool gave the same bytes again its session goes on, if it authorizes us: what it says
         // meanwhile must not be forgotten. (With other bytes the epoch is over already.)
         let goes_on = matches!(

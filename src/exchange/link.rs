@@ -195,6 +195,13 @@ impl Link {
         }
     }
 
+    /// Gives back the memory of a burst that is over.
+    pub(crate) fn shrink(&mut self) {
+        self.output.release(&self.pending);
+        self.output.shrink();
+        self.pending.shrink();
+    }
+
     /// Takes a new target; returns whether it is another one than miners know.
     pub(crate) fn set_target(
         &mut self,

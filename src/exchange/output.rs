@@ -9,6 +9,9 @@ const KEPT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes let go at the front before the rest is moved there.
 const GAP_BYTES_MAX: usize = 64 * 1024;
 
+/// Memory for bytes that a quiet link keeps: a few hundred shares.
+const CAPACITY_KEPT: usize = 512 * 1024;
+
 /// One link's output as a stream: shares are appended at its end and keep their place in it.
 ///
 /// ```text
@@ -74,6 +77,14 @@ impl LinkOutput {
             self.bytes.drain(..self.gap);
             self.written -= self.gap;
             self.gap = 0;
+        }
+    }
+
+    /// Gives back memory that a burst needed and that lies idle now. Not for each share: for a tick.
+    pub(crate) fn shrink(&mut self) {
+        if self.bytes.capacity() > CAPACITY_KEPT && self.bytes.len() < self.bytes.capacity() / 4 {
+            self.bytes
+                .shrink_to(CAPACITY_KEPT.max(2 * self.bytes.len()));
         }
     }
 
@@ -177,6 +188,25 @@ mod tests {
         assert!(output.bytes.len() < 40 * line.len() + 3 * GAP_BYTES_MAX);
     }
     const SHARES_BEHIND: u64 = 30;
+
+    #[test]
+    fn the_memory_of_a_burst_is_given_back() {
+        let mut output = LinkOutput::default();
+        let mut pending = PendingShares::default();
+        let line = [b'x'; 3000];
+        for _ in 0..5000 {
+            share(&mut output, &mut pending, &line);
+        }
+        output.wrote(5000 * line.len());
+        output.shrink();
+        assert!(output.bytes.capacity() > 5000 * line.len());
+        while !pending.is_empty() {
+            pending.take(pending.oldest_id()).unwrap();
+        }
+        output.release(&pending);
+        output.shrink();
+        assert!(output.bytes.capacity() <= CAPACITY_KEPT);
+    }
 
     #[test]
     fn a_share_taken_back_leaves_no_trace() {

@@ -26,6 +26,9 @@ pub(crate) struct Pending {
     pub(crate) resent: bool,
 }
 
+/// Shares that a quiet link has memory for.
+const SHARES_KEPT: usize = 4096;
+
 /// The unanswered shares of one link, in the order in which they were sent.
 ///
 /// Request ids count up and are never used again on a link, so a late answer finds nobody. An id's
@@ -114,6 +117,14 @@ impl PendingShares {
             .filter(|(_, share)| share.as_ref().is_some_and(|share| share.miner == miner))
             .map(|(id, _)| id)
             .collect()
+    }
+
+    /// Gives back memory that a burst needed and that lies idle now. Not for each share: for a tick.
+    pub(crate) fn shrink(&mut self) {
+        if self.shares.capacity() > SHARES_KEPT && self.shares.len() < self.shares.capacity() / 4 {
+            self.shares
+                .shrink_to(SHARES_KEPT.max(2 * self.shares.len()));
+        }
     }
 
     /// Keeps the front a share that waits: answers come mostly in order, so this is O(1) for each.

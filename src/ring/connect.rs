@@ -17,6 +17,9 @@ use super::{End, MinerRing, RingHandler, TableFull, Token, set_option};
 
 static ON: libc::c_int = 1;
 
+/// The kernel makes the least of it that there is, some 2 KiB.
+static RECEIVE_BUFFER_LEAST: libc::c_int = 1;
+
 /// The addresses of connections that are being made, by place. Each has a box of its own, which does
 /// not move while the kernel may read it.
 #[derive(Debug, Default)]
@@ -62,6 +65,29 @@ impl MinerRing {
         source: Option<SocketAddr>,
         destination: SocketAddr,
     ) -> Result<Token, TableFull> {
+        self.begin_connect(source, destination, false)
+    }
+
+    /// Like [`MinerRing::connect`], with the smallest receive buffer that the kernel gives: a peer that
+    /// sends what is not read is blocked after a line or two.
+    ///
+    /// # Errors
+    ///
+    /// [`TableFull`] when no place is free.
+    pub fn connect_narrow(
+        &mut self,
+        source: Option<SocketAddr>,
+        destination: SocketAddr,
+    ) -> Result<Token, TableFull> {
+        self.begin_connect(source, destination, true)
+    }
+
+    fn begin_connect(
+        &mut self,
+        source: Option<SocketAddr>,
+        destination: SocketAddr,
+        narrow: bool,
+    ) -> Result<Token, TableFull> {
         let index = self.table.choose().ok_or(TableFull)?;
         let token = self.table.occupy(index, Phase::Connecting);
         // The chain must be in one submit.
@@ -82,6 +108,11 @@ impl MinerRing {
         };
         let socket = opcode::Socket::new(domain, libc::SOCK_STREAM, 0).file_index(Some(slot));
         let no_delay = set_option(descriptor, libc::IPPROTO_TCP, libc::TCP_NODELAY, &ON);
+        // The window is agreed on with the first packet, so the size of the buffer comes before it.
+        let receive_buffer = narrow.then(|| {
+            let least = &RECEIVE_BUFFER_LEAST;
+            set_option(descriptor, libc::SOL_SOCKET, libc::SO_RCVBUF, least)
+        });
         let bind = pair.source.as_ref().map(|source| {
             let option = if any_port {
                 set_option(
@@ -102,6 +133,7 @@ impl MinerRing {
 
         let steps = [socket.build(), no_delay]
             .into_iter()
+            .chain(receive_buffer)
             .chain(bind.into_iter().flatten());
         for step in steps {
             let step = step
@@ -143,5 +175,5 @@ impl MinerRing {
     }
 }
 
-/// Socket, two options, bind, connect.
-const CHAIN_LEN_MAX: usize = 5;
+/// Socket, three options, bind, connect.
+const CHAIN_LEN_MAX: usize = 6;

@@ -344,6 +344,29 @@ impl MinerRing {
         unsafe { self.queue.push(&close) };
     }
 
+    /// Stops receiving from a connection: what the peer sends stays in the kernel, and a peer that
+    /// sends much is blocked soon. What came before is still told, and perhaps a little of what comes
+    /// now. As long as it lasts nothing tells that the peer has gone.
+    pub fn pause_receive(&mut self, token: Token) {
+        let Some(connection) = self.table.open(token) else {
+            return;
+        };
+        let paused = mem::replace(&mut connection.paused, true);
+        if !paused && connection.receiving != Receiving::No {
+            self.make_room(1);
+            self.cancel(Operation::Receive.of(token));
+        }
+    }
+
+    /// Receives from a connection again, after [`MinerRing::pause_receive`].
+    pub fn resume_receive(&mut self, token: Token) {
+        if let Some(connection) = self.table.open(token) {
+            // A cancelled receive that has not ended yet is armed again when it does.
+            connection.paused = false;
+            self.arm_receive(token);
+        }
+    }
+
     fn handle(&mut self, completion: Completion, handler: &mut impl RingHandler) {
         let token = completion.token();
         self.count_stale(completion);
@@ -399,7 +422,7 @@ impl MinerRing {
         let fed = mem::replace(&mut connection.receiving, Receiving::No) == Receiving::Fed;
         match completion.outcome() {
             Ok(0) => self.end(token, End::Closed, handler),
-            Ok(_) | Err(libc::EINTR) => self.arm_receive(token),
+            Ok(_) | Err(libc::EINTR | libc::ECANCELED) => self.arm_receive(token),
             Err(libc::ENOBUFS) => {
                 self.counters.buffers_exhausted += 1;
                 self.starved.add(token, fed);
@@ -420,11 +443,15 @@ impl MinerRing {
         }
     }
 
+    /// Arms the receive of a connection, unless it is armed already or nobody wants the bytes.
     fn arm_receive(&mut self, token: Token) {
         self.make_room(1);
         let Some(connection) = self.table.open(token) else {
             return;
         };
+        if connection.receiving != Receiving::No || connection.paused {
+            return;
+        }
         connection.receiving = Receiving::Armed;
         let entry = opcode::RecvMulti::new(types::Fixed(token.index), Group::Connections as u16)
             .build()
@@ -588,7 +615,7 @@ const FRUITLESS_ENTERS_MAX: u32 = 3;
 const STREAM_BUFFERS: u16 = 16;
 const STREAM_BUFFER_LEN: u32 = 8192;
 
-/// The longest chain of entries that must go to the kernel together is that of a connect, five.
+/// The longest chain of entries that must go to the kernel together is that of a connect, six.
 const SUBMISSION_ENTRIES_MIN: u32 = 8;
 
 /// Lingering for no time at all: the kernel drops what is unsent and resets.

@@ -72,6 +72,8 @@ pub(super) struct Connection {
     pub(super) phase: Phase,
     pub(super) blocked: Blocked,
     pub(super) receiving: Receiving,
+    /// The caller wants no bytes now.
+    pub(super) paused: bool,
     /// A poll for room to write is with the kernel.
     pub(super) polling: bool,
     /// The last batch of sends that this connection had a part in, and which record of it is its.
@@ -132,6 +134,7 @@ impl Table {
                 phase: Phase::Free,
                 blocked: Blocked::No,
                 receiving: Receiving::No,
+                paused: false,
                 polling: false,
                 batch: 0,
                 record: 0,
@@ -152,6 +155,7 @@ impl Table {
         connection.phase = phase;
         connection.blocked = Blocked::No;
         connection.receiving = Receiving::No;
+        connection.paused = false;
         connection.polling = false;
         Token {
             index,

@@ -15,17 +15,32 @@ fn settings() -> PracticeSettings {
     }
 }
 
+/// A plan of a second, that leads nowhere.
+pub(crate) fn any_plan() -> Plan {
+    Plan {
+        destination: SocketAddr::from(([127, 0, 0, 1], 9)),
+        miners: 200,
+        threads: 2,
+        parameters: Parameters::new(48, 5).unwrap(),
+        alike: false,
+        duration: Duration::from_secs(1),
+        share_rate: 200.0,
+        saturate: None,
+        connect_rate: None,
+        handshakes: None,
+        mixture: Mixture::default(),
+        churn_percent: 0.0,
+        times_rise: true,
+        pid: Some(std::process::id()),
+    }
+}
+
 fn plan(pool: &PracticeServer, miners: u32, threads: usize) -> Plan {
     Plan {
         destination: pool.address(),
         miners,
         threads,
-        alike: false,
-        parameters: Parameters::new(48, 5).unwrap(),
-        duration: Duration::from_secs(1),
-        share_rate: 200.0,
-        connect_rate: None,
-        pid: Some(std::process::id()),
+        ..any_plan()
     }
 }
 
@@ -37,13 +52,6 @@ fn run_against(settings: PracticeSettings, knobs: Knobs, change: fn(&mut Plan)) 
     let interrupted = AtomicBool::new(false);
     let report = run(Clock::start(), plan, &interrupted, &mut || true).unwrap();
     (report, pool.counters().shares())
-}
-
-#[test]
-fn miners_are_split_evenly() {
-    assert_eq!(split(10, 3), [4, 3, 3]);
-    assert_eq!(split(65_536, 4), [16_384; 4]);
-    assert_eq!(split(1, 2), [1, 0]);
 }
 
 #[test]
@@ -157,4 +165,50 @@ fn an_interrupt_ends_it_with_a_report() {
     let report = run(Clock::start(), plan, &interrupted, &mut alive).unwrap();
     assert!(report.is_clean(), "{}", report.table());
     assert!(report.run < Duration::from_secs(60));
+}
+
+#[test]
+fn saturation_sends_as_fast_as_answers_come() {
+    let mut settings = settings();
+    settings.parameters = Parameters::new(200, 9).unwrap();
+    settings.judge = Judge::Shape;
+    let knobs = Knobs {
+        reply_delay: Duration::from_millis(100),
+        ..Knobs::default()
+    };
+    let (report, _) = run_against(settings, knobs, |plan| {
+        plan.parameters = Parameters::new(200, 9).unwrap();
+        plan.saturate = Some(30);
+    });
+    assert!(report.is_clean(), "{}", report.table());
+    // Thirty for each tenth of a second, and no more, however slow the machine is.
+    let sent = report.tally.shares_sent;
+    assert!((60..=330).contains(&sent), "{}", report.table());
+    assert_eq!(report.tally.shares_accepted, sent);
+}
+
+#[test]
+fn slow_readers_and_half_dead_miners_hold_nobody_up() {
+    let (report, _) = run_against(settings(), Knobs::default(), |plan| {
+        plan.mixture = Mixture::new(10.0, 10.0).unwrap();
+    });
+    assert!(report.is_clean(), "{}", report.table());
+    assert_eq!((report.mining, report.silent, report.slow), (180, 20, 20));
+    assert!(report.fan_out().to_all >= 1, "{}", report.table());
+    assert!(report.tally.shares_accepted > 0);
+}
+
+#[test]
+fn miners_that_are_sent_away_come_back_and_nothing_is_lost() {
+    let (report, _) = run_against(settings(), Knobs::default(), |plan| {
+        plan.churn_percent = 50.0;
+        plan.share_rate = 1000.0;
+    });
+    assert!(report.is_clean(), "{}", report.table());
+    let tally = &report.tally;
+    assert!(tally.churned >= 50, "{}", report.table());
+    assert_eq!(tally.connects, 200 + tally.churned, "{}", report.table());
+    assert_eq!(report.mining, 200);
+    let answered = tally.shares_accepted + report.rejected();
+    assert_eq!(answered + tally.shares_abandoned, tally.shares_sent);
 }
