@@ -12,14 +12,14 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_lite::{AsyncRead, AsyncWrite, future};
-use glommio::Task;
 use glommio::net::{TcpListener, TcpStream};
 use glommio_socket2::SockRef;
 use hyper::body::{Body, Incoming};
@@ -93,11 +93,13 @@ impl Doing {
 }
 
 /// What is known of a connection.
-#[derive(Debug)]
 struct State {
     doing: Cell<Doing>,
     /// Ticks since it began that, or made progress in it.
     age: Cell<u32>,
+    /// Another connection takes its place.
+    displaced: Cell<bool>,
+    waker: Cell<Option<Waker>>,
     ended: Cell<bool>,
 }
 
@@ -106,6 +108,8 @@ impl State {
         Self {
             doing: Cell::new(Doing::Asking),
             age: Cell::new(0),
+            displaced: Cell::new(false),
+            waker: Cell::new(None),
             ended: Cell::new(false),
         }
     }
@@ -127,6 +131,23 @@ impl State {
         self.age.set(0);
     }
 
+    /// Ends the connection. Not by its task's handle: glommio 0.9 forgets some memory of a task that is
+    /// cancelled.
+    fn displace(&self) {
+        self.displaced.set(true);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn poll_displaced(&self, context: &Context<'_>) -> Poll<()> {
+        if self.displaced.get() {
+            return Poll::Ready(());
+        }
+        self.waker.set(Some(context.waker().clone()));
+        Poll::Pending
+    }
+
     /// All bytes are out.
     fn flushed(&self) {
         if self.doing.get() == Doing::Answered {
@@ -138,7 +159,7 @@ impl State {
 /// Accepts and answers, for ever.
 pub(crate) async fn serve(listener: TcpListener, pages: Rc<Pages>) {
     let counters = Rc::new(Cell::new(AdminCounters::default()));
-    let mut connections: Vec<(Rc<State>, Task<()>)> = Vec::with_capacity(CONNECTIONS_MAX);
+    let mut connections: Vec<Rc<State>> = Vec::with_capacity(CONNECTIONS_MAX);
     loop {
         let Ok(stream) = listener.accept().await else {
             glommio::timer::sleep(REST_AFTER_ERROR).await;
@@ -147,14 +168,13 @@ pub(crate) async fn serve(listener: TcpListener, pages: Rc<Pages>) {
         // A connection lingers in the kernel when the process ends, and must not keep the port from the
         // next one; glommio lets us say so only here. Where it can't be said, the next one waits a minute.
         drop(SockRef::from(&stream).set_reuse_address(true));
-        connections.retain(|(state, _)| !state.ended.get());
+        connections.retain(|state| !state.ended.get());
         let is_full = connections.len() >= CONNECTIONS_MAX;
         if is_full {
             // Of those that do the same, the first one has been here longest.
-            let least = (0..connections.len()).min_by_key(|&at| connections[at].0.doing.get());
+            let least = (0..connections.len()).min_by_key(|&at| connections[at].doing.get());
             if let Some(least) = least {
-                // The task ends with its handle, and the connection with the task.
-                drop(connections.remove(least));
+                connections.remove(least).displace();
             }
             let mut counted = counters.get();
             counted.displaced += 1;
@@ -167,7 +187,8 @@ pub(crate) async fn serve(listener: TcpListener, pages: Rc<Pages>) {
             Rc::clone(&pages),
             Rc::clone(&counters),
         );
-        connections.push((state, glommio::spawn_local(task)));
+        glommio::spawn_local(task).detach();
+        connections.push(state);
         if is_full {
             // Connections that come faster than they can be answered leave those that are open a turn.
             glommio::timer::sleep(REST_AFTER_DISPLACING).await;
@@ -205,7 +226,11 @@ async fn converse(
         drop(connection.await);
         false
     };
-    let timed_out = future::or(talk, too_old(&state)).await;
+    let displaced = async {
+        poll_fn(|context| state.poll_displaced(context)).await;
+        false
+    };
+    let timed_out = future::or(displaced, future::or(talk, too_old(&state))).await;
     if timed_out {
         let mut counted = counters.get();
         counted.timed_out += 1;

@@ -272,6 +272,24 @@ fn two_hundred_connections_keep_neither_a_scraper_nor_a_miner_out() {
 }
 
 #[test]
+fn displaced_connections_leave_nothing_behind() {
+    let (_pool, proxy, admin) = idle();
+    let displace = |count| {
+        let held: Vec<Client> = (0..count).map(|_| admin.connect()).collect();
+        // All before it were accepted.
+        assert_eq!(admin.get("/healthz").status, 200);
+        drop(held);
+    };
+    displace(200);
+    let before = proxy.memory_kib();
+    for _ in 0..5 {
+        displace(500);
+    }
+    let grown = proxy.memory_kib().saturating_sub(before);
+    assert!(grown < 1024, "{grown} KiB");
+}
+
+#[test]
 fn who_asks_by_halves_or_never_reads_is_closed() {
     let (_pool, proxy, admin) = idle();
     let mut half = admin.connect();
