@@ -336,6 +336,7 @@ impl Farm {
             }
             Event::Job(job, first) => {
                 tally.jobs_received += 1;
+                tally.jobs_received_in_run += u64::from(self.measures_jobs);
                 if self.measures_jobs && first == First::No && role == Role::Prompt {
                     tally.job(&job.header, now);
                 }

@@ -36,6 +36,7 @@ pub(crate) fn report(report: &Report) -> Vec<u8> {
         it.object("jobs", |it| {
             let fan_out = report.fan_out();
             it.number("received", tally.jobs_received);
+            it.number("received_in_run", tally.jobs_received_in_run);
             it.number("announced", fan_out.jobs);
             it.number("to_all", fan_out.to_all);
             it.object("fan_out_seconds", |it| it.arrivals(fan_out.typical));
@@ -73,6 +74,7 @@ pub(crate) fn report(report: &Report) -> Vec<u8> {
                 it.number("rss_bytes", proxy.end.rss_kib * 1024);
                 it.number("rss_peak_bytes", proxy.end.rss_peak_kib * 1024);
                 it.number("rss_start_bytes", proxy.start.rss_kib * 1024);
+                it.number("rss_idle_bytes", proxy.ramped.rss_kib * 1024);
             });
         }
         it.object("loadgen", |it| {

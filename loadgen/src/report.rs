@@ -224,6 +224,7 @@ pub(crate) mod tests {
             last_mining: Duration::from_millis(900),
             subscribes: 1001,
             jobs_received: 3000,
+            jobs_received_in_run: 2000,
             shares_sent: 10_000,
             shares_accepted: 9_998,
             ..Tally::default()

@@ -129,6 +129,8 @@ pub(crate) struct Tally {
     pub(crate) subscribes: u64,
     pub(crate) refused: Reasons,
     pub(crate) jobs_received: u64,
+    /// Of these, while shares ran, to whomsoever.
+    pub(crate) jobs_received_in_run: u64,
     /// In the order of their first miners.
     pub(crate) spreads: Vec<Spread>,
     pub(crate) shares_sent: u64,
@@ -166,6 +168,7 @@ impl Default for Tally {
             subscribes: 0,
             refused: Reasons::new(),
             jobs_received: 0,
+            jobs_received_in_run: 0,
             spreads: Vec::new(),
             shares_sent: 0,
             shares_accepted: 0,
@@ -215,6 +218,7 @@ impl Tally {
         self.subscribes += other.subscribes;
         add_reasons(&mut self.refused, other.refused);
         self.jobs_received += other.jobs_received;
+        self.jobs_received_in_run += other.jobs_received_in_run;
         for theirs in other.spreads {
             let ours = self.spreads.iter_mut();
             match ours.rev().find(|ours| ours.header == theirs.header) {
