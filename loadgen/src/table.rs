@@ -158,7 +158,8 @@ impl Report {
             rows.push((
                 "proxy",
                 format!(
-                    "CPU {:.2} s while connecting{}, {:.2} s while shares ran{}; RSS {:.1} MiB, peak {:.1} MiB",
+                    "CPU {:.2} s while connecting{}, {:.2} s while shares ran{}; RSS {:.1} MiB, \
+                     peak {:.1} MiB",
                     ramp.as_secs_f64(),
                     each(ramp, self.tally.subscribes, "miner"),
                     run.as_secs_f64(),
