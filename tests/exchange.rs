@@ -398,6 +398,63 @@ fn a_pool_that_asks_without_end_fills_no_memory() {
     );
 }
 
+#[test]
+fn a_longer_nonce_that_leaves_fewer_slots_moves_the_miners_that_have_no_place() {
+    const MINERS: u32 = 300;
+    let mut scene = Scene::new(&["a"]);
+    let mut link = None;
+    for index in 0..MINERS {
+        let miner = scene.connect(index);
+        if index == 0 {
+            let up = scene.expect_connected();
+            scene.shake_hands(up);
+            scene.pool_says(up, notify().as_bytes());
+            link = Some(up);
+        }
+        scene.begin_mining(miner);
+        let asks = br#"{"id":5,"method":"mining.extranonce.subscribe","params":[]}"#;
+        scene.miner_says(miner, asks);
+    }
+    let link = link.unwrap();
+    scene.flush();
+    // 9 of 32 bytes are left: two for a slot would leave a miner fewer than 8.
+    let nonce_1 = "b2".repeat(23);
+    let line = format!(r#"{{"id":null,"method":"mining.set_extranonce","params":["{nonce_1}"]}}"#);
+    scene.pool_says(link, line.as_bytes());
+    assert_eq!(scene.flush().text, "", "it holds from the next job on");
+    scene.pool_says(link, notify().as_bytes());
+    let told = scene.flush();
+    let of = |what: &str| told.text.matches(what).count();
+    assert_eq!(
+        (of("mining.set_extranonce"), of("mining.notify")),
+        (256, 256)
+    );
+    let mut slots: Vec<_> = told.text.split(&nonce_1).skip(1).collect();
+    slots.iter_mut().for_each(|rest| *rest = &rest[..3]);
+    slots.sort_unstable();
+    slots.dedup();
+    assert_eq!(slots.len(), 256, "one byte for each");
+    assert!(slots.iter().all(|slot| slot.ends_with('"')), "{slots:?}");
+    scene.pass(Duration::from_secs(1));
+    scene.exchange.handle_tick(scene.now);
+    let closed = scene.flush().closed;
+    assert_eq!(closed, MINERS as usize - 256);
+    assert_eq!(scene.exchange.counters().mining, 256);
+    // And back: all have a place again.
+    for index in 0..MINERS - 256 {
+        let miner = scene.connect(1000 + index);
+        scene.miner_says(miner, SUBSCRIBE);
+    }
+    assert!(scene.flush().text.contains("error"), "it is full");
+    let line = line.replace(&nonce_1, "c3c3c3c3");
+    scene.pool_says(link, line.as_bytes());
+    scene.pool_says(link, notify().as_bytes());
+    let told = scene.flush().text;
+    assert_eq!(told.matches("\"c3c3c3c3").count(), 256);
+    let miner = scene.connect(2000);
+    scene.begin_mining(miner);
+}
+
 /// The pools called after a link of the first one was lost, which refuses for so long.
 fn called_while_refused_for(refused: Duration) -> (Scene, Vec<String>) {
     let mut scene = Scene::new(&["a", "b"]);
