@@ -158,6 +158,13 @@ pub enum Fact {
         /// How many.
         shares: usize,
     },
+    /// Shares that their miners were told at once are accepted, and that no pool will answer.
+    ImmediateLost {
+        /// Which pool.
+        pool: usize,
+        /// How many.
+        shares: usize,
+    },
     /// The pool changed the nonce space of the link's miners.
     Moved {
         /// Which pool.
@@ -275,6 +282,10 @@ pub struct Counters {
     pub work: u64,
     /// Shares that the pool rejected.
     pub rejected: u64,
+    /// Of these, shares that their miners had been told at once are accepted.
+    pub immediate_rejected: u64,
+    /// Shares that their miners had been told at once are accepted, and that no pool answered.
+    pub immediate_lost: u64,
     /// Requests refused here, by [`Reject::index`].
     pub refused: [u64; Reject::REASONS.len()],
     /// Jobs taken from pools.
@@ -354,6 +365,8 @@ impl Counters {
             accepted,
             work,
             rejected,
+            immediate_rejected,
+            immediate_lost,
             refused,
             jobs,
             jobs_replaced,
@@ -381,6 +394,8 @@ impl Counters {
             accepted,
             work,
             rejected,
+            immediate_rejected,
+            immediate_lost,
             jobs,
             jobs_replaced,
             slots_unrested,
@@ -415,10 +430,13 @@ impl Counters {
         self.without_link_millis = without_link;
     }
 
-    /// Shares that went out, or were to, and were never answered by a pool: their miners were told so.
+    /// Shares that went out, or were to, and were never answered by a pool: their miners were told so,
+    /// but for those that were answered at once.
     #[must_use]
     pub fn unanswered(&self) -> u64 {
-        self.refused[Reject::LinkLost.index()] + self.refused[Reject::PoolSilent.index()]
+        self.refused[Reject::LinkLost.index()]
+            + self.refused[Reject::PoolSilent.index()]
+            + self.immediate_lost
     }
 }
 

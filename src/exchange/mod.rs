@@ -43,7 +43,7 @@ use crate::wire::json::Reader;
 
 pub use facts::{CloseReason, Counters, Fact, LinkEnd, LinkKey, MinerToken, REPLY_MICROS_BOUNDS};
 pub use outbox::{CloseHow, Tag, Transmit};
-pub use settings::{Limits, PoolSettings, Settings};
+pub use settings::{Limits, PoolSettings, Settings, ShareReply};
 pub use slots::{Slots, Taken};
 
 /// Facts kept for a shell that does not ask. A fact is for people: past this many no more are told.

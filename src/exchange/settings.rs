@@ -112,6 +112,17 @@ impl Default for Limits {
     }
 }
 
+/// When a miner is told what became of its share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ShareReply {
+    /// When the pool has said so, and what it said.
+    #[default]
+    Pool,
+    /// It is told that the share is accepted once our own checks passed, as long as the link to the pool
+    /// is ready. What the pool says later is counted, and what is lost.
+    Immediate,
+}
+
 /// How one proxy works on one shard.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -133,6 +144,8 @@ pub struct Settings {
     pub links_max: usize,
     /// Parts of user agents, lower-case, whose firmware takes only the pool's own extranonce1.
     pub pass_through_agents: Vec<String>,
+    /// When a miner is told what became of its share.
+    pub share_reply: ShareReply,
     /// Every bound.
     pub limits: Limits,
 }

@@ -248,7 +248,7 @@ fn encode_pools(proxies: &[ProxySample], families: &mut Families<'_, '_>) -> fmt
 }
 
 fn encode_shares(proxies: &[ProxySample], families: &mut Families<'_, '_>) -> fmt::Result {
-    let counters: [Row; 7] = [
+    let counters: [Row; 9] = [
         (
             "stratum_submits",
             "Submits read from miners, whatever came of them",
@@ -263,6 +263,16 @@ fn encode_shares(proxies: &[ProxySample], families: &mut Families<'_, '_>) -> fm
             "stratum_shares_rejected",
             "Shares that the pool rejected",
             |it| it.rejected,
+        ),
+        (
+            "stratum_shares_immediate_rejected",
+            "Of these, shares that their miners had been told at once are accepted",
+            |it| it.immediate_rejected,
+        ),
+        (
+            "stratum_shares_immediate_lost",
+            "Shares that their miners had been told at once are accepted, and that no pool answered",
+            |it| it.immediate_lost,
         ),
         (
             "stratum_shares_accepted_work_hashes",

@@ -18,7 +18,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use stratum_uring::exchange::{
     CloseHow, CloseReason, Command, Counters, Exchange, Fact, Limits, LinkEnd, LinkKey, MinerToken,
-    PoolSettings, Settings, Tag, Transmit,
+    PoolSettings, Settings, ShareReply, Tag, Transmit,
 };
 use stratum_uring::proto::dialect::Equihash;
 use stratum_uring::proto::dialect::equihash::Parameters;
@@ -84,6 +84,8 @@ struct Share {
     must_not: bool,
     /// Its miner may not know yet which nonce_1 goes with the job.
     overheard: bool,
+    /// A link was up when it was sent.
+    link_was_up: bool,
     accepted_by_pool: bool,
     called_duplicate: bool,
     answers_true: u32,
