@@ -85,6 +85,7 @@ impl Farm {
             links_max: 1,
             pass_through_agents: Vec::new(),
             share_reply,
+            keep_warm: false,
             limits: Limits::default(),
         };
         let mut exchange = Exchange::new(settings, Box::new(Equihash::new(parameters)));

@@ -84,12 +84,12 @@ fn proxy(node: &Node<'_>, taken: &mut Taken) -> Option<ProxyConfig> {
 
     let mut below = section.section("failover");
     let failover = Failover::read(&mut below);
+    let keep_warm = below.get("keep_warm").and_then(|node| node.flag());
     below.finish(&[
         "no_job_seconds",
         "no_reply_seconds",
         "stable_for_seconds",
         "standby",
-        "keep_warm",
     ]);
     let mut below = section.section("limits");
     let limits = limits(&mut below);
@@ -108,6 +108,7 @@ fn proxy(node: &Node<'_>, taken: &mut Taken) -> Option<ProxyConfig> {
         pass_through_agents,
         share_reply,
         failover,
+        keep_warm: keep_warm.unwrap_or_default(),
         limits,
     })
 }

@@ -91,6 +91,7 @@ fn a_minimal_config_has_a_default_for_the_rest() {
             pass_through_agents: Vec::new(),
             share_reply: ShareReply::Pool,
             failover: Failover::default(),
+            keep_warm: false,
             limits: Limits::default(),
         }
     );
@@ -570,10 +571,10 @@ proxies:
     listen: [ { address: "0.0.0.0:1", tls: {}, proxy_protocol: {} } ]
     pools: [ { url: "stratum+tcp://a:1", worker: w, tls: {} } ]
     shares: { check: full }
-    failover: { stable_for_seconds: 30, standby: false, keep_warm: false }
+    failover: { stable_for_seconds: 30, standby: false }
 "#;
     let found = mistakes(text);
-    assert_eq!(found.len(), 12, "{found:#?}");
+    assert_eq!(found.len(), 11, "{found:#?}");
     for mistake in found {
         assert!(
             mistake.contains("not available in this version"),
@@ -602,6 +603,18 @@ fn a_share_is_answered_by_the_pool_or_at_once() {
         "    dialect: equihash",
         "    dialect: equihash\n    shares:\n      reply: soon",
         "line 5: proxies[0].shares.reply: \"soon\" is unknown; write pool or immediate",
+    );
+}
+
+#[test]
+fn miners_are_kept_warm_where_the_operator_says_so() {
+    let failover = |text: &str| format!("    dialect: equihash\n    failover: {text}");
+    let config = with("    dialect: equihash", &failover("{ keep_warm: true }"));
+    assert!(Config::load(&config).unwrap().proxies[0].keep_warm);
+    prints(
+        "    dialect: equihash",
+        &failover("{ keep_warm: 30 }"),
+        "line 4: proxies[0].failover.keep_warm: write true or false, without quotes",
     );
 }
 

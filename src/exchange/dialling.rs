@@ -267,6 +267,7 @@ impl Exchange {
                 // While it is away another link may be given the same bytes.
                 link.space = None;
                 link.end_epoch();
+                self.end_warm(now, index);
                 self.counters.link_ends[LinkEnd::Unused as usize] += 1;
                 self.commands.push_back(Command::HangUp(key));
                 let (pool, detail) = (self.links[index].pool, String::new());

@@ -174,6 +174,20 @@ pub enum Fact {
         /// Miners that must reconnect.
         closed: usize,
     },
+    /// No pool is up: miners are given the last job again, and nothing that they find counts.
+    WarmBegins {
+        /// The pool that is tried now.
+        pool: usize,
+        /// How many miners.
+        miners: usize,
+    },
+    /// That is over.
+    WarmEnds {
+        /// How many miners there were in the end.
+        miners: usize,
+        /// How long it took.
+        seconds: u64,
+    },
     /// A pool rejected a share; told once a minute.
     ShareRejected {
         /// Which pool.
@@ -266,6 +280,8 @@ pub struct Counters {
     pub mining: u64,
     /// Of these, subscribes that wait for a pool.
     pub waiting: u64,
+    /// Of these, miners that are given an old job, since no pool is up.
+    pub kept_warm: u64,
     /// Links ready for shares now.
     pub links_up: u64,
     /// Connects in total.
@@ -357,6 +373,7 @@ impl Counters {
             miners,
             mining,
             waiting,
+            kept_warm,
             links_up,
             connects,
             closes,
@@ -388,6 +405,7 @@ impl Counters {
             miners,
             mining,
             waiting,
+            kept_warm,
             links_up,
             connects,
             submits,

@@ -146,6 +146,8 @@ pub struct Settings {
     pub pass_through_agents: Vec<String>,
     /// When a miner is told what became of its share.
     pub share_reply: ShareReply,
+    /// Whether miners are given the last job again while no pool is up.
+    pub keep_warm: bool,
     /// Every bound.
     pub limits: Limits,
 }

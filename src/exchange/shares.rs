@@ -42,7 +42,12 @@ impl Exchange {
         };
         let link = self.links.get_mut(link).ok_or(Reject::UnknownJob)?;
         if !link.takes_shares() {
-            return Err(Reject::UnknownJob);
+            let warm = link.is_kept_warm();
+            return Err(if warm {
+                Reject::KeptWarm
+            } else {
+                Reject::UnknownJob
+            });
         }
         // While the link is lost nobody can say that the share will be carried: it waits.
         let answered = self.settings.share_reply == ShareReply::Immediate && link.is_up();
@@ -167,6 +172,9 @@ impl Exchange {
             self.refuse_share(&share, Reject::LinkLost);
         }
         let link = &mut self.links[index];
+        if self.settings.keep_warm {
+            link.keep_last_job();
+        }
         link.end_epoch();
         link.fresh = true;
         // The link may be trying another pool by now.

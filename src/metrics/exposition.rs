@@ -144,7 +144,7 @@ fn encode_shards(sample: &Sample, families: &mut Families<'_, '_>) -> fmt::Resul
 }
 
 fn encode_miners(proxies: &[ProxySample], families: &mut Families<'_, '_>) -> fmt::Result {
-    let gauges: [Row; 3] = [
+    let gauges: [Row; 4] = [
         ("stratum_miners", "Miners connected now", |it| it.miners),
         (
             "stratum_miners_mining",
@@ -155,6 +155,11 @@ fn encode_miners(proxies: &[ProxySample], families: &mut Families<'_, '_>) -> fm
             "stratum_miners_waiting",
             "Miners whose subscribe waits for a pool",
             |it| it.waiting,
+        ),
+        (
+            "stratum_miners_kept_warm",
+            "Miners that are given an old job since no pool is up; nothing that they find counts",
+            |it| it.kept_warm,
         ),
     ];
     for (name, help, of) in gauges {

@@ -216,6 +216,19 @@ impl Reporter {
                      told, {closed} can't be told and are closed, to come back"
                 );
             }
+            Fact::WarmBegins { pool, miners } => {
+                let pool = self.pool(*pool);
+                log::warn!(
+                    "proxy={proxy} shard={shard} pool={pool}: no pool is up, this one is tried; {miners} \
+                     miners are kept warm with the last job, and NOTHING THAT THEY FIND COUNTS"
+                );
+            }
+            Fact::WarmEnds { miners, seconds } => {
+                log::warn!(
+                    "proxy={proxy} shard={shard}: {miners} miners are no longer kept warm with an old job; \
+                     they were for {seconds} s"
+                );
+            }
             Fact::ShareRejected { pool, code, text } => {
                 let pool = self.pool(*pool);
                 log::warn!(

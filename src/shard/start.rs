@@ -348,6 +348,7 @@ impl StartedProxy {
                     crate::config::ShareReply::Pool => ShareReply::Pool,
                     crate::config::ShareReply::Immediate => ShareReply::Immediate,
                 },
+                keep_warm: self.config.keep_warm,
                 limits: exchange_limits(&self.config),
             },
             parameters: self.config.equihash.parameters,

@@ -155,6 +155,7 @@ impl Transcript {
             links_max: 1,
             pass_through_agents: Vec::new(),
             share_reply: ShareReply::Pool,
+            keep_warm: false,
             limits: Limits::default(),
         }
     }

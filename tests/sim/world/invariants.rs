@@ -203,6 +203,7 @@ impl World {
         totals.jobs_replaced = jobs_replaced;
         totals.unrested_slots = slots_unrested;
         totals.shares_resent = resent;
+        totals.kept_warm = refused[Reject::KeptWarm.index()];
         totals.immediate_rejected = immediate_rejected;
         totals.immediate_lost = immediate_lost;
         totals.unexpected_answers = answers_unexpected;

@@ -24,6 +24,7 @@ use stratum_uring::proto::dialect::Equihash;
 use stratum_uring::proto::dialect::equihash::Parameters;
 use stratum_uring::proto::extranonce::SlotWidth;
 use stratum_uring::proto::miner::MinerLimits;
+use stratum_uring::proto::share::Reject;
 use stratum_uring::proto::time::Now;
 use stratum_uring::wire::{Message, Raw, Reader};
 
@@ -445,6 +446,8 @@ impl World {
                 self.totals.closed_to_move += *closed as u64;
             }
             Fact::SharesLost { shares, .. } => self.totals.shares_lost += *shares as u64,
+            Fact::WarmBegins { .. } => self.totals.warm_begins += 1,
+            Fact::WarmEnds { .. } => self.totals.warm_ends += 1,
             Fact::NonceSpaceShared { .. } => self.totals.spaces_shared += 1,
             Fact::ReconnectRefused { .. } => self.totals.reconnects_refused += 1,
             _ => {}

@@ -59,6 +59,7 @@ pub(super) fn settings(seed: u64, pools: &[Pool], random: &mut Rng) -> Settings 
             1 => ShareReply::Immediate,
             _ => ShareReply::Pool,
         },
+        keep_warm: seed.is_multiple_of(3),
         limits,
     }
 }
