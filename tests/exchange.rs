@@ -406,6 +406,63 @@ fn a_pool_that_asks_without_end_fills_no_memory() {
     );
 }
 
+#[test]
+fn a_longer_nonce_that_leaves_fewer_slots_moves_the_miners_that_have_no_place() {
+    const MINERS: u32 = 300;
+    let mut scene = Scene::new(&["a"]);
+    let mut link = None;
+    for index in 0..MINERS {
+        let miner = scene.connect(index);
+        if index == 0 {
+            let up = scene.expect_connected();
+            scene.shake_hands(up);
+            scene.pool_says(up, notify().as_bytes());
+            link = Some(up);
+        }
+        scene.begin_mining(miner);
+        let asks = br#"{"id":5,"method":"mining.extranonce.subscribe","params":[]}"#;
+        scene.miner_says(miner, asks);
+    }
+    let link = link.unwrap();
+    scene.flush();
+    // 9 of 32 bytes are left: two for a slot would leave a miner fewer than 8.
+    let nonce_1 = "b2".repeat(23);
+    let line = format!(r#"{{"id":null,"method":"mining.set_extranonce","params":["{nonce_1}"]}}"#);
+    scene.pool_says(link, line.as_bytes());
+    assert_eq!(scene.flush().text, "", "it holds from the next job on");
+    scene.pool_says(link, notify().as_bytes());
+    let told = scene.flush();
+    let of = |what: &str| told.text.matches(what).count();
+    assert_eq!(
+        (of("mining.set_extranonce"), of("mining.notify")),
+        (256, 256)
+    );
+    let mut slots: Vec<_> = told.text.split(&nonce_1).skip(1).collect();
+    slots.iter_mut().for_each(|rest| *rest = &rest[..3]);
+    slots.sort_unstable();
+    slots.dedup();
+    assert_eq!(slots.len(), 256, "one byte for each");
+    assert!(slots.iter().all(|slot| slot.ends_with('"')), "{slots:?}");
+    scene.pass(Duration::from_secs(1));
+    scene.exchange.handle_tick(scene.now);
+    let closed = scene.flush().closed;
+    assert_eq!(closed, MINERS as usize - 256);
+    assert_eq!(scene.exchange.counters().mining, 256);
+    // And back: all have a place again.
+    for index in 0..MINERS - 256 {
+        let miner = scene.connect(1000 + index);
+        scene.miner_says(miner, SUBSCRIBE);
+    }
+    assert!(scene.flush().text.contains("error"), "it is full");
+    let line = line.replace(&nonce_1, "c3c3c3c3");
+    scene.pool_says(link, line.as_bytes());
+    scene.pool_says(link, notify().as_bytes());
+    let told = scene.flush().text;
+    assert_eq!(told.matches("\"c3c3c3c3").count(), 256);
+    let miner = scene.connect(2000);
+    scene.begin_mining(miner);
+}
+
 /// A farm of one whose shares are answered at once: the scene, its link, its miner, its job.
 fn answered_at_once() -> (Scene, LinkKey, MinerToken, String) {
     let mut scene = Scene::with(&["a"], |settings| {
@@ -718,4 +775,96 @@ fn why_shares_fail_is_told_once_a_minute() {
         1
     );
     assert_eq!(count(|fact| matches!(fact, Fact::JobOdd { .. })), 1);
+}
+
+/// A farm of one miner at the first of two pools, whose second `second` is played before each tick. Returns
+/// the host that is called first within so many seconds, and when.
+fn leaves_within(seconds: u64, mut second: impl FnMut(&mut Scene, LinkKey, u64)) -> Option<u64> {
+    let mut scene = Scene::new(&["a", "b"]);
+    let miner = scene.connect(0);
+    let link = scene.expect_connected();
+    scene.shake_hands(link);
+    scene.pool_says(link, notify().as_bytes());
+    scene.begin_mining(miner);
+    for at in 0..seconds {
+        if scene.exchange.is_current(link) {
+            second(&mut scene, link, at);
+            let _ = scene.written(link);
+        }
+        for _ in 0..4 {
+            scene.pass(Duration::from_millis(250));
+            scene.exchange.handle_tick(scene.now);
+            if let Some((_, host)) = scene.poll_dial() {
+                assert_eq!(host, "b");
+                return Some(at);
+            }
+        }
+    }
+    None
+}
+
+/// A job of its own; miners are told of it.
+fn announce(scene: &mut Scene, link: LinkKey, at: u64) -> String {
+    let id = format!("\"j{at}\"");
+    scene.pool_says(link, notify().replace("\"j1\"", &id).as_bytes());
+    let told = scene.flush().text;
+    let (_, params) = told.rsplit_once(r#""mining.notify","params":[""#).unwrap();
+    params.split_once('"').unwrap().0.to_owned()
+}
+
+/// The only miner sends a share that no other is like.
+fn submit(scene: &mut Scene, job: &str, number: u64) {
+    let digits = format!("\"{number:052x}\"");
+    let line = share(job).replace(&format!("\"{}\"", "0".repeat(52)), &digits);
+    let (index, generation) = (0, 0);
+    scene.miner_says(MinerToken { index, generation }, line.as_bytes());
+}
+
+#[test]
+fn a_pool_that_sends_no_job_gives_way_to_the_next() {
+    assert_eq!(leaves_within(300, |_, _, _| {}), Some(240));
+    let some = |scene: &mut Scene, link, at: u64| {
+        if at.is_multiple_of(200) {
+            announce(scene, link, at);
+        }
+    };
+    assert_eq!(leaves_within(1000, some), None);
+}
+
+#[test]
+fn a_pool_that_answers_no_share_while_many_wait_gives_way_to_the_next() {
+    let silent = |scene: &mut Scene, link, at| {
+        let job = announce(scene, link, at);
+        submit(scene, &job, at);
+    };
+    assert_eq!(leaves_within(120, silent), Some(60));
+}
+
+#[test]
+fn a_pool_that_answers_some_shares_is_kept() {
+    let mut expected = 16;
+    let some = |scene: &mut Scene, link, at: u64| {
+        let job = announce(scene, link, at);
+        submit(scene, &job, at);
+        if at % 50 == 49 {
+            let reply = format!(r#"{{"id":{expected},"result":true,"error":null}}"#);
+            scene.pool_says(link, reply.as_bytes());
+            expected += 50;
+        }
+    };
+    assert_eq!(leaves_within(300, some), None);
+}
+
+#[test]
+fn one_share_without_an_answer_only_times_out() {
+    let mut refused = 0;
+    let one = |scene: &mut Scene, link, at: u64| {
+        let job = announce(scene, link, at);
+        if at.is_multiple_of(100) {
+            submit(scene, &job, at);
+        }
+        refused = scene.exchange.counters().refused.iter().sum();
+    };
+    assert_eq!(leaves_within(300, one), None);
+    assert_eq!(refused, 3, "each is answered in its time");
 }

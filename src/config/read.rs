@@ -85,12 +85,7 @@ fn proxy(node: &Node<'_>, taken: &mut Taken) -> Option<ProxyConfig> {
     let mut below = section.section("failover");
     let failover = Failover::read(&mut below);
     let keep_warm = below.get("keep_warm").and_then(|node| node.flag());
-    below.finish(&[
-        "no_job_seconds",
-        "no_reply_seconds",
-        "stable_for_seconds",
-        "standby",
-    ]);
+    below.finish(&["stable_for_seconds", "standby"]);
     let mut below = section.section("limits");
     let limits = limits(&mut below);
     below.finish(&[]);

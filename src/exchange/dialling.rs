@@ -105,6 +105,10 @@ impl Exchange {
                     self.lose_link(now, index, LinkEnd::Stalled, String::new());
                     return;
                 }
+                if let Some(end) = link.silence(now.since_start, &limits) {
+                    self.lose_link(now, index, end, String::new());
+                    return;
+                }
                 let Some(deadline) = now.since_start.checked_sub(limits.reply_timeout) else {
                     return;
                 };
@@ -144,7 +148,11 @@ impl Exchange {
         let asked_again = end == LinkEnd::Reconnect && link.tries == 0;
         // A lost link is not a lost pool: as long as the session may be resumed no other pool is tried.
         let resuming = !was_up && link.lost.is_some() && end.may_pass();
-        if !stable && !resuming && end != LinkEnd::NonceSpaceTaken {
+        let bad = was_up && end.is_pools();
+        if bad {
+            link.pool = (link.pool + 1) % pools;
+            link.tries = 1;
+        } else if !stable && !resuming && end != LinkEnd::NonceSpaceTaken {
             if !asked_again && (!was_up || link.tries > 0) {
                 link.pool = (link.pool + 1) % pools;
             }
@@ -152,7 +160,7 @@ impl Exchange {
         }
         // A failed try decides the wait with itself counted in.
         let delay = match () {
-            () if was_up => delay,
+            () if was_up && !bad => delay,
             () if resuming => Link::resume_delay(random),
             () => link.next_delay(pools, random),
         };
@@ -188,7 +196,9 @@ impl Exchange {
     fn leave_lost_pool(&mut self, now: Now, index: usize) {
         let pools = self.settings.pools.len();
         let link = &mut self.links[index];
-        if pools < 2 {
+        // Another one is tried already where the lost one was bad.
+        let lost = link.space.as_ref().map(|space| space.borrow().pool);
+        if pools < 2 || lost.is_some_and(|lost| lost != link.pool) {
             return;
         }
         if matches!(link.state, LinkState::Waiting(_)) {

@@ -92,6 +92,10 @@ reasons! {
         Refused = "refused",
         /// The pool took no byte for too long.
         Stalled = "stalled",
+        /// The pool sent no job for too long.
+        NoJob = "no_job",
+        /// The pool answered no share for too long, while many waited.
+        NoReply = "no_reply",
         /// The pool leaves too few nonce bytes to mine with.
         NoNonceSpace = "no_nonce_space",
         /// Another live link has the same nonce space.
@@ -106,6 +110,20 @@ reasons! {
 }
 
 impl LinkEnd {
+    /// Whether a link that ends so says that its pool is bad, and not only the link.
+    pub(crate) const fn is_pools(self) -> bool {
+        matches!(
+            self,
+            Self::LineTooLong
+                | Self::Violation
+                | Self::Refused
+                | Self::Stalled
+                | Self::NoJob
+                | Self::NoReply
+                | Self::NoNonceSpace
+        )
+    }
+
     /// Whether the next try may find the pool well: nothing was said that speaks against it.
     pub(crate) const fn may_pass(self) -> bool {
         matches!(

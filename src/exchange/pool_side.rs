@@ -121,6 +121,7 @@ impl Exchange {
         };
         link.state = LinkState::Up(now.since_start, session);
         link.took_bytes = now.since_start;
+        (link.last_job, link.last_reply) = (now.since_start, now.since_start);
         link.space_taken = 0;
         let resumed = link.lost.take().is_some();
         link.fresh |= !resumed;
@@ -191,6 +192,7 @@ impl Exchange {
             job,
             target,
         };
+        link.last_job = now.since_start;
         link.jobs.announce(now.since_start, new, &limits);
         self.counters.jobs += 1;
         self.counters.last_job_unix_seconds = now.unix_seconds;

@@ -57,6 +57,10 @@ pub struct Limits {
     pub pending_shares_max: usize,
     /// How long a share waits for the pool's answer.
     pub reply_timeout: Duration,
+    /// A pool that sends no job for so long is bad.
+    pub no_job: Duration,
+    /// A pool that answers no share for so long, while 16 or all of several wait, is bad.
+    pub no_reply: Duration,
     /// For a link's name to be resolved and its connection to be made.
     pub dial_timeout: Duration,
     /// For each step of its handshake: subscribe, authorize.
@@ -98,6 +102,8 @@ impl Default for Limits {
             pool_outbox_stalled: Duration::from_secs(10),
             pending_shares_max: 1024 * 1024,
             reply_timeout: Duration::from_secs(60),
+            no_job: Duration::from_secs(240),
+            no_reply: Duration::from_secs(60),
             dial_timeout: Duration::from_secs(15),
             handshake_timeout: Duration::from_secs(10),
             resume: Duration::from_secs(3),

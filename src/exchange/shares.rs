@@ -124,6 +124,7 @@ impl Exchange {
 
     pub(super) fn handle_answer(&mut self, now: Now, index: usize, id: u64, verdict: Verdict<'_>) {
         let link = &mut self.links[index];
+        link.last_reply = now.since_start;
         let Some(share) = link.pending.take(id) else {
             self.counters.answers_unexpected += 1;
             return;

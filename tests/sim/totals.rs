@@ -81,6 +81,7 @@ totals! {
     reconnects_refused,
     forged_replies,
     unused_links,
+    silent_pools,
     disconnects_in_flight,
     answered_at_shutdown,
 }

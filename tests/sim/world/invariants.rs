@@ -241,6 +241,7 @@ impl World {
         totals.spaces_taken = ended(LinkEnd::NonceSpaceTaken);
         totals.reconnects_obeyed = ended(LinkEnd::Reconnect);
         totals.unused_links = ended(LinkEnd::Unused);
+        totals.silent_pools = ended(LinkEnd::NoJob) + ended(LinkEnd::NoReply);
         totals.second_links = u64::from(self.feeds.len() > 1);
         let [
             malformed,
