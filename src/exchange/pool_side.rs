@@ -144,7 +144,7 @@ impl Exchange {
             });
         }
         // What the pool said before it answered authorize, its miners have not heard yet.
-        if std::mem::take(&mut self.links[index].job_unsaid) {
+        if std::mem::take(&mut self.links[index].job_unsaid) && cfg!(not(break_jobs)) {
             self.fan_out_job(index);
         }
         if std::mem::take(&mut self.links[index].target_unsaid) {

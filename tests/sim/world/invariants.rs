@@ -95,6 +95,26 @@ impl World {
         );
     }
 
+    /// Shares were given up: a link was lost for too long, and is not about to go on, or its pool has
+    /// given other bytes.
+    pub(super) fn check_loss(&self) {
+        let resume = u64::try_from(self.settings.limits.resume.as_millis()).expect("short");
+        let is_over = |(link, feed): (usize, &Feed)| {
+            let goes_on = self
+                .conns
+                .iter()
+                .any(|(place, conn)| place.0 == link && conn.goes_on && !conn.up);
+            let expired = feed.lost.is_some_and(|lost| self.now - lost >= resume);
+            feed.offered_other == Some(self.now) || (expired && !goes_on)
+        };
+        assert!(
+            self.phase == Phase::Shutdown || self.feeds.iter().enumerate().any(is_over),
+            "NO SHARE IS GIVEN UP WHILE ITS SESSION MAY GO ON: {:?} {:?}",
+            self.feeds,
+            self.conns
+        );
+    }
+
     pub(super) fn check_times(&self) {
         let limits = &self.settings.limits;
         let bound = limits.reply_timeout + 2 * limits.resume + limits.handshake_timeout;
