@@ -17,7 +17,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use stratum_uring::proto::dialect::equihash::Parameters;
 
 use crate::clock::Clock;
-use crate::{progress, shares};
+use crate::{progress, shares, tied};
 
 const BINARY: &str = "stratum-uring";
 
@@ -43,6 +43,10 @@ pub(crate) struct Wanted {
     pub(crate) relay: Option<PathBuf>,
     /// Words in front of its command.
     pub(crate) wrap: String,
+    /// Its config, where it is none of those that are made here.
+    pub(crate) config: Option<String>,
+    /// Whether it ends when this process does, however that ends.
+    pub(crate) tied: bool,
 }
 
 /// A proxy of our own. Dropping it kills it.
@@ -63,7 +67,8 @@ impl Proxy {
     ///
     /// A text that says what went wrong, with the end of the proxy's log.
     pub(crate) fn start(wanted: &Wanted, clock: Clock) -> Result<Self, String> {
-        let config = ConfigFile::write(&config_text(wanted))
+        let text = wanted.config.clone();
+        let config = ConfigFile::write(&text.unwrap_or_else(|| config_text(wanted)))
             .map_err(|error| format!("cannot write a temporary config: {error}"))?;
         let mut words: Vec<OsString> = wanted.wrap.split_whitespace().map(Into::into).collect();
         match (&wanted.relay, wanted.pool) {
@@ -77,6 +82,11 @@ impl Proxy {
                 }
                 words.push(config.0.clone().into());
             }
+        }
+        if wanted.tied {
+            let own =
+                env::current_exe().map_err(|error| format!("where is this program? {error}"))?;
+            words.splice(0..0, [own.into()].into_iter().chain(tied::words()));
         }
         let program = words.remove(0);
         let mut command = Command::new(&program);
@@ -345,6 +355,8 @@ mod tests {
                     pool,
                     relay: None,
                     wrap: String::new(),
+                    config: None,
+                    tied: false,
                 });
                 let config = stratum_uring::config::Config::load(&text);
                 assert!(config.is_ok(), "{config:?}\n{text}");
