@@ -157,6 +157,10 @@ pub(crate) struct ScenarioArguments {
     #[arg(long, value_name = "PER_SECOND", default_value = "2000", value_parser = parse_rate)]
     pub(crate) share_rate: f64,
 
+    /// Seconds for a slow machine, on top of how long the rule lets a miner be without work
+    #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = parse_seconds)]
+    pub(crate) slack: Duration,
+
     /// Shards of the proxy; one for each CPU, if not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub(crate) cores: Option<u32>,

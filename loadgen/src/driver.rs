@@ -239,9 +239,7 @@ impl Driver {
             } else {
                 self.ring.submit();
             }
-            let looks = self.setup.clock.now();
             self.ring.drain(&mut self.links);
-            self.links.farm.looked = looks;
             self.links.flush(&mut self.ring);
             self.publish(now);
         }

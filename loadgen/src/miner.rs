@@ -201,12 +201,12 @@ impl Miner {
             .count()
     }
 
-    /// When each of them was due and sent.
-    pub(crate) fn unanswered_times(&self) -> impl Iterator<Item = Times> {
+    /// When each of them was sent.
+    pub(crate) fn unanswered_since(&self) -> impl Iterator<Item = Duration> {
         self.requests
             .iter()
             .filter_map(|request| match request.what {
-                Asked::Share(times) => Some(times),
+                Asked::Share(times) => Some(times.sent),
                 Asked::Subscribe | Asked::Authorize | Asked::Extranonce => None,
             })
     }

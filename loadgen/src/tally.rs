@@ -159,8 +159,6 @@ pub(crate) struct Tally {
     /// nonce_1 without that.
     pub(crate) closed_in_outage: u64,
     pub(crate) closed_needlessly: u64,
-    /// Sent while the server's close of their connection was on its way. Not among the lost ones.
-    pub(crate) shares_crossed: u64,
     /// How long ago shares had been sent that were lost with their connection, in nanoseconds.
     pub(crate) lost_ages: Histogram<u64>,
     pub(crate) threads: Vec<BusyThread>,
@@ -195,7 +193,6 @@ impl Default for Tally {
             without_work: histogram.clone(),
             closed_in_outage: 0,
             closed_needlessly: 0,
-            shares_crossed: 0,
             lost_ages: histogram,
             threads: Vec::new(),
         }
@@ -260,7 +257,6 @@ impl Tally {
             .add(&other.without_work)
             .expect(same_bounds);
         self.closed_in_outage += other.closed_in_outage;
-        self.shares_crossed += other.shares_crossed;
         self.closed_needlessly += other.closed_needlessly;
         self.lost_ages.add(&other.lost_ages).expect(same_bounds);
         self.threads.extend(other.threads);

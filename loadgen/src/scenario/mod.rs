@@ -280,14 +280,16 @@ fn play(
         times_rise: true,
         pid: Some(proxy.pid()),
     };
-    let bound = scenario.bound(miners);
+    let bound = scenario.bound(miners, arguments.slack);
     let mut director = Director::new(scenario, clock, pools, miners, bound);
     let mut alive = || proxy.is_running();
     let mut report = fleet::direct(clock, plan, interrupted, &mut alive, &mut |moment| {
         director.is_enough(&moment)
     })?;
+    let answered = report.tally.shares_sent - report.tally.shares_lost;
+    let read = proxy.submits(clock, answered)?;
     report.failure = proxy.stop(clock).err();
-    let mut outcome = Outcome::new(scenario, bound, &report);
+    let mut outcome = Outcome::new(scenario, bound, &report, read);
     director.finish(&mut outcome)?;
     if interrupted.load(Ordering::Relaxed) {
         outcome.failures.push("interrupted".to_owned());
@@ -296,22 +298,20 @@ fn play(
 }
 
 impl Scenario {
-    /// How long a miner may be without work. It is a bound of the rule, with three seconds for the
-    /// machine: no proxy could be told from a slow computer otherwise.
-    fn bound(&self, miners: u32) -> Duration {
+    /// How long a miner may be without work. It is a bound of the rule, with some slack for the machine:
+    /// no proxy could be told from a slow computer otherwise.
+    fn bound(&self, miners: u32, slack: Duration) -> Duration {
         let pace = f64::from(miners.div_ceil(4)) / f64::from(RECONNECT_PER_SECOND);
         match self.rule {
             Rule::Unnoticed => Duration::ZERO,
-            Rule::Waits => self.without_work_max + MACHINE,
+            Rule::Waits => self.without_work_max + slack,
             Rule::Moves => {
                 let reconnect = Duration::from_secs_f64(pace) + crate::links::RECONNECT_AFTER;
-                self.without_work_max + reconnect + MACHINE
+                self.without_work_max + reconnect + slack
             }
         }
     }
 }
-
-const MACHINE: Duration = Duration::from_secs(3);
 
 fn config(scenario: &Scenario, pools: &[SocketAddr]) -> String {
     let pools = pools.iter().map(|address| {
@@ -320,7 +320,9 @@ fn config(scenario: &Scenario, pools: &[SocketAddr]) -> String {
         )
     });
     format!(
-        r#"proxies:
+        r#"admin:
+  listen: 127.0.0.1:0
+proxies:
   - name: loadgen
     dialect: equihash
     equihash: {{ n: 48, k: 5 }}
@@ -371,8 +373,9 @@ mod tests {
 
     #[test]
     fn the_bound_grows_with_those_who_must_reconnect() {
-        let bound = |miners| SCENARIOS[2].bound(miners).as_secs_f64();
+        let slack = Duration::from_secs(3);
+        let bound = |miners| SCENARIOS[2].bound(miners, slack).as_secs_f64();
         assert!((bound(5000) - bound(1000) - 1.0).abs() < 1e-9);
-        assert_eq!(SCENARIOS[0].bound(5000), Duration::ZERO);
+        assert_eq!(SCENARIOS[0].bound(5000, slack), Duration::ZERO);
     }
 }

@@ -20,7 +20,7 @@ pub(super) struct Outcome {
     sent: u64,
     accepted: u64,
     refused: Reasons,
-    /// Sent while the close of the connection was on its way.
+    /// Without an answer too, but the proxy never read them: they crossed the close of their connection.
     crossed: u64,
     lost: u64,
     wrong: u64,
@@ -39,10 +39,18 @@ scenario                    kept  closed  without work: p50      p99      max   
 const STALE: &str = "21 ";
 
 impl Outcome {
-    pub(super) fn new(scenario: &'static Scenario, bound: Duration, report: &Report) -> Self {
+    /// `read` is how many shares the proxy read.
+    pub(super) fn new(
+        scenario: &'static Scenario,
+        bound: Duration,
+        report: &Report,
+        read: u64,
+    ) -> Self {
         let tally = &report.tally;
         let histogram = &tally.without_work;
         let at = |quantile| Duration::from_nanos(histogram.value_at_quantile(quantile));
+        let crossed = tally.shares_sent.saturating_sub(read);
+        let crossed = crossed.min(tally.lost_ages.len()).min(tally.shares_lost);
         let mut outcome = Self {
             name: scenario.name,
             bound,
@@ -53,8 +61,8 @@ impl Outcome {
             sent: tally.shares_sent,
             accepted: tally.shares_accepted,
             refused: tally.shares_rejected.clone(),
-            crossed: tally.shares_crossed,
-            lost: tally.shares_lost,
+            crossed,
+            lost: tally.shares_lost - crossed,
             wrong: tally.wrong_total(),
             pool_duplicates: 0,
             failures: Vec::new(),
@@ -74,7 +82,7 @@ impl Outcome {
         check(
             self.lost > 0,
             format!(
-                "{} shares lost; those whose connection was closed were {} old in the median, and {} at most",
+                "{} shares lost; those of closed connections were {} old in the median, {} at most",
                 number(self.lost),
                 text::time(report.lost_age(0.5)),
                 text::time(report.lost_age(1.0)),
@@ -229,6 +237,8 @@ mod tests {
     use crate::scenario::SCENARIOS;
     use crate::tally::{count, record};
 
+    const SLACK: Duration = Duration::from_secs(3);
+
     /// A run of 1,000 miners in which nothing happened, but that all were without work for a second.
     fn quiet() -> Report {
         let mut report = report::tests::example();
@@ -244,7 +254,7 @@ mod tests {
         let mut report = quiet();
         change(&mut report);
         let scenario = SCENARIOS.iter().find(|it| it.name == name).unwrap();
-        Outcome::new(scenario, scenario.bound(1000), &report).failures
+        Outcome::new(scenario, scenario.bound(1000, SLACK), &report, 10_000).failures
     }
 
     /// Closes a miner after the fault.
@@ -305,10 +315,25 @@ mod tests {
     }
 
     #[test]
+    fn what_the_proxy_never_read_is_lost_only_where_the_connection_lives() {
+        let scenario = &SCENARIOS[2];
+        let mut report = quiet();
+        report.tally.shares_lost = 3;
+        record(&mut report.tally.lost_ages, Duration::from_millis(1));
+        let lost = |read| {
+            let outcome = Outcome::new(scenario, scenario.bound(1000, SLACK), &report, read);
+            (outcome.crossed, outcome.lost)
+        };
+        assert_eq!(lost(10_000), (0, 3));
+        assert_eq!(lost(9_999), (1, 2));
+        assert_eq!(lost(9_000), (1, 2));
+    }
+
+    #[test]
     fn a_row_has_its_failures_below() {
         let report = quiet();
         let scenario = &SCENARIOS[0];
-        let outcome = Outcome::new(scenario, scenario.bound(1000), &report);
+        let outcome = Outcome::new(scenario, scenario.bound(1000, SLACK), &report, 10_000);
         let row = outcome.row();
         let lines: Vec<_> = row.lines().collect();
         assert!(
