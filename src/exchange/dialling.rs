@@ -112,14 +112,19 @@ impl Exchange {
                 let Some(deadline) = now.since_start.checked_sub(limits.reply_timeout) else {
                     return;
                 };
-                let mut answered = 0;
+                let (mut expired, mut immediate) = (0, 0);
                 while let Some(share) = self.links[index].pending.take_older(deadline) {
-                    answered += 1;
+                    expired += 1;
+                    immediate += usize::from(share.answered);
                     self.refuse_share(&share, Reject::PoolSilent);
                 }
-                if answered > 0 {
-                    let link = &mut self.links[index];
+                let link = &mut self.links[index];
+                if expired > 0 {
                     link.output.release(&link.pending);
+                }
+                if immediate > 0 {
+                    let (pool, shares) = (link.pool, immediate);
+                    self.fact(Fact::ImmediateLost { pool, shares });
                 }
             }
             _ => {}
@@ -272,6 +277,7 @@ impl Exchange {
                 // While it is away another link may be given the same bytes.
                 link.space = None;
                 link.end_epoch();
+                self.end_warm(now, index);
                 self.counters.link_ends[LinkEnd::Unused as usize] += 1;
                 self.commands.push_back(Command::HangUp(key));
                 let (pool, detail) = (self.links[index].pool, String::new());

@@ -176,6 +176,13 @@ pub enum Fact {
         /// How many.
         shares: usize,
     },
+    /// Shares that their miners were told at once are accepted, and that no pool will answer.
+    ImmediateLost {
+        /// Which pool.
+        pool: usize,
+        /// How many.
+        shares: usize,
+    },
     /// The pool changed the nonce space of the link's miners.
     Moved {
         /// Which pool.
@@ -184,6 +191,20 @@ pub enum Fact {
         told: usize,
         /// Miners that must reconnect.
         closed: usize,
+    },
+    /// No pool is up: miners are given the last job again, and nothing that they find counts.
+    WarmBegins {
+        /// The pool that is tried now.
+        pool: usize,
+        /// How many miners.
+        miners: usize,
+    },
+    /// That is over.
+    WarmEnds {
+        /// How many miners there were in the end.
+        miners: usize,
+        /// How long it took.
+        seconds: u64,
     },
     /// A pool rejected a share; told once a minute.
     ShareRejected {
@@ -277,6 +298,8 @@ pub struct Counters {
     pub mining: u64,
     /// Of these, subscribes that wait for a pool.
     pub waiting: u64,
+    /// Of these, miners that are given an old job, since no pool is up.
+    pub kept_warm: u64,
     /// Links ready for shares now.
     pub links_up: u64,
     /// Connects in total.
@@ -293,6 +316,10 @@ pub struct Counters {
     pub work: u64,
     /// Shares that the pool rejected.
     pub rejected: u64,
+    /// Of these, shares that their miners had been told at once are accepted.
+    pub immediate_rejected: u64,
+    /// Shares that their miners had been told at once are accepted, and that no pool answered.
+    pub immediate_lost: u64,
     /// Requests refused here, by [`Reject::index`].
     pub refused: [u64; Reject::REASONS.len()],
     /// Jobs taken from pools.
@@ -364,6 +391,7 @@ impl Counters {
             miners,
             mining,
             waiting,
+            kept_warm,
             links_up,
             connects,
             closes,
@@ -372,6 +400,8 @@ impl Counters {
             accepted,
             work,
             rejected,
+            immediate_rejected,
+            immediate_lost,
             refused,
             jobs,
             jobs_replaced,
@@ -393,12 +423,15 @@ impl Counters {
             miners,
             mining,
             waiting,
+            kept_warm,
             links_up,
             connects,
             submits,
             accepted,
             work,
             rejected,
+            immediate_rejected,
+            immediate_lost,
             jobs,
             jobs_replaced,
             slots_unrested,
@@ -433,10 +466,13 @@ impl Counters {
         self.without_link_millis = without_link;
     }
 
-    /// Shares that went out, or were to, and were never answered by a pool: their miners were told so.
+    /// Shares that went out, or were to, and were never answered by a pool: their miners were told so,
+    /// but for those that were answered at once.
     #[must_use]
     pub fn unanswered(&self) -> u64 {
-        self.refused[Reject::LinkLost.index()] + self.refused[Reject::PoolSilent.index()]
+        self.refused[Reject::LinkLost.index()]
+            + self.refused[Reject::PoolSilent.index()]
+            + self.immediate_lost
     }
 }
 

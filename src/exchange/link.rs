@@ -10,6 +10,7 @@ use crate::exchange::output::LinkOutput;
 use crate::exchange::pending::{Pending, PendingShares};
 use crate::exchange::settings::Limits;
 use crate::exchange::slots::NonceSpace;
+use crate::exchange::warm::Warm;
 use crate::proto::dialect::{Dialect, Subscription};
 use crate::proto::job::{Job, JobId};
 use crate::proto::pool::PoolSession;
@@ -103,6 +104,8 @@ pub(crate) struct Link {
     pub(crate) target: Option<Target>,
     /// Lines for the miners.
     pub(crate) lines: Lines,
+    /// What keeps them warm while no pool is up.
+    pub(crate) warm: Option<Warm>,
     /// Its unanswered shares.
     pub(crate) pending: PendingShares,
     /// Lines of our handshake; they go out first.
@@ -147,6 +150,7 @@ impl Link {
             jobs: Jobs::default(),
             target: None,
             lines: Lines::default(),
+            warm: None,
             pending: PendingShares::default(),
             handshake: Vec::new(),
             output: LinkOutput::default(),

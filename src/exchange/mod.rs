@@ -27,6 +27,7 @@ mod settings;
 mod shares;
 mod slots;
 mod spaces;
+mod warm;
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
@@ -43,7 +44,7 @@ use crate::wire::json::Reader;
 
 pub use facts::{CloseReason, Counters, Fact, LinkEnd, LinkKey, MinerToken, REPLY_MICROS_BOUNDS};
 pub use outbox::{CloseHow, Tag, Transmit};
-pub use settings::{Limits, PoolSettings, Settings};
+pub use settings::{Limits, PoolSettings, Settings, ShareReply};
 pub use slots::{Slots, Taken};
 
 /// Facts kept for a shell that does not ask. A fact is for people: past this many no more are told.
@@ -166,6 +167,8 @@ impl Exchange {
         counters.miners = self.miners.len() as u64;
         counters.waiting = self.waiting_count() as u64;
         counters.links_up = self.links.iter().filter(|link| link.is_up()).count() as u64;
+        let warm = self.links.iter().filter_map(|link| link.warm.as_ref());
+        counters.kept_warm = warm.map(|warm| warm.miners as u64).sum();
         (counters.slots, counters.slots_taken) = self.slot_counts();
         let without = self
             .without_link
@@ -279,6 +282,7 @@ impl Exchange {
     pub fn handle_tick(&mut self, now: Now) {
         for index in 0..self.links.len() {
             self.tick_link(now, index);
+            self.keep_warm(now, index);
         }
         self.release_idle_links(now);
         // A slot may have been freed.

@@ -128,6 +128,7 @@ impl Exchange {
         if let Some(space) = link.next_space.take() {
             self.move_miners(now, index, space);
         }
+        self.end_warm(now, index);
         let link = &self.links[index];
         let pool = link.pool;
         if let Some(space) = &link.space {
@@ -219,7 +220,7 @@ impl Exchange {
     }
 
     /// Changes what each miner of a link is owed. Each time another miner is the first.
-    fn for_each_of(&mut self, index: usize, change: impl Fn(Owed) -> Owed) {
+    pub(super) fn for_each_of(&mut self, index: usize, change: impl Fn(Owed) -> Owed) {
         let count = self.miners.len();
         let start = self.fan_out_start % count.max(1);
         self.fan_out_start = start + count / 7 + 1;

@@ -118,6 +118,17 @@ impl Default for Limits {
     }
 }
 
+/// When a miner is told what became of its share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ShareReply {
+    /// When the pool has said so, and what it said.
+    #[default]
+    Pool,
+    /// It is told that the share is accepted once our own checks passed, as long as the link to the pool
+    /// is ready. What the pool says later is counted, and what is lost.
+    Immediate,
+}
+
 /// How one proxy works on one shard.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -139,6 +150,10 @@ pub struct Settings {
     pub links_max: usize,
     /// Parts of user agents, lower-case, whose firmware takes only the pool's own extranonce1.
     pub pass_through_agents: Vec<String>,
+    /// When a miner is told what became of its share.
+    pub share_reply: ShareReply,
+    /// Whether miners are given the last job again while no pool is up.
+    pub keep_warm: bool,
     /// Every bound.
     pub limits: Limits,
 }

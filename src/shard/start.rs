@@ -10,7 +10,7 @@ use std::time::Duration;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::config::{Config, PoolConfig, PoolUrl, PracticeConfig, ProxyConfig, SlotBytes};
-use crate::exchange::{Counters, Limits, PoolSettings, Settings};
+use crate::exchange::{Counters, Limits, PoolSettings, Settings, ShareReply};
 use crate::metrics::{Published, Pulse};
 use crate::practice::{Judge, PracticeServer, PracticeSettings};
 use crate::proto::extranonce::SlotWidth;
@@ -344,6 +344,11 @@ impl StartedProxy {
                 miners_per_link: self.config.miners_per_link,
                 links_max: self.config.links_per_shard_max as usize,
                 pass_through_agents: self.config.pass_through_agents.clone(),
+                share_reply: match self.config.share_reply {
+                    crate::config::ShareReply::Pool => ShareReply::Pool,
+                    crate::config::ShareReply::Immediate => ShareReply::Immediate,
+                },
+                keep_warm: self.config.keep_warm,
                 limits: exchange_limits(&self.config),
             },
             parameters: self.config.equihash.parameters,

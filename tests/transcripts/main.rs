@@ -28,7 +28,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use stratum_uring::exchange::{
     CloseHow, CloseReason, Command, Exchange, Limits, LinkKey, MinerToken, PoolSettings, Settings,
-    Tag, Transmit,
+    ShareReply, Tag, Transmit,
 };
 use stratum_uring::proto::dialect::equihash::Parameters;
 use stratum_uring::proto::dialect::{AGENT, Equihash};
@@ -154,6 +154,8 @@ impl Transcript {
             miners_per_link: 65_536,
             links_max: 1,
             pass_through_agents: Vec::new(),
+            share_reply: ShareReply::Pool,
+            keep_warm: false,
             limits: Limits::default(),
         }
     }

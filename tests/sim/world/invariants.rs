@@ -190,6 +190,8 @@ impl World {
             jobs_replaced,
             slots_unrested,
             resent,
+            immediate_rejected,
+            immediate_lost,
             answers_unexpected,
             miners_blocked,
             pool_faults,
@@ -201,6 +203,9 @@ impl World {
         totals.jobs_replaced = jobs_replaced;
         totals.unrested_slots = slots_unrested;
         totals.shares_resent = resent;
+        totals.kept_warm = refused[Reject::KeptWarm.index()];
+        totals.immediate_rejected = immediate_rejected;
+        totals.immediate_lost = immediate_lost;
         totals.unexpected_answers = answers_unexpected;
         totals.blocked = miners_blocked;
         totals.pool_faults = pool_faults;

@@ -57,6 +57,11 @@ pub(super) fn settings(seed: u64, pools: &[Pool], random: &mut Rng) -> Settings 
         miners_per_link: of(&[3, 12, 65_536]) as u32,
         links_max: of(&[1, 2, 4]) as usize,
         pass_through_agents: Vec::new(),
+        share_reply: match seed % 4 {
+            1 => ShareReply::Immediate,
+            _ => ShareReply::Pool,
+        },
+        keep_warm: seed.is_multiple_of(3),
         limits,
     }
 }
