@@ -46,6 +46,8 @@ table! {
         subscribe_wait_seconds as subscribe_wait: Duration = 30.0, 0.1..=600.0;
         /// A lost link that is back by then with the same nonce_1 goes unnoticed.
         resume_seconds as resume: Duration = 3.0, 0.1..=60.0;
+        /// How long a preferred pool must be well before miners go back to it.
+        stable_for_seconds as stable_for: Duration = 30.0, 0.1..=3600.0;
         /// Pace at which miners are closed that only a reconnect can move to a new nonce_1.
         reconnect_per_second as reconnect_per_second: u32 = 1000, 1..=1_000_000;
     }

@@ -84,13 +84,7 @@ fn proxy(node: &Node<'_>, taken: &mut Taken) -> Option<ProxyConfig> {
 
     let mut below = section.section("failover");
     let failover = Failover::read(&mut below);
-    below.finish(&[
-        "no_job_seconds",
-        "no_reply_seconds",
-        "stable_for_seconds",
-        "standby",
-        "keep_warm",
-    ]);
+    below.finish(&["no_job_seconds", "no_reply_seconds", "standby", "keep_warm"]);
     let mut below = section.section("limits");
     let limits = limits(&mut below);
     below.finish(&[]);

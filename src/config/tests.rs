@@ -569,10 +569,10 @@ proxies:
     listen: [ { address: "0.0.0.0:1", tls: {}, proxy_protocol: {} } ]
     pools: [ { url: "stratum+tcp://a:1", worker: w, tls: {} } ]
     shares: { check: full, reply: pool }
-    failover: { stable_for_seconds: 30, standby: false, keep_warm: false }
+    failover: { standby: false, keep_warm: false }
 "#;
     let found = mistakes(text);
-    assert_eq!(found.len(), 13, "{found:#?}");
+    assert_eq!(found.len(), 12, "{found:#?}");
     for mistake in found {
         assert!(
             mistake.contains("not available in this version"),

@@ -63,6 +63,8 @@ pub struct Limits {
     pub handshake_timeout: Duration,
     /// How long a lost link may be taken up again as if nothing had been.
     pub resume: Duration,
+    /// How long a preferred pool must be well before miners go back to it.
+    pub stable_for: Duration,
     /// How long a link without a miner is kept.
     pub link_unused: Duration,
     /// Miners closed for each second when only a reconnect can move them.
@@ -101,6 +103,7 @@ impl Default for Limits {
             dial_timeout: Duration::from_secs(15),
             handshake_timeout: Duration::from_secs(10),
             resume: Duration::from_secs(3),
+            stable_for: Duration::from_secs(30),
             link_unused: Duration::from_secs(60),
             reconnect_per_second: 1000,
             jobs_kept: 8,

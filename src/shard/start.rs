@@ -414,6 +414,7 @@ fn exchange_limits(config: &ProxyConfig) -> Limits {
         dial_timeout: limits.connect_timeout + RESOLVE_TIMEOUT,
         handshake_timeout: HANDSHAKE_TIMEOUT_MAX.min(limits.reply_timeout),
         resume: failover.resume,
+        stable_for: failover.stable_for,
         link_unused: Limits::default().link_unused,
         reconnect_per_second: failover.reconnect_per_second,
         jobs_kept: limits.jobs_kept,

@@ -104,6 +104,8 @@ struct Feed {
     target: Option<String>,
     nonce_1: Option<String>,
     next_nonce_1: Option<String>,
+    /// Its miners were moved to another link.
+    retired: bool,
     /// What the answer to subscribe gave; it holds when authorize was answered.
     offered: Option<String>,
 }
@@ -131,6 +133,8 @@ pub(crate) struct World {
     our_job_ids: Vec<String>,
     feeds: Vec<Feed>,
     content_count: u64,
+    /// Miners were sent to reconnect so late that they don't.
+    sent_away: bool,
     /// What was announced is on its way to the miners.
     fanning_out: bool,
     totals: Totals,
@@ -201,6 +205,7 @@ impl World {
             our_job_ids: Vec::new(),
             feeds: Vec::new(),
             content_count: 0,
+            sent_away: false,
             fanning_out: false,
             totals: Totals::default(),
             trace: std::env::var("SIM_TRACE").is_ok(),
@@ -424,6 +429,12 @@ impl World {
             }
             Command::HangUp(link) => {
                 self.conns.remove(&place_of(link));
+                // Nobody has a place there any more.
+                if let Some(feed) = self.feeds.get_mut(link.index)
+                    && std::mem::take(&mut feed.retired)
+                {
+                    feed.nonce_1 = None;
+                }
             }
         }
     }
@@ -437,6 +448,23 @@ impl World {
             }
             Fact::LinkLost { .. } => self.totals.links_lost += 1,
             Fact::PoolChanged { .. } => self.totals.pools_changed += 1,
+            Fact::SpareUp { .. } => self.totals.spares_up += 1,
+            Fact::TakenOver {
+                left,
+                returned,
+                told,
+                closed,
+                ..
+            } => {
+                self.feeds[left.index].retired = true;
+                // Nobody comes back in the end of the calm.
+                self.sent_away |= *closed > 0 && self.now > STORM + CALM - CALM_END;
+                self.totals.returns += u64::from(*returned);
+                self.totals.told_to_return += *told as u64;
+                self.totals.closed_to_return += *closed as u64;
+            }
+            Fact::ReturnFailed { .. } => self.totals.returns_failed += 1,
+            Fact::NoRoomToReturn { .. } => self.totals.no_room_to_return += 1,
             Fact::Moved { told, closed, .. } => {
                 self.totals.moves += 1;
                 self.totals.told_to_move += *told as u64;

@@ -23,6 +23,7 @@ pub(super) fn settings(seed: u64, pools: &[Pool], random: &mut Rng) -> Settings 
         dial_timeout: Duration::from_secs(4),
         handshake_timeout: Duration::from_secs(4),
         resume: Duration::from_secs(3),
+        stable_for: Duration::from_secs(of(&[1, 5, 30])),
         link_unused: Duration::from_secs(of(&[1, 10])),
         reconnect_per_second: of(&[4, 1000]) as u32,
         jobs_kept: of(&[1, 8]) as usize,
