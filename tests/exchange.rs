@@ -76,6 +76,7 @@ impl Scene {
             slot_width: SlotWidth::Auto,
             miners_per_link: 65_536,
             links_max: 1,
+            standby: false,
             pass_through_agents: Vec::new(),
             limits: Limits::default(),
         };
@@ -439,19 +440,21 @@ fn called_while_refused_for(refused: Duration) -> (Scene, Vec<String>) {
 #[test]
 fn a_pool_that_is_away_for_a_moment_keeps_its_miners_though_another_stands_ready() {
     let (mut scene, hosts) = called_while_refused_for(Duration::from_secs(2));
-    assert!(
-        hosts.len() > 2 && hosts.iter().all(|host| host == "a"),
-        "{hosts:?}"
-    );
+    let count = |host: &str| hosts.iter().filter(|called| *called == host).count();
+    assert!(count("a") > 2 && count("b") == 1, "{hosts:?}");
     assert_eq!(scene.flush().closed, 0);
+    let up = [0, 1].map(|pool| scene.exchange.links_up_of(pool));
+    assert_eq!(up, [1, 0]);
 }
 
 #[test]
 fn a_pool_that_is_away_for_longer_gives_way_within_a_second() {
-    let (_, hosts) = called_while_refused_for(Duration::from_secs(60));
-    let tries = hosts.iter().take_while(|host| *host == "a").count();
+    let (scene, hosts) = called_while_refused_for(Duration::from_secs(60));
+    let tries = hosts.iter().filter(|host| *host == "a").count();
     assert!(tries > 2 && tries < 20, "{hosts:?}");
-    assert_eq!(hosts.get(tries).map(String::as_str), Some("b"));
+    assert!(hosts.iter().any(|host| host == "b"), "{hosts:?}");
+    let up = [0, 1].map(|pool| scene.exchange.links_up_of(pool));
+    assert_eq!(up, [0, 1]);
 }
 
 #[test]
@@ -921,4 +924,106 @@ fn a_shard_that_has_no_miner_left_lets_its_probe_go_too() {
     farm.dials.clear();
     farm.pass(600);
     assert_eq!(farm.dials.len(), 0, "{:?}", farm.dials);
+}
+
+// The next pool's link, ready before it is needed.
+
+/// A farm with two miners, which the first pool serves.
+fn on_the_first(change: impl FnOnce(&mut Settings)) -> Farm {
+    let mut farm = Farm::new(&["a", "b", "c"], &[], change);
+    farm.miner(0, true);
+    farm.miner(1, false);
+    farm.pass(30);
+    assert_eq!(farm.serving(), ["a"]);
+    farm.heard();
+    farm
+}
+
+const fn is_failover(fact: &Fact) -> bool {
+    matches!(
+        fact,
+        Fact::TakenOver {
+            returned: false,
+            ..
+        }
+    )
+}
+
+#[test]
+fn a_link_to_the_next_pool_is_made_while_the_lost_one_may_come_back() {
+    let mut farm = on_the_first(|_| {});
+    assert_eq!(farm.dials, ["a"], "none before");
+    farm.fails("a");
+    farm.pass(1);
+    farm.link_to("b");
+    assert_eq!(farm.serving(), [""; 0]);
+    assert_eq!(farm.heard().1, "", "nobody is moved yet");
+    farm.pass(2);
+    assert_eq!(farm.serving(), ["b"]);
+    assert_eq!(farm.count(is_failover), 1);
+    let (_, text) = farm.heard();
+    assert!(
+        text.contains(r#""mining.set_extranonce","params":["62"#),
+        "{text}"
+    );
+    assert!(text.contains("true]}"), "a clean job: {text}");
+    farm.pass(2);
+    assert_eq!(farm.told.closed, 1, "the one that can't be told");
+    assert_eq!(farm.links.len(), 1);
+}
+
+#[test]
+fn the_next_pools_link_is_dropped_when_the_lost_one_is_back() {
+    let mut farm = on_the_first(|_| {});
+    farm.fails("a");
+    farm.pass(1);
+    farm.link_to("b");
+    farm.recovers("a");
+    farm.pass(2);
+    assert_eq!(farm.serving(), ["a"]);
+    assert_eq!(farm.links.len(), 1);
+    assert_eq!(farm.count(is_failover), 0);
+}
+
+#[test]
+fn with_standby_a_failover_costs_one_job() {
+    let mut farm = on_the_first(|settings| settings.standby = true);
+    assert_eq!(farm.dials, ["a", "b"]);
+    assert_eq!(farm.scene.exchange.counters().links_up, 1);
+    farm.pass(3600);
+    farm.heard();
+    assert_eq!(farm.dials.len(), 2, "it stays");
+    farm.fails("a");
+    let seconds = farm.seconds_until(|farm| farm.serving() == ["b"]);
+    assert!(seconds <= 3, "{seconds}");
+    let (_, text) = farm.heard();
+    assert_eq!(text.matches("mining.notify").count(), 1, "{text}");
+    assert_eq!(farm.dials.iter().filter(|host| *host == "b").count(), 1);
+    // And the one after it is got ready.
+    farm.pass(5);
+    farm.link_to("c");
+}
+
+#[test]
+fn with_standby_a_next_pool_that_fails_gives_way_to_the_one_behind_it() {
+    let mut farm = on_the_first(|settings| settings.standby = true);
+    farm.fails("b");
+    farm.pass(5);
+    farm.link_to("c");
+    assert_eq!(farm.serving(), ["a"]);
+    assert_eq!(farm.heard().1, "", "nobody notices");
+}
+
+#[test]
+fn the_probe_takes_over_when_the_pool_that_serves_fails() {
+    let (mut farm, _) = Farm::on_the_second(true, |_| {});
+    farm.recovers("a");
+    farm.seconds_until(|farm| farm.links.len() == 2);
+    farm.pass(5);
+    farm.fails("b");
+    let seconds = farm.seconds_until(|farm| farm.serving() == ["a"]);
+    assert!(seconds <= 3, "{seconds}");
+    assert_eq!(farm.count(is_failover), 1);
+    farm.pass(60);
+    assert_eq!(farm.links.len(), 1);
 }

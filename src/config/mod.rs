@@ -71,6 +71,8 @@ pub struct ProxyConfig {
     pub pass_through_agents: Vec<String>,
     /// When to leave a pool, and how.
     pub failover: Failover,
+    /// Whether the next pool's link is kept ready all the time: `failover.standby`.
+    pub standby: bool,
     /// The bound of everything.
     pub limits: Limits,
 }

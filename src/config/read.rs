@@ -84,7 +84,11 @@ fn proxy(node: &Node<'_>, taken: &mut Taken) -> Option<ProxyConfig> {
 
     let mut below = section.section("failover");
     let failover = Failover::read(&mut below);
-    below.finish(&["no_job_seconds", "no_reply_seconds", "standby", "keep_warm"]);
+    let standby = match below.get("standby") {
+        Some(node) => node.flag(),
+        None => Some(false),
+    };
+    below.finish(&["no_job_seconds", "no_reply_seconds", "keep_warm"]);
     let mut below = section.section("limits");
     let limits = limits(&mut below);
     below.finish(&[]);
@@ -101,6 +105,7 @@ fn proxy(node: &Node<'_>, taken: &mut Taken) -> Option<ProxyConfig> {
         links_per_shard_max,
         pass_through_agents,
         failover,
+        standby: standby.unwrap_or_default(),
         limits,
     })
 }

@@ -90,6 +90,7 @@ fn a_minimal_config_has_a_default_for_the_rest() {
             links_per_shard_max: 4,
             pass_through_agents: Vec::new(),
             failover: Failover::default(),
+            standby: false,
             limits: Limits::default(),
         }
     );
@@ -569,10 +570,10 @@ proxies:
     listen: [ { address: "0.0.0.0:1", tls: {}, proxy_protocol: {} } ]
     pools: [ { url: "stratum+tcp://a:1", worker: w, tls: {} } ]
     shares: { check: full, reply: pool }
-    failover: { standby: false, keep_warm: false }
+    failover: { keep_warm: false }
 "#;
     let found = mistakes(text);
-    assert_eq!(found.len(), 12, "{found:#?}");
+    assert_eq!(found.len(), 11, "{found:#?}");
     for mistake in found {
         assert!(
             mistake.contains("not available in this version"),

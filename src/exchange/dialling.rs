@@ -70,7 +70,9 @@ impl Exchange {
             .is_some_and(|lost| now.since(lost) >= limits.resume);
         if expired && !goes_on {
             self.abandon_shares(index);
-            self.leave_lost_pool(now, index);
+            if !self.fail_over(now, index) {
+                self.leave_lost_pool(now, index);
+            }
         }
         let link = &mut self.links[index];
         match link.state {
@@ -126,7 +128,7 @@ impl Exchange {
     pub(super) fn lose_link(&mut self, now: Now, index: usize, end: LinkEnd, detail: String) {
         match self.links[index].role {
             Role::Serving => {}
-            Role::Probe => return self.lose_spare(now, index, end, &detail),
+            Role::Probe | Role::Next => return self.lose_spare(now, index, end, &detail),
             Role::Retiring(_) => return self.lose_retiring(now, index, end, detail),
         }
         let random = self.random();

@@ -157,8 +157,10 @@ pub enum Fact {
         to: usize,
         /// Hex digits of its extranonce1.
         extranonce1: String,
-        /// The link that they leave. It is hung up when their shares are answered.
+        /// The link that they leave. Where they go back it is hung up when their shares are answered.
         left: LinkKey,
+        /// The link on which they are from now on.
+        serves: LinkKey,
         /// Whether they go back to a pool that is preferred, from one that is well.
         returned: bool,
         /// Miners that were told.

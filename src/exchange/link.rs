@@ -50,6 +50,8 @@ pub(crate) enum Role {
     /// It stands at a pool that is preferred to the one that serves, to see whether that is well again.
     /// It takes no miner.
     Probe,
+    /// It stands at a pool that comes after the one that serves, for when that fails. It takes no miner.
+    Next,
     /// Since this time its miners work elsewhere; it stays for answers that are on their way, and for
     /// miners that wait for their turn to reconnect.
     Retiring(Duration),
@@ -192,7 +194,7 @@ impl Link {
     /// Whether it stands by: its pool does not count as one that serves.
     #[must_use]
     pub(crate) fn is_spare(&self) -> bool {
-        self.role == Role::Probe
+        matches!(self.role, Role::Probe | Role::Next)
     }
 
     /// Whether miners can work on it from now on: it is up, and there is a job for them.

@@ -136,6 +136,8 @@ pub struct Settings {
     pub links_max: usize,
     /// Parts of user agents, lower-case, whose firmware takes only the pool's own extranonce1.
     pub pass_through_agents: Vec<String>,
+    /// Whether a link to the next pool is kept ready while the one before serves.
+    pub standby: bool,
     /// Every bound.
     pub limits: Limits,
 }

@@ -1,4 +1,4 @@
-//! Links that no miner works on yet, or any more: the way back to a preferred pool.
+//! Links that no miner works on yet, or any more: the way to the next pool, and back.
 //!
 //! While miners work for a pool that is not the most preferred one, a *probe* stands at a better one: a
 //! link like any other, with a real handshake and real jobs. Once it has been up for long enough it
@@ -9,13 +9,17 @@
 //! (none) ──▶ Probe ───────▶ Serving ───────────▶ Retiring ──▶ (none)
 //!              └─ lost: the next of the better pools, with backoff
 //! ```
+//!
+//! When a link is lost a link to the *next* pool is dialled in the same way, while the lost session may
+//! still be resumed. If it is not, the miners move to whatever stands ready; with `standby` there is such
+//! a link all the time.
 
 use std::cell::RefCell;
 use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Command, Exchange, Fact, LinkEnd};
+use super::{Command, Exchange, Fact, LinkEnd, LinkKey};
 use crate::exchange::link::{Link, LinkState, Role};
 use crate::exchange::miners::Stage;
 use crate::exchange::outbox::Owed;
@@ -115,8 +119,34 @@ impl Exchange {
             self.fact(Fact::ReturnFailed { pool, wait });
         }
         self.go_back(now);
-        let better = 0..self.worst_home().unwrap_or(0);
-        self.keep_spare(now, Role::Probe, better);
+        for index in 0..self.links.len() {
+            let link = &self.links[index];
+            // One whose lost session may be resumed is waited for; another one may be ready before it.
+            let is_away = !link.is_up() && link.lost.is_none() && link.next_space.is_none();
+            if link.serves() && !link.pass_through && link.space.is_some() && is_away {
+                self.fail_over(now, index);
+            }
+        }
+        for role in [Role::Probe, Role::Next] {
+            let pools = self.pools_for(role);
+            self.keep_spare(now, role, pools);
+        }
+    }
+
+    /// The pools at which a link of this role is to stand.
+    fn pools_for(&self, role: Role) -> Range<usize> {
+        let Some(home) = self.worst_home() else {
+            return 0..0;
+        };
+        // A pool that serves and is better than that is on the list of neither.
+        let is_lost = |link: &Link| link.space.is_some() && !link.is_up();
+        match role {
+            Role::Probe => 0..home,
+            Role::Next if self.settings.standby || self.serving().any(is_lost) => {
+                home + 1..self.settings.pools.len()
+            }
+            _ => 0..0,
+        }
     }
 
     /// The links on which many miners work, and those that are dialled for them. A link of one miner
@@ -166,7 +196,7 @@ impl Exchange {
     /// A link that stands by is over: the next of its pools is tried, after a while.
     pub(super) fn lose_spare(&mut self, now: Now, index: usize, end: LinkEnd, detail: &str) {
         let random = self.random();
-        let pools = 0..self.worst_home().unwrap_or(0);
+        let pools = self.pools_for(self.links[index].role);
         self.abandon_shares(index);
         let link = &mut self.links[index];
         link.space = None;
@@ -235,7 +265,7 @@ impl Exchange {
                 continue;
             }
             moved = true;
-            self.take_over(now, from, to, true);
+            self.retire(now, from, to);
         }
         if moved {
             self.returns.last = Some((pool, now.since_start));
@@ -254,33 +284,82 @@ impl Exchange {
         miners <= room
     }
 
-    /// Moves the miners of one link to another one, which is ready and serves from now on.
-    fn take_over(&mut self, now: Now, from: usize, to: usize, returned: bool) {
-        let link = &mut self.links[to];
-        link.role = Role::Serving;
-        // Each miner's first job is clean, whatever the pool said.
-        link.fresh = false;
-        link.job_unsaid = false;
-        link.target_unsaid = false;
-        self.home_pool = link.pool;
-        let new_pool = link.pool;
-        let space = link.space.as_ref();
-        let extranonce1 = space.map(|space| format!("{:?}", space.borrow().extranonce1));
+    /// Moves the miners of a link whose session is over to another pool's that is ready. Says whether
+    /// there is one.
+    pub(super) fn fail_over(&mut self, now: Now, from: usize) -> bool {
+        let left = &self.links[from];
+        let home = left.home();
+        if left.pass_through {
+            return false;
+        }
+        let is_ready = |link: &&Link| {
+            let has_room = link.serves() && !link.pass_through && live_in(left) <= free_in(link);
+            link.has_work() && link.pool != home && (link.is_spare() || has_room)
+        };
+        let ready = self.links.iter().filter(is_ready);
+        let Some(to) = ready
+            .min_by_key(|link| link.pool)
+            .map(|link| link.key.index)
+        else {
+            return false;
+        };
+        self.abandon_shares(from);
+        let left = self.links[from].key;
+        let old = self.links[from].space.take();
+        let extranonce1 = self.begin_to_serve(to);
+        let moved = self.move_miners(now, from, to, old.as_ref(), false);
+        self.let_go(from, LinkEnd::Unused, String::new());
+        self.tell_taken_over(home, to, left, extranonce1, false, moved);
+        true
+    }
+
+    /// Moves the miners of a link that is well to another one, which is ready and serves from now on.
+    fn retire(&mut self, now: Now, from: usize, to: usize) {
+        let extranonce1 = self.begin_to_serve(to);
         let link = &mut self.links[from];
-        let old_pool = link.home();
-        let left = link.key;
-        let old = link.space.clone();
         link.role = Role::Retiring(now.since_start);
-        let Moved { told, closed } = self.move_miners(now, from, to, old.as_ref(), true);
+        let (home, left, old) = (link.home(), link.key, link.space.clone());
+        let moved = self.move_miners(now, from, to, old.as_ref(), true);
+        self.tell_taken_over(home, to, left, extranonce1, true, moved);
+    }
+
+    fn tell_taken_over(
+        &mut self,
+        from: usize,
+        to: usize,
+        left: LinkKey,
+        extranonce1: String,
+        returned: bool,
+        Moved { told, closed }: Moved,
+    ) {
+        let link = &self.links[to];
         self.fact(Fact::TakenOver {
-            from: old_pool,
-            to: new_pool,
-            extranonce1: extranonce1.unwrap_or_default(),
+            from,
+            to: link.pool,
+            extranonce1,
             left,
+            serves: link.key,
             returned,
             told,
             closed,
         });
+    }
+
+    /// A link takes miners from now on. Gives the hex digits of its extranonce1.
+    fn begin_to_serve(&mut self, to: usize) -> String {
+        let link = &mut self.links[to];
+        if link.is_spare() {
+            link.role = Role::Serving;
+            // Each miner's first job is clean, whatever the pool said.
+            link.fresh = false;
+            link.job_unsaid = false;
+            link.target_unsaid = false;
+        }
+        self.home_pool = link.pool;
+        let space = link.space.as_ref();
+        space.map_or_else(String::new, |space| {
+            format!("{:?}", space.borrow().extranonce1)
+        })
     }
 
     /// Hangs up links whose miners are elsewhere and have their answers.

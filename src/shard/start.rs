@@ -342,6 +342,7 @@ impl StartedProxy {
                     SlotBytes::Fixed(len) => SlotWidth::Fixed(len),
                 },
                 miners_per_link: self.config.miners_per_link,
+                standby: self.config.standby,
                 links_max: self.config.links_per_shard_max as usize,
                 pass_through_agents: self.config.pass_through_agents.clone(),
                 limits: exchange_limits(&self.config),

@@ -364,6 +364,36 @@ fn when_the_last_pool_fails_too_the_first_is_tried_again() {
     miner.expect_subscribed(id);
 }
 
+#[test]
+fn a_link_that_stands_by_takes_over_and_no_other_one_is_dialled() {
+    let (first, second) = (FakePool::start(), FakePool::start());
+    let config = Config::new(&first.url())
+        .fallback(&second.url())
+        .key("failover: { standby: true, resume_seconds: 1 }");
+    let proxy = Proxy::one_shard(&config.yaml());
+    let mut miner = FakeMiner::connect(&proxy);
+    let id = miner.send_subscribe();
+    let link = first.accept_ready(NONCE_1);
+    miner.expect_subscribed(id);
+    miner
+        .request("mining.extranonce.subscribe", "[]")
+        .assert_accepted();
+    miner.authorize("t1addr.rig1");
+    miner.expect_job();
+    let mut standby = second.accept_ready(ANOTHER_NONCE);
+    proxy.log_contains("stands by");
+    drop(first);
+    link.reset();
+    let job = miner.expect_job();
+    assert!(job.nonce_1.starts_with(ANOTHER_NONCE), "{}", job.nonce_1);
+    assert!(job.clean);
+    let id = miner.submit(&job, 1);
+    let submit = standby.expect_submit();
+    standby.accept(&submit.id);
+    miner.expect_accepted(id);
+    second.expect_no_link();
+}
+
 // Back to the preferred pool.
 
 #[test]

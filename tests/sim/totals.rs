@@ -39,6 +39,7 @@ totals! {
     links_lost,
     pools_changed,
     spares_up,
+    takeovers,
     returns,
     told_to_return,
     closed_to_return,

@@ -26,6 +26,10 @@ impl World {
             if miner.stranded {
                 continue;
             }
+            // Where two links share a space, which of them was given up can't be told by what was not read.
+            if !miner.socket.is_settled() && self.is_in_shared_space(miner) {
+                continue;
+            }
             if let Some(other) = owners.insert(nonce_1, place) {
                 panic!(
                     "NO TWO LIVE MINERS SHARE NONCE SPACE: {nonce_1} {:?} {miner:?}",
@@ -59,11 +63,7 @@ impl World {
             return;
         }
         // Which link it is on can't be told before it has a job, where two share a space.
-        let nonce_1 = miner.nonce_1.as_deref().unwrap_or_default();
-        let shared = self.pools.iter().any(|pool| {
-            pool.one_nonce && nonce_1.starts_with(&format!("{:02x}", 0xa0 + pool.index))
-        });
-        if shared && miner.job.is_none() {
+        if self.is_in_shared_space(miner) && miner.job.is_none() {
             return;
         }
         let link = self.home_of(miner);
@@ -97,6 +97,14 @@ impl World {
             miner.target, feed.target,
             "A MINER HAS THE NEWEST TARGET: {miner:?}"
         );
+    }
+
+    /// Its pool gives all links one nonce_1.
+    fn is_in_shared_space(&self, miner: &Miner) -> bool {
+        let nonce_1 = miner.nonce_1.as_deref().unwrap_or_default();
+        self.pools.iter().any(|pool| {
+            pool.one_nonce && nonce_1.starts_with(&format!("{:02x}", 0xa0 + pool.index))
+        })
     }
 
     pub(super) fn check_times(&self) {

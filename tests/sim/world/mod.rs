@@ -451,12 +451,19 @@ impl World {
             Fact::SpareUp { .. } => self.totals.spares_up += 1,
             Fact::TakenOver {
                 left,
+                serves,
                 returned,
                 told,
                 closed,
                 ..
             } => {
-                self.feeds[left.index].retired = true;
+                self.feeds[serves.index].retired = false;
+                let feed = &mut self.feeds[left.index];
+                feed.retired = *returned;
+                if !*returned {
+                    feed.nonce_1 = None;
+                }
+                self.totals.takeovers += u64::from(!*returned);
                 // Nobody comes back in the end of the calm.
                 self.sent_away |= *closed > 0 && self.now > STORM + CALM - CALM_END;
                 self.totals.returns += u64::from(*returned);

@@ -55,6 +55,7 @@ pub(super) fn settings(seed: u64, pools: &[Pool], random: &mut Rng) -> Settings 
         slot_width,
         miners_per_link: of(&[3, 12, 65_536]) as u32,
         links_max: of(&[1, 2, 4]) as usize,
+        standby: of(&[0, 1]) == 1,
         pass_through_agents: Vec::new(),
         limits,
     }
