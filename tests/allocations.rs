@@ -7,6 +7,7 @@
 mod support;
 
 use allocation_counter::{AllocationInfo, measure};
+use stratum_uring::exchange::ShareReply;
 
 use crate::support::farm::{Farm, token};
 use crate::support::submitter::Submitter;
@@ -43,10 +44,12 @@ fn of_shares(submitter: &mut Submitter, count: u32) -> AllocationInfo {
 
 #[test]
 fn a_share_and_its_answer_allocate_nothing() {
-    let mut submitter = Submitter::with(SHARES_PER_JOB);
-    of_shares(&mut submitter, WARM_UP);
-    let info = of_shares(&mut submitter, SHARES);
-    assert_eq!(info.count_total, 0, "{} bytes", info.bytes_total);
+    for reply in [ShareReply::Pool, ShareReply::Immediate] {
+        let mut submitter = Submitter::answering(SHARES_PER_JOB, reply);
+        of_shares(&mut submitter, WARM_UP);
+        let info = of_shares(&mut submitter, SHARES);
+        assert_eq!(info.count_total, 0, "{reply:?}: {} bytes", info.bytes_total);
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use stratum_uring::exchange::{
     CloseHow, CloseReason, Command, Exchange, Fact, Limits, LinkEnd, LinkKey, MinerToken,
-    PoolSettings, Settings, Tag, Transmit,
+    PoolSettings, Settings, ShareReply, Tag, Transmit,
 };
 use stratum_uring::proto::dialect::Equihash;
 use stratum_uring::proto::dialect::equihash::Parameters;
@@ -78,6 +78,8 @@ impl Scene {
             links_max: 1,
             standby: false,
             pass_through_agents: Vec::new(),
+            share_reply: ShareReply::Pool,
+            keep_warm: false,
             limits: Limits::default(),
         };
         change(&mut settings);
@@ -405,6 +407,302 @@ fn a_pool_that_asks_without_end_fills_no_memory() {
     );
 }
 
+#[test]
+fn a_longer_nonce_that_leaves_fewer_slots_moves_the_miners_that_have_no_place() {
+    const MINERS: u32 = 300;
+    let mut scene = Scene::new(&["a"]);
+    let mut link = None;
+    for index in 0..MINERS {
+        let miner = scene.connect(index);
+        if index == 0 {
+            let up = scene.expect_connected();
+            scene.shake_hands(up);
+            scene.pool_says(up, notify().as_bytes());
+            link = Some(up);
+        }
+        scene.begin_mining(miner);
+        let asks = br#"{"id":5,"method":"mining.extranonce.subscribe","params":[]}"#;
+        scene.miner_says(miner, asks);
+    }
+    let link = link.unwrap();
+    scene.flush();
+    // 9 of 32 bytes are left: two for a slot would leave a miner fewer than 8.
+    let nonce_1 = "b2".repeat(23);
+    let line = format!(r#"{{"id":null,"method":"mining.set_extranonce","params":["{nonce_1}"]}}"#);
+    scene.pool_says(link, line.as_bytes());
+    assert_eq!(scene.flush().text, "", "it holds from the next job on");
+    scene.pool_says(link, notify().as_bytes());
+    let told = scene.flush();
+    let of = |what: &str| told.text.matches(what).count();
+    assert_eq!(
+        (of("mining.set_extranonce"), of("mining.notify")),
+        (256, 256)
+    );
+    let mut slots: Vec<_> = told.text.split(&nonce_1).skip(1).collect();
+    slots.iter_mut().for_each(|rest| *rest = &rest[..3]);
+    slots.sort_unstable();
+    slots.dedup();
+    assert_eq!(slots.len(), 256, "one byte for each");
+    assert!(slots.iter().all(|slot| slot.ends_with('"')), "{slots:?}");
+    scene.pass(Duration::from_secs(1));
+    scene.exchange.handle_tick(scene.now);
+    let closed = scene.flush().closed;
+    assert_eq!(closed, MINERS as usize - 256);
+    assert_eq!(scene.exchange.counters().mining, 256);
+    // And back: all have a place again.
+    for index in 0..MINERS - 256 {
+        let miner = scene.connect(1000 + index);
+        scene.miner_says(miner, SUBSCRIBE);
+    }
+    assert!(scene.flush().text.contains("error"), "it is full");
+    let line = line.replace(&nonce_1, "c3c3c3c3");
+    scene.pool_says(link, line.as_bytes());
+    scene.pool_says(link, notify().as_bytes());
+    let told = scene.flush().text;
+    assert_eq!(told.matches("\"c3c3c3c3").count(), 256);
+    let miner = scene.connect(2000);
+    scene.begin_mining(miner);
+}
+
+/// A farm of one whose shares are answered at once: the scene, its link, its miner, its job.
+fn answered_at_once() -> (Scene, LinkKey, MinerToken, String) {
+    let mut scene = Scene::with(&["a"], |settings| {
+        settings.share_reply = ShareReply::Immediate;
+    });
+    let miner = scene.connect(0);
+    let link = scene.expect_connected();
+    scene.shake_hands(link);
+    scene.pool_says(link, notify().as_bytes());
+    let job = scene.begin_mining(miner);
+    scene.written(link);
+    (scene, link, miner, job)
+}
+
+/// The share that [`share`] makes, as one of many.
+fn share_with(job: &str, id: u32) -> String {
+    let nonce_2 = format!("{id:052x}");
+    let line = share(job).replace(&"0".repeat(52), &nonce_2);
+    line.replacen(r#""id":3"#, &format!(r#""id":{id}"#), 1)
+}
+
+const TRUE: &str = r#""result":true,"error":null}"#;
+
+#[test]
+fn a_share_is_answered_once_and_at_once_where_the_operator_wants_it() {
+    let (mut scene, link, miner, job) = answered_at_once();
+    scene.miner_says(miner, share_with(&job, 40).as_bytes());
+    assert_eq!(scene.flush().text, format!("{{\"id\":40,{TRUE}\n"));
+    assert!(scene.written(link).contains("mining.submit"));
+    scene.miner_says(miner, share_with(&job, 40).as_bytes());
+    assert!(scene.flush().text.contains("[22,"), "a duplicate");
+    scene.miner_says(miner, share_with(&job, 41).as_bytes());
+    assert_eq!(scene.flush().text, format!("{{\"id\":41,{TRUE}\n"));
+    assert!(!scene.exchange.is_drained(), "the pool has not answered");
+    scene.pool_says(link, br#"{"id":16,"result":true,"error":null}"#);
+    scene.pool_says(link, br#"{"id":17,"result":null,"error":[23,"low",null]}"#);
+    assert_eq!(scene.flush().text, "", "there is no second answer");
+    assert!(scene.exchange.is_drained());
+    let counters = scene.exchange.counters();
+    assert_eq!((counters.accepted, counters.rejected), (1, 1));
+    assert_eq!(counters.immediate_rejected, 1);
+    assert_eq!((counters.immediate_lost, counters.unanswered()), (0, 0));
+}
+
+#[test]
+fn a_share_answered_at_once_that_no_pool_answers_is_counted_as_lost() {
+    let (mut scene, link, miner, job) = answered_at_once();
+    scene.miner_says(miner, share_with(&job, 40).as_bytes());
+    scene.written(link);
+    assert!(scene.flush().text.ends_with(&format!("{TRUE}\n")));
+    scene.pass(Limits::default().reply_timeout + Duration::from_secs(1));
+    scene.exchange.handle_tick(scene.now);
+    assert_eq!(scene.flush().text, "");
+    assert_eq!(scene.exchange.counters().immediate_lost, 1);
+    let facts: Vec<Fact> = std::iter::from_fn(|| scene.exchange.poll_fact()).collect();
+    assert!(facts.contains(&Fact::ImmediateLost { pool: 0, shares: 1 }));
+}
+
+#[test]
+fn a_share_for_a_lost_link_waits_and_ends_with_its_session() {
+    let (mut scene, link, miner, job) = answered_at_once();
+    scene.miner_says(miner, share_with(&job, 40).as_bytes());
+    assert!(scene.flush().text.contains(TRUE));
+    scene.written(link);
+    let (now, end) = (scene.now, LinkEnd::Reset);
+    scene.exchange.handle_link_closed(now, link, end, "");
+    scene.miner_says(miner, share_with(&job, 41).as_bytes());
+    assert_eq!(scene.flush().text, "", "nobody knows who will carry it");
+    scene.pass(Limits::default().resume);
+    scene.exchange.handle_tick(scene.now);
+    let told = scene.flush().text;
+    assert!(
+        told.contains(r#""id":41,"result":null,"error":[21,"#),
+        "{told}"
+    );
+    assert!(!told.contains(r#""id":40"#), "{told}");
+    let counters = scene.exchange.counters();
+    assert_eq!((counters.immediate_lost, counters.unanswered()), (1, 2));
+    let facts: Vec<Fact> = std::iter::from_fn(|| scene.exchange.poll_fact()).collect();
+    assert!(facts.contains(&Fact::ImmediateLost { pool: 0, shares: 1 }));
+    assert!(facts.contains(&Fact::SharesLost { pool: 0, shares: 1 }));
+}
+
+#[test]
+fn a_resumed_session_judges_the_shares_answered_at_once_and_those_that_waited() {
+    let (mut scene, link, miner, job) = answered_at_once();
+    scene.miner_says(miner, share_with(&job, 40).as_bytes());
+    assert!(scene.flush().text.contains(TRUE));
+    scene.written(link);
+    let (now, end) = (scene.now, LinkEnd::Reset);
+    scene.exchange.handle_link_closed(now, link, end, "");
+    scene.miner_says(miner, share_with(&job, 41).as_bytes());
+    scene.pass(Duration::from_millis(500));
+    scene.exchange.handle_tick(scene.now);
+    let link = scene.expect_connected();
+    scene.written(link);
+    scene.shake_hands(link);
+    scene.written(link);
+    let resent = scene.written(link);
+    assert_eq!(resent.matches("mining.submit").count(), 2, "{resent}");
+    scene.pool_says(link, br#"{"id":16,"error":[22,"duplicate share",null]}"#);
+    scene.pool_says(link, br#"{"id":17,"result":true,"error":null}"#);
+    let told = scene.flush().text;
+    assert!(told.contains(&format!("{{\"id\":41,{TRUE}\n")), "{told}");
+    assert!(!told.contains(r#""id":40"#), "{told}");
+    let counters = scene.exchange.counters();
+    assert_eq!((counters.accepted, counters.unanswered()), (2, 0));
+}
+
+#[test]
+fn a_miner_answered_at_once_is_bounded_in_what_the_pool_has_not_answered() {
+    let mut scene = Scene::with(&["a"], |settings| {
+        settings.share_reply = ShareReply::Immediate;
+        settings.limits.pending_shares_per_miner_max = 2;
+    });
+    let miner = scene.connect(0);
+    let link = scene.expect_connected();
+    scene.shake_hands(link);
+    scene.pool_says(link, notify().as_bytes());
+    let job = scene.begin_mining(miner);
+    for id in 40..43 {
+        scene.miner_says(miner, share_with(&job, id).as_bytes());
+    }
+    let told = scene.flush().text;
+    assert_eq!(told.matches(TRUE).count(), 2, "{told}");
+    assert!(
+        told.contains(r#"{"id":42,"result":null,"error":[20,"#),
+        "{told}"
+    );
+    scene.pool_says(link, br#"{"id":16,"result":true,"error":null}"#);
+    scene.miner_says(miner, share_with(&job, 43).as_bytes());
+    assert!(scene.flush().text.contains(TRUE));
+}
+
+/// A farm of one, with or without `keep_warm`, whose only pool is lost and then can't be reached for two
+/// minutes. Returns what the miner was told meanwhile.
+fn without_a_pool_for_two_minutes(keep_warm: bool) -> (Scene, MinerToken, String) {
+    let mut scene = Scene::with(&["a"], |settings| settings.keep_warm = keep_warm);
+    let miner = scene.connect(0);
+    let link = scene.expect_connected();
+    scene.shake_hands(link);
+    scene.pool_says(link, notify().as_bytes());
+    scene.begin_mining(miner);
+    let (now, end) = (scene.now, LinkEnd::Reset);
+    scene.exchange.handle_link_closed(now, link, end, "");
+    let mut told = String::new();
+    for _ in 0..480 {
+        scene.pass(Duration::from_millis(250));
+        scene.exchange.handle_tick(scene.now);
+        while let Some((link, _)) = scene.poll_dial() {
+            let end = LinkEnd::ConnectFailed;
+            scene.exchange.handle_link_closed(scene.now, link, end, "");
+        }
+        told.push_str(&scene.flush().text);
+    }
+    (scene, miner, told)
+}
+
+/// The ids of the jobs in what a miner was told.
+fn job_ids(told: &str) -> Vec<String> {
+    let jobs = told.split(r#""mining.notify","params":[""#).skip(1);
+    jobs.map(|job| job.split('"').next().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn without_a_pool_a_miner_hears_nothing_unless_the_operator_keeps_it_warm() {
+    let (mut scene, _, told) = without_a_pool_for_two_minutes(false);
+    assert_eq!(told, "");
+    assert_eq!(scene.exchange.counters().kept_warm, 0);
+    let facts: Vec<Fact> = std::iter::from_fn(|| scene.exchange.poll_fact()).collect();
+    let is_warm = |fact: &Fact| matches!(fact, Fact::WarmBegins { .. } | Fact::WarmEnds { .. });
+    assert!(!facts.iter().any(is_warm));
+}
+
+#[test]
+fn a_miner_that_is_kept_warm_has_work_that_counts_for_nothing() {
+    let (mut scene, miner, told) = without_a_pool_for_two_minutes(true);
+    // After 8 seconds, and then twice a minute: each a clean job under an id of its own.
+    let ids = job_ids(&told);
+    assert_eq!(ids.len(), 4, "{told}");
+    assert!(
+        ids.iter()
+            .all(|id| ids.iter().filter(|it| *it == id).count() == 1)
+    );
+    assert_eq!(told.matches(",true]").count(), 4, "{told}");
+    scene.miner_says(miner, share(&ids[3]).as_bytes());
+    let told = scene.flush().text;
+    assert!(told.contains("[21,"), "{told}");
+    let counters = scene.exchange.counters();
+    let refused: Vec<_> = counters.refused_by_reason().collect();
+    assert!(refused.contains(&("kept_warm", 1)), "{refused:?}");
+    assert_eq!(counters.kept_warm, 1);
+    let newcomer = scene.connect(1);
+    scene.miner_says(newcomer, SUBSCRIBE);
+    assert_eq!(scene.flush().text, "", "a newcomer waits for a pool");
+    let facts: Vec<Fact> = std::iter::from_fn(|| scene.exchange.poll_fact()).collect();
+    let is_warm = |fact: &&Fact| matches!(fact, Fact::WarmBegins { .. } | Fact::WarmEnds { .. });
+    let warm: Vec<&Fact> = facts.iter().filter(is_warm).collect();
+    assert_eq!(warm, [&Fact::WarmBegins { pool: 0, miners: 1 }]);
+}
+
+#[test]
+fn a_pool_that_comes_back_ends_what_kept_its_miners_warm() {
+    let (mut scene, miner, _) = without_a_pool_for_two_minutes(true);
+    let link = loop {
+        scene.pass(Duration::from_millis(250));
+        scene.exchange.handle_tick(scene.now);
+        scene.flush();
+        if let Some((link, _)) = scene.poll_dial() {
+            break link;
+        }
+    };
+    scene.exchange.handle_link_connected(scene.now, link);
+    scene.shake_hands(link);
+    assert_eq!(scene.exchange.counters().kept_warm, 0);
+    // The pool has no job yet, and nobody is given the old one.
+    scene.miner_says(
+        miner,
+        br#"{"id":9,"method":"mining.authorize","params":["two","x"]}"#,
+    );
+    assert_eq!(job_ids(&scene.flush().text), [""; 0]);
+    scene.pool_says(link, notify().as_bytes());
+    let told = scene.flush().text;
+    let ids = job_ids(&told);
+    assert_eq!(
+        (ids.len(), told.matches(",true]").count()),
+        (1, 1),
+        "{told}"
+    );
+    scene.written(link);
+    scene.written(link);
+    scene.miner_says(miner, share(&ids[0]).as_bytes());
+    assert!(scene.written(link).contains("mining.submit"));
+    let facts: Vec<Fact> = std::iter::from_fn(|| scene.exchange.poll_fact()).collect();
+    let ends = |fact: &&Fact| matches!(fact, Fact::WarmEnds { miners: 1, .. });
+    assert_eq!(facts.iter().filter(ends).count(), 1);
+}
+
 /// The pools called after a link of the first one was lost, which refuses for so long.
 fn called_while_refused_for(refused: Duration) -> (Scene, Vec<String>) {
     let mut scene = Scene::new(&["a", "b"]);
@@ -500,7 +798,11 @@ struct Farm {
 impl Farm {
     fn new(hosts: &[&str], down: &[&'static str], change: impl FnOnce(&mut Settings)) -> Self {
         Self {
-            scene: Scene::with(hosts, change),
+            scene: Scene::with(hosts, |settings| {
+                // These pools say nothing of their own accord.
+                settings.limits.no_job = Duration::from_secs(1_000_000);
+                change(settings);
+            }),
             down: down.to_vec(),
             links: Vec::new(),
             dials: Vec::new(),
@@ -1026,4 +1328,96 @@ fn the_probe_takes_over_when_the_pool_that_serves_fails() {
     assert_eq!(farm.count(is_failover), 1);
     farm.pass(60);
     assert_eq!(farm.links.len(), 1);
+}
+
+/// A farm of one miner at the first of two pools, whose second `second` is played before each tick. Returns
+/// the host that is called first within so many seconds, and when.
+fn leaves_within(seconds: u64, mut second: impl FnMut(&mut Scene, LinkKey, u64)) -> Option<u64> {
+    let mut scene = Scene::new(&["a", "b"]);
+    let miner = scene.connect(0);
+    let link = scene.expect_connected();
+    scene.shake_hands(link);
+    scene.pool_says(link, notify().as_bytes());
+    scene.begin_mining(miner);
+    for at in 0..seconds {
+        if scene.exchange.is_current(link) {
+            second(&mut scene, link, at);
+            let _ = scene.written(link);
+        }
+        for _ in 0..4 {
+            scene.pass(Duration::from_millis(250));
+            scene.exchange.handle_tick(scene.now);
+            if let Some((_, host)) = scene.poll_dial() {
+                assert_eq!(host, "b");
+                return Some(at);
+            }
+        }
+    }
+    None
+}
+
+/// A job of its own; miners are told of it.
+fn announce(scene: &mut Scene, link: LinkKey, at: u64) -> String {
+    let id = format!("\"j{at}\"");
+    scene.pool_says(link, notify().replace("\"j1\"", &id).as_bytes());
+    let told = scene.flush().text;
+    let (_, params) = told.rsplit_once(r#""mining.notify","params":[""#).unwrap();
+    params.split_once('"').unwrap().0.to_owned()
+}
+
+/// The only miner sends a share that no other is like.
+fn submit(scene: &mut Scene, job: &str, number: u64) {
+    let digits = format!("\"{number:052x}\"");
+    let line = share(job).replace(&format!("\"{}\"", "0".repeat(52)), &digits);
+    let (index, generation) = (0, 0);
+    scene.miner_says(MinerToken { index, generation }, line.as_bytes());
+}
+
+#[test]
+fn a_pool_that_sends_no_job_gives_way_to_the_next() {
+    assert_eq!(leaves_within(300, |_, _, _| {}), Some(240));
+    let some = |scene: &mut Scene, link, at: u64| {
+        if at.is_multiple_of(200) {
+            announce(scene, link, at);
+        }
+    };
+    assert_eq!(leaves_within(1000, some), None);
+}
+
+#[test]
+fn a_pool_that_answers_no_share_while_many_wait_gives_way_to_the_next() {
+    let silent = |scene: &mut Scene, link, at| {
+        let job = announce(scene, link, at);
+        submit(scene, &job, at);
+    };
+    assert_eq!(leaves_within(120, silent), Some(60));
+}
+
+#[test]
+fn a_pool_that_answers_some_shares_is_kept() {
+    let mut expected = 16;
+    let some = |scene: &mut Scene, link, at: u64| {
+        let job = announce(scene, link, at);
+        submit(scene, &job, at);
+        if at % 50 == 49 {
+            let reply = format!(r#"{{"id":{expected},"result":true,"error":null}}"#);
+            scene.pool_says(link, reply.as_bytes());
+            expected += 50;
+        }
+    };
+    assert_eq!(leaves_within(300, some), None);
+}
+
+#[test]
+fn one_share_without_an_answer_only_times_out() {
+    let mut refused = 0;
+    let one = |scene: &mut Scene, link, at: u64| {
+        let job = announce(scene, link, at);
+        if at.is_multiple_of(100) {
+            submit(scene, &job, at);
+        }
+        refused = scene.exchange.counters().refused.iter().sum();
+    };
+    assert_eq!(leaves_within(300, one), None);
+    assert_eq!(refused, 3, "each is answered in its time");
 }

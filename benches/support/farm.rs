@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use stratum_uring::exchange::{
     CloseHow, CloseReason, Command, Exchange, Limits, LinkKey, MinerToken, PoolSettings, Settings,
-    Tag, Transmit,
+    ShareReply, Tag, Transmit,
 };
 use stratum_uring::proto::dialect::Equihash;
 use stratum_uring::proto::dialect::equihash::Parameters;
@@ -61,6 +61,11 @@ pub(crate) struct Farm {
 impl Farm {
     /// So many miners, each with its target and its first job.
     pub(crate) fn new(miners: u32) -> Self {
+        Self::answering(miners, ShareReply::Pool)
+    }
+
+    /// As [`Farm::new`], with the say of when a miner is told of its share.
+    pub(crate) fn answering(miners: u32, share_reply: ShareReply) -> Self {
         let parameters = Parameters::new(200, 9).expect("the parameters of Zcash");
         let settings = Settings {
             part: (0, 1),
@@ -80,6 +85,8 @@ impl Farm {
             links_max: 1,
             standby: false,
             pass_through_agents: Vec::new(),
+            share_reply,
+            keep_warm: false,
             limits: Limits::default(),
         };
         let mut exchange = Exchange::new(settings, Box::new(Equihash::new(parameters)));

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::hint::black_box;
 
+use stratum_uring::exchange::ShareReply;
 use stratum_uring::proto::pool::SHARE_ID_FIRST;
 
 use super::farm::{Farm, token};
@@ -35,9 +36,14 @@ impl Submitter {
 
     /// With so many shares for one job.
     pub(crate) fn with(shares_per_job: u32) -> Self {
+        Self::answering(shares_per_job, ShareReply::Pool)
+    }
+
+    /// As [`Submitter::with`], with the say of when the miner is told of its share.
+    pub(crate) fn answering(shares_per_job: u32, share_reply: ShareReply) -> Self {
         let mut submitter = Self {
             shares_per_job,
-            farm: Farm::new(1),
+            farm: Farm::answering(1, share_reply),
             line: Vec::new(),
             nonce: 0,
             count: 0,

@@ -35,7 +35,7 @@ impl Report {
                 "{} in {} ({}/s){}",
                 number(tally.connects),
                 text::time(self.connect_time()),
-                rate(tally.connects, self.connect_time()),
+                rate(tally.connects.min(self.miners), self.connect_time()),
                 with_reasons(", failed", &tally.connects_failed),
             ),
         ));
@@ -158,9 +158,10 @@ impl Report {
             rows.push((
                 "proxy",
                 format!(
-                    "CPU {:.2} s while connecting{}, {:.2} s while shares ran{}; RSS {:.1} MiB, peak {:.1} MiB",
+                    "CPU {:.2} s while connecting{}, {:.2} s while shares ran{}; RSS {:.1} MiB, \
+                     peak {:.1} MiB",
                     ramp.as_secs_f64(),
-                    each(ramp, self.tally.subscribes, "miner"),
+                    each(ramp, self.miners, "miner"),
                     run.as_secs_f64(),
                     self.cost_in_run(run),
                     mebibytes(usage.end.rss_kib),
@@ -305,7 +306,7 @@ mod tests {
         assert_eq!(
             example().table(),
             "\
-connects    1,002 in 500 ms (2004/s)
+connects    1,002 in 500 ms (2000/s)
 miners      1,000 of 1,000 mining at the end; 1,001 subscribed, the last first job came after 650 ms
 first job   p50 100 ms, p90 180 ms, p99 198 ms, p99.9 200 ms, max 200 ms after the connect
 jobs        3,000 received; 1 announced in the run (1 of them to all)
@@ -315,7 +316,7 @@ shares      10,000 sent (1000/s), 9,998 accepted, 2 rejected, 0 lost
 latency     p50 50.0 ms, p90 90.0 ms, p99 99.0 ms, p99.9 100 ms, max 100 ms (from when a share was due)
 wrong       0
 disconnects 1 (1 × closed by the peer)
-proxy       CPU 0.10 s while connecting (99.9 µs for each miner), 1.25 s while shares ran; RSS 4.5 MiB, peak 4.5 MiB
+proxy       CPU 0.10 s while connecting (100.0 µs for each miner), 1.25 s while shares ran; RSS 4.5 MiB, peak 4.5 MiB
 loadgen     busiest thread 45 % of a core while connecting, 34 % while shares ran; shares left 50.0 µs late in the median, p99 99.0 µs, max 100 µs
 "
         );

@@ -48,6 +48,10 @@ table! {
         resume_seconds as resume: Duration = 3.0, 0.1..=60.0;
         /// How long a preferred pool must be well before miners go back to it.
         stable_for_seconds as stable_for: Duration = 30.0, 0.1..=3600.0;
+        /// A pool that sends no job for so long is bad: the next one takes over.
+        no_job_seconds as no_job: Duration = 240.0, 1.0..=86_400.0;
+        /// A pool that answers no share for so long, while 16 or all of several wait, is bad.
+        no_reply_seconds as no_reply: Duration = 60.0, 1.0..=86_400.0;
         /// Pace at which miners are closed that only a reconnect can move to a new nonce_1.
         reconnect_per_second as reconnect_per_second: u32 = 1000, 1..=1_000_000;
     }

@@ -69,10 +69,14 @@ pub struct ProxyConfig {
     /// A miner whose user agent contains one of these gets the pool's own nonce_1 length. In lower
     /// case, to be looked for in the agent in lower case.
     pub pass_through_agents: Vec<String>,
+    /// When a miner is told what became of its share.
+    pub share_reply: ShareReply,
     /// When to leave a pool, and how.
     pub failover: Failover,
     /// Whether the next pool's link is kept ready all the time: `failover.standby`.
     pub standby: bool,
+    /// Whether miners are given the last job again while no pool is up.
+    pub keep_warm: bool,
     /// The bound of everything.
     pub limits: Limits,
 }
@@ -165,6 +169,15 @@ pub enum SlotBytes {
     Auto,
     /// 0, 1 or 2.
     Fixed(u8),
+}
+
+/// When a miner is told what became of its share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShareReply {
+    /// When the pool has said so.
+    Pool,
+    /// Once our own checks passed, as long as the link to the pool is ready.
+    Immediate,
 }
 
 /// A word that is never printed.

@@ -12,7 +12,7 @@ use super::address::{overlap, parse_host, parse_listen, parse_pool};
 use super::raw::{Node, Section, shown};
 use super::{
     AdminConfig, Config, EquihashConfig, Failover, Judge, Limits, ListenConfig, PoolConfig,
-    PoolUrl, PracticeConfig, ProxyConfig, Secret, SlotBytes,
+    PoolUrl, PracticeConfig, ProxyConfig, Secret, ShareReply, SlotBytes,
 };
 use crate::proto::dialect::equihash::Parameters;
 
@@ -80,15 +80,16 @@ fn proxy(node: &Node<'_>, taken: &mut Taken) -> Option<ProxyConfig> {
     let (slot_bytes, miners_per_link) = slots(&mut section);
     let links_per_shard_max = section.number("links_per_shard_max", 4, 1..=1024);
     let pass_through_agents = section.texts("pass_through_agents", AGENT_WANTED, agent);
-    shares(section.section("shares"));
+    let share_reply = shares(section.section("shares"));
 
     let mut below = section.section("failover");
     let failover = Failover::read(&mut below);
+    let keep_warm = below.get("keep_warm").and_then(|node| node.flag());
     let standby = match below.get("standby") {
         Some(node) => node.flag(),
         None => Some(false),
     };
-    below.finish(&["no_job_seconds", "no_reply_seconds", "keep_warm"]);
+    below.finish(&[]);
     let mut below = section.section("limits");
     let limits = limits(&mut below);
     below.finish(&[]);
@@ -104,8 +105,10 @@ fn proxy(node: &Node<'_>, taken: &mut Taken) -> Option<ProxyConfig> {
         miners_per_link,
         links_per_shard_max,
         pass_through_agents,
+        share_reply,
         failover,
         standby: standby.unwrap_or_default(),
+        keep_warm: keep_warm.unwrap_or_default(),
         limits,
     })
 }
@@ -384,12 +387,20 @@ fn agent(node: &Node<'_>, text: &str) -> Option<String> {
 
 const AGENT_WANTED: &str = "write a part of the miner's user agent, e.g. nheqminer";
 
-/// There is nothing to keep yet: of each of these keys only the default is available.
-fn shares(mut section: Section<'_>) {
+/// When a miner is told what became of its share. Of `check` only the default is available yet.
+fn shares(mut section: Section<'_>) -> ShareReply {
+    const REPLIES: [(&str, ShareReply); 2] = [
+        ("pool", ShareReply::Pool),
+        ("immediate", ShareReply::Immediate),
+    ];
+    let reply = section
+        .get("reply")
+        .and_then(|node| node.choice(&REPLIES, &[]));
     if let Some(node) = section.get("check") {
         node.choice(&[("shape", ())], &["full", "solution", "target"]);
     }
-    section.finish(&["reply"]);
+    section.finish(&[]);
+    reply.unwrap_or(ShareReply::Pool)
 }
 
 fn limits(section: &mut Section<'_>) -> Limits {

@@ -89,8 +89,10 @@ fn a_minimal_config_has_a_default_for_the_rest() {
             miners_per_link: 65_536,
             links_per_shard_max: 4,
             pass_through_agents: Vec::new(),
+            share_reply: ShareReply::Pool,
             failover: Failover::default(),
             standby: false,
+            keep_warm: false,
             limits: Limits::default(),
         }
     );
@@ -569,11 +571,10 @@ proxies:
     pool_links: 2
     listen: [ { address: "0.0.0.0:1", tls: {}, proxy_protocol: {} } ]
     pools: [ { url: "stratum+tcp://a:1", worker: w, tls: {} } ]
-    shares: { check: full, reply: pool }
-    failover: { keep_warm: false }
+    shares: { check: full }
 "#;
     let found = mistakes(text);
-    assert_eq!(found.len(), 11, "{found:#?}");
+    assert_eq!(found.len(), 9, "{found:#?}");
     for mistake in found {
         assert!(
             mistake.contains("not available in this version"),
@@ -585,6 +586,35 @@ proxies:
         "        tls: {}",
         "line 9: proxies[0].pools[0].tls: not available in this version; \
          the keys here are url, practice, worker, password, reconnect_hosts, extranonce_subscribe",
+    );
+}
+
+#[test]
+fn a_share_is_answered_by_the_pool_or_at_once() {
+    let reply = |text: &str| {
+        let shares = format!("    dialect: equihash\n    shares: {text}");
+        let config = Config::load(&with("    dialect: equihash", &shares)).unwrap();
+        config.proxies[0].share_reply
+    };
+    assert_eq!(reply("{}"), ShareReply::Pool);
+    assert_eq!(reply("{ reply: pool }"), ShareReply::Pool);
+    assert_eq!(reply("{ reply: immediate }"), ShareReply::Immediate);
+    prints(
+        "    dialect: equihash",
+        "    dialect: equihash\n    shares:\n      reply: soon",
+        "line 5: proxies[0].shares.reply: \"soon\" is unknown; write pool or immediate",
+    );
+}
+
+#[test]
+fn miners_are_kept_warm_where_the_operator_says_so() {
+    let failover = |text: &str| format!("    dialect: equihash\n    failover: {text}");
+    let config = with("    dialect: equihash", &failover("{ keep_warm: true }"));
+    assert!(Config::load(&config).unwrap().proxies[0].keep_warm);
+    prints(
+        "    dialect: equihash",
+        &failover("{ keep_warm: 30 }"),
+        "line 4: proxies[0].failover.keep_warm: write true or false, without quotes",
     );
 }
 

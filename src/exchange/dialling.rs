@@ -107,17 +107,26 @@ impl Exchange {
                     self.lose_link(now, index, LinkEnd::Stalled, String::new());
                     return;
                 }
+                if let Some(end) = link.silence(now.since_start, &limits) {
+                    self.lose_link(now, index, end, String::new());
+                    return;
+                }
                 let Some(deadline) = now.since_start.checked_sub(limits.reply_timeout) else {
                     return;
                 };
-                let mut answered = 0;
+                let (mut expired, mut immediate) = (0, 0);
                 while let Some(share) = self.links[index].pending.take_older(deadline) {
-                    answered += 1;
+                    expired += 1;
+                    immediate += usize::from(share.answered);
                     self.refuse_share(&share, Reject::PoolSilent);
                 }
-                if answered > 0 {
-                    let link = &mut self.links[index];
+                let link = &mut self.links[index];
+                if expired > 0 {
                     link.output.release(&link.pending);
+                }
+                if immediate > 0 {
+                    let (pool, shares) = (link.pool, immediate);
+                    self.fact(Fact::ImmediateLost { pool, shares });
                 }
             }
             _ => {}
@@ -146,7 +155,11 @@ impl Exchange {
         let asked_again = end == LinkEnd::Reconnect && link.tries == 0;
         // A lost link is not a lost pool: as long as the session may be resumed no other pool is tried.
         let resuming = !was_up && link.lost.is_some() && end.may_pass();
-        if !stable && !resuming && end != LinkEnd::NonceSpaceTaken {
+        let bad = was_up && end.is_pools();
+        if bad {
+            link.pool = (link.pool + 1) % pools;
+            link.tries = 1;
+        } else if !stable && !resuming && end != LinkEnd::NonceSpaceTaken {
             if !asked_again && (!was_up || link.tries > 0) {
                 link.pool = (link.pool + 1) % pools;
             }
@@ -154,7 +167,7 @@ impl Exchange {
         }
         // A failed try decides the wait with itself counted in.
         let delay = match () {
-            () if was_up => delay,
+            () if was_up && !bad => delay,
             () if resuming => Link::resume_delay(random),
             () => link.next_delay(pools, random),
         };
@@ -190,7 +203,9 @@ impl Exchange {
     fn leave_lost_pool(&mut self, now: Now, index: usize) {
         let pools = self.settings.pools.len();
         let link = &mut self.links[index];
-        if pools < 2 {
+        // Another one is tried already where the lost one was bad.
+        let lost = link.space.as_ref().map(|space| space.borrow().pool);
+        if pools < 2 || lost.is_some_and(|lost| lost != link.pool) {
             return;
         }
         if matches!(link.state, LinkState::Waiting(_)) {
@@ -267,13 +282,13 @@ impl Exchange {
             }
             let since = *link.unused_since.get_or_insert(now.since_start);
             if now.since(since) >= self.settings.limits.link_unused && link.pending.is_empty() {
-                self.let_go(index, LinkEnd::Unused, String::new());
+                self.let_go(now, index, LinkEnd::Unused, String::new());
             }
         }
     }
 
     /// Hangs up a link that nobody works on any more.
-    pub(super) fn let_go(&mut self, index: usize, end: LinkEnd, detail: String) {
+    pub(super) fn let_go(&mut self, now: Now, index: usize, end: LinkEnd, detail: String) {
         let link = &mut self.links[index];
         debug_assert!(link.pending.is_empty(), "every share is answered");
         let served = link.role == Role::Serving;
@@ -286,6 +301,7 @@ impl Exchange {
         link.space = None;
         link.fresh = true;
         link.end_epoch();
+        self.end_warm(now, index);
         self.counters.link_ends[end as usize] += 1;
         self.commands.push_back(Command::HangUp(key));
         let pool = self.links[index].pool;

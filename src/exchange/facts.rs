@@ -92,6 +92,10 @@ reasons! {
         Refused = "refused",
         /// The pool took no byte for too long.
         Stalled = "stalled",
+        /// The pool sent no job for too long.
+        NoJob = "no_job",
+        /// The pool answered no share for too long, while many waited.
+        NoReply = "no_reply",
         /// The pool leaves too few nonce bytes to mine with.
         NoNonceSpace = "no_nonce_space",
         /// Another live link has the same nonce space.
@@ -106,6 +110,20 @@ reasons! {
 }
 
 impl LinkEnd {
+    /// Whether a link that ends so says that its pool is bad, and not only the link.
+    pub(crate) const fn is_pools(self) -> bool {
+        matches!(
+            self,
+            Self::LineTooLong
+                | Self::Violation
+                | Self::Refused
+                | Self::Stalled
+                | Self::NoJob
+                | Self::NoReply
+                | Self::NoNonceSpace
+        )
+    }
+
     /// Whether the next try may find the pool well: nothing was said that speaks against it.
     pub(crate) const fn may_pass(self) -> bool {
         matches!(
@@ -199,6 +217,13 @@ pub enum Fact {
         /// How many.
         shares: usize,
     },
+    /// Shares that their miners were told at once are accepted, and that no pool will answer.
+    ImmediateLost {
+        /// Which pool.
+        pool: usize,
+        /// How many.
+        shares: usize,
+    },
     /// The pool changed the nonce space of the link's miners.
     Moved {
         /// Which pool.
@@ -207,6 +232,20 @@ pub enum Fact {
         told: usize,
         /// Miners that must reconnect.
         closed: usize,
+    },
+    /// No pool is up: miners are given the last job again, and nothing that they find counts.
+    WarmBegins {
+        /// The pool that is tried now.
+        pool: usize,
+        /// How many miners.
+        miners: usize,
+    },
+    /// That is over.
+    WarmEnds {
+        /// How many miners there were in the end.
+        miners: usize,
+        /// How long it took.
+        seconds: u64,
     },
     /// A pool rejected a share; told once a minute.
     ShareRejected {
@@ -300,6 +339,8 @@ pub struct Counters {
     pub mining: u64,
     /// Of these, subscribes that wait for a pool.
     pub waiting: u64,
+    /// Of these, miners that are given an old job, since no pool is up.
+    pub kept_warm: u64,
     /// Links ready for shares now.
     pub links_up: u64,
     /// Connects in total.
@@ -316,6 +357,10 @@ pub struct Counters {
     pub work: u64,
     /// Shares that the pool rejected.
     pub rejected: u64,
+    /// Of these, shares that their miners had been told at once are accepted.
+    pub immediate_rejected: u64,
+    /// Shares that their miners had been told at once are accepted, and that no pool answered.
+    pub immediate_lost: u64,
     /// Requests refused here, by [`Reject::index`].
     pub refused: [u64; Reject::REASONS.len()],
     /// Jobs taken from pools.
@@ -387,6 +432,7 @@ impl Counters {
             miners,
             mining,
             waiting,
+            kept_warm,
             links_up,
             connects,
             closes,
@@ -395,6 +441,8 @@ impl Counters {
             accepted,
             work,
             rejected,
+            immediate_rejected,
+            immediate_lost,
             refused,
             jobs,
             jobs_replaced,
@@ -416,12 +464,15 @@ impl Counters {
             miners,
             mining,
             waiting,
+            kept_warm,
             links_up,
             connects,
             submits,
             accepted,
             work,
             rejected,
+            immediate_rejected,
+            immediate_lost,
             jobs,
             jobs_replaced,
             slots_unrested,
@@ -456,10 +507,13 @@ impl Counters {
         self.without_link_millis = without_link;
     }
 
-    /// Shares that went out, or were to, and were never answered by a pool: their miners were told so.
+    /// Shares that went out, or were to, and were never answered by a pool: their miners were told so,
+    /// but for those that were answered at once.
     #[must_use]
     pub fn unanswered(&self) -> u64 {
-        self.refused[Reject::LinkLost.index()] + self.refused[Reject::PoolSilent.index()]
+        self.refused[Reject::LinkLost.index()]
+            + self.refused[Reject::PoolSilent.index()]
+            + self.immediate_lost
     }
 }
 

@@ -103,6 +103,12 @@ pub(crate) struct Jobs {
 }
 
 impl Jobs {
+    /// The current job.
+    #[must_use]
+    pub(crate) fn newest(&self) -> Option<&Job> {
+        self.known.back().map(|known| &known.job)
+    }
+
     /// The sequence of the oldest job that is known.
     #[must_use]
     pub(crate) fn oldest_sequence(&self) -> Option<u64> {

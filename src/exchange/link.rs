@@ -4,11 +4,13 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::exchange::facts::LinkKey;
+use crate::exchange::facts::{LinkEnd, LinkKey};
 use crate::exchange::jobs::Jobs;
 use crate::exchange::output::LinkOutput;
-use crate::exchange::pending::PendingShares;
+use crate::exchange::pending::{Pending, PendingShares};
+use crate::exchange::settings::Limits;
 use crate::exchange::slots::NonceSpace;
+use crate::exchange::warm::Warm;
 use crate::proto::dialect::{Dialect, Subscription};
 use crate::proto::job::{Job, JobId};
 use crate::proto::pool::PoolSession;
@@ -26,6 +28,9 @@ const BACKOFF_MAX: Duration = Duration::from_secs(30);
 const STABLE: Duration = Duration::from_secs(10);
 /// The longest wait that a pool's `client.reconnect` may ask for.
 const RECONNECT_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// So many unanswered shares are no chance.
+const UNANSWERED_MANY: usize = 16;
 
 /// Where a link stands.
 #[derive(Debug)]
@@ -116,6 +121,8 @@ pub(crate) struct Link {
     pub(crate) target: Option<Target>,
     /// Lines for the miners.
     pub(crate) lines: Lines,
+    /// What keeps them warm while no pool is up.
+    pub(crate) warm: Option<Warm>,
     /// Its unanswered shares.
     pub(crate) pending: PendingShares,
     /// Lines of our handshake; they go out first.
@@ -124,6 +131,9 @@ pub(crate) struct Link {
     pub(crate) output: LinkOutput,
     /// When the pool last took a byte, or had nothing to take.
     pub(crate) took_bytes: Duration,
+    /// When the pool last sent a job, and when it last answered a share; at first, when it was ready.
+    pub(crate) last_job: Duration,
+    pub(crate) last_reply: Duration,
     /// When a link that was ready was lost, until its epoch ends.
     pub(crate) lost: Option<Duration>,
     /// When its last miner left.
@@ -160,10 +170,13 @@ impl Link {
             jobs: Jobs::default(),
             target: None,
             lines: Lines::default(),
+            warm: None,
             pending: PendingShares::default(),
             handshake: Vec::new(),
             output: LinkOutput::default(),
             took_bytes: Duration::ZERO,
+            last_job: Duration::ZERO,
+            last_reply: Duration::ZERO,
             lost: None,
             unused_since: None,
             tries: 0,
@@ -349,6 +362,20 @@ impl Link {
     #[must_use]
     pub(crate) fn was_stable(&self, now: Duration) -> bool {
         matches!(self.state, LinkState::Up(since, _) if now.saturating_sub(since) >= STABLE)
+    }
+
+    /// Whether the pool behind a link that is ready has fallen silent, and in which way.
+    #[must_use]
+    pub(crate) fn silence(&self, now: Duration, limits: &Limits) -> Option<LinkEnd> {
+        if now.saturating_sub(self.last_job) >= limits.no_job {
+            return Some(LinkEnd::NoJob);
+        }
+        // Some pools never answer some shares, so a single one says nothing.
+        let silent = now.saturating_sub(self.last_reply) >= limits.no_reply;
+        let waits = |share: &Pending| now.saturating_sub(share.since) >= limits.no_reply;
+        let many = self.pending.len() >= UNANSWERED_MANY
+            || (self.pending.len() > 1 && self.pending.oldest().is_some_and(waits));
+        (silent && many).then_some(LinkEnd::NoReply)
     }
 
     /// The wait that a `client.reconnect` asked for, bounded.

@@ -28,6 +28,7 @@ mod shares;
 mod slots;
 mod spaces;
 mod spares;
+mod warm;
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
@@ -45,7 +46,7 @@ use crate::wire::json::Reader;
 
 pub use facts::{CloseReason, Counters, Fact, LinkEnd, LinkKey, MinerToken, REPLY_MICROS_BOUNDS};
 pub use outbox::{CloseHow, Tag, Transmit};
-pub use settings::{Limits, PoolSettings, Settings};
+pub use settings::{Limits, PoolSettings, Settings, ShareReply};
 pub use slots::{Slots, Taken};
 
 /// Facts kept for a shell that does not ask. A fact is for people: past this many no more are told.
@@ -173,6 +174,8 @@ impl Exchange {
         counters.waiting = self.waiting_count() as u64;
         let up = |link: &&Link| link.is_up() && !link.is_spare();
         counters.links_up = self.links.iter().filter(up).count() as u64;
+        let warm = self.links.iter().filter_map(|link| link.warm.as_ref());
+        counters.kept_warm = warm.map(|warm| warm.miners as u64).sum();
         (counters.slots, counters.slots_taken) = self.slot_counts();
         let without = self
             .without_link
@@ -287,6 +290,7 @@ impl Exchange {
     pub fn handle_tick(&mut self, now: Now) {
         for index in 0..self.links.len() {
             self.tick_link(now, index);
+            self.keep_warm(now, index);
         }
         self.release_idle_links(now);
         self.tick_spares(now);

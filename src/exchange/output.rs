@@ -152,6 +152,7 @@ mod tests {
             len: line.len(),
             work: 1,
             resent: false,
+            answered: false,
         });
         id
     }

@@ -24,6 +24,8 @@ pub(crate) struct Pending {
     pub(crate) work: u64,
     /// Whether it may have reached the pool twice, so that "duplicate" means accepted.
     pub(crate) resent: bool,
+    /// Whether its miner was told at once that it is accepted, and so is told nothing more.
+    pub(crate) answered: bool,
 }
 
 /// Shares that a quiet link has memory for.
@@ -109,12 +111,16 @@ impl PendingShares {
         self.shares.iter_mut().flatten()
     }
 
-    /// The request ids of one miner's shares. Looks at all that wait: for what is rare.
+    /// The request ids of the shares for whose answer one miner waits. Looks at all that wait: for what
+    /// is rare.
     #[must_use]
     pub(crate) fn ids_of(&self, miner: MinerToken) -> Vec<u64> {
         let waiting = (self.first_id..).zip(&self.shares);
         waiting
-            .filter(|(_, share)| share.as_ref().is_some_and(|share| share.miner == miner))
+            .filter(|(_, share)| {
+                let share = share.as_ref();
+                share.is_some_and(|share| share.miner == miner && !share.answered)
+            })
             .map(|(id, _)| id)
             .collect()
     }
@@ -153,6 +159,7 @@ mod tests {
             len: 0,
             work: 1,
             resent: false,
+            answered: false,
         });
         id
     }
@@ -176,14 +183,16 @@ mod tests {
         let mut pending = PendingShares::default();
         let ids: Vec<u64> = (0..3).map(|second| push(&mut pending, second)).collect();
         pending.take(ids[1]).unwrap();
-        let of = |index| {
+        let of = |pending: &PendingShares, index| {
             pending.ids_of(MinerToken {
                 index,
                 generation: 0,
             })
         };
-        assert_eq!(of(0), [ids[0], ids[2]]);
-        assert!(of(1).is_empty());
+        assert_eq!(of(&pending, 0), [ids[0], ids[2]]);
+        assert!(of(&pending, 1).is_empty());
+        pending.iter_mut().for_each(|share| share.answered = true);
+        assert!(of(&pending, 0).is_empty(), "it waits for none of them");
     }
 
     #[test]

@@ -121,12 +121,14 @@ impl Exchange {
         };
         link.state = LinkState::Up(now.since_start, session);
         link.took_bytes = now.since_start;
+        (link.last_job, link.last_reply) = (now.since_start, now.since_start);
         link.space_taken = 0;
         let resumed = link.lost.take().is_some();
         link.fresh |= !resumed;
         if let Some(space) = link.next_space.take() {
             self.change_own_space(now, index, space);
         }
+        self.end_warm(now, index);
         let link = &self.links[index];
         let pool = link.pool;
         if link.is_spare() {
@@ -203,6 +205,7 @@ impl Exchange {
             job,
             target,
         };
+        link.last_job = now.since_start;
         link.jobs.announce(now.since_start, new, &limits);
         if self.links[index].is_spare() {
             return;
@@ -233,7 +236,7 @@ impl Exchange {
     }
 
     /// Changes what each miner of a link is owed. Each time another miner is the first.
-    fn for_each_of(&mut self, index: usize, change: impl Fn(Owed) -> Owed) {
+    pub(super) fn for_each_of(&mut self, index: usize, change: impl Fn(Owed) -> Owed) {
         let count = self.miners.len();
         let start = self.fan_out_start % count.max(1);
         self.fan_out_start = start + count / 7 + 1;

@@ -57,6 +57,10 @@ pub struct Limits {
     pub pending_shares_max: usize,
     /// How long a share waits for the pool's answer.
     pub reply_timeout: Duration,
+    /// A pool that sends no job for so long is bad.
+    pub no_job: Duration,
+    /// A pool that answers no share for so long, while 16 or all of several wait, is bad.
+    pub no_reply: Duration,
     /// For a link's name to be resolved and its connection to be made.
     pub dial_timeout: Duration,
     /// For each step of its handshake: subscribe, authorize.
@@ -100,6 +104,8 @@ impl Default for Limits {
             pool_outbox_stalled: Duration::from_secs(10),
             pending_shares_max: 1024 * 1024,
             reply_timeout: Duration::from_secs(60),
+            no_job: Duration::from_secs(240),
+            no_reply: Duration::from_secs(60),
             dial_timeout: Duration::from_secs(15),
             handshake_timeout: Duration::from_secs(10),
             resume: Duration::from_secs(3),
@@ -113,6 +119,17 @@ impl Default for Limits {
             ntime_ahead: Duration::from_secs(7200),
         }
     }
+}
+
+/// When a miner is told what became of its share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ShareReply {
+    /// When the pool has said so, and what it said.
+    #[default]
+    Pool,
+    /// It is told that the share is accepted once our own checks passed, as long as the link to the pool
+    /// is ready. What the pool says later is counted, and what is lost.
+    Immediate,
 }
 
 /// How one proxy works on one shard.
@@ -138,6 +155,10 @@ pub struct Settings {
     pub pass_through_agents: Vec<String>,
     /// Whether a link to the next pool is kept ready while the one before serves.
     pub standby: bool,
+    /// When a miner is told what became of its share.
+    pub share_reply: ShareReply,
+    /// Whether miners are given the last job again while no pool is up.
+    pub keep_warm: bool,
     /// Every bound.
     pub limits: Limits,
 }

@@ -8,6 +8,7 @@ use crate::exchange::jobs::Remembered;
 use crate::exchange::miners::Stage;
 use crate::exchange::pending::Pending;
 use crate::exchange::pool_side::printable;
+use crate::exchange::settings::ShareReply;
 use crate::proto::dialect::ShareParts;
 use crate::proto::job::JobId;
 use crate::proto::pool::Verdict;
@@ -48,8 +49,15 @@ impl Exchange {
         }
         let link = self.links.get_mut(link).ok_or(Reject::UnknownJob)?;
         if !link.takes_shares() {
-            return Err(Reject::UnknownJob);
+            let warm = link.is_kept_warm();
+            return Err(if warm {
+                Reject::KeptWarm
+            } else {
+                Reject::UnknownJob
+            });
         }
+        // While the link is lost nobody can say that the share will be carried: it waits.
+        let answered = self.settings.share_reply == ShareReply::Immediate && link.is_up();
         let space = link.space.as_ref().ok_or(Reject::UnknownJob)?.borrow();
         let job = JobId::parse(submit.job_id)
             .and_then(|id| link.jobs.find(id))
@@ -111,12 +119,18 @@ impl Exchange {
             len,
             work: job.work,
             resent: false,
+            answered,
         });
+        drop(space);
+        if answered {
+            self.say(token, |out| encode::reply_true(out, id.as_bytes()));
+        }
         Ok(())
     }
 
     pub(super) fn handle_answer(&mut self, now: Now, index: usize, id: u64, verdict: Verdict<'_>) {
         let link = &mut self.links[index];
+        link.last_reply = now.since_start;
         let Some(share) = link.pending.take(id) else {
             self.counters.answers_unexpected += 1;
             return;
@@ -138,6 +152,7 @@ impl Exchange {
             }
             Answer::Rejected(code, ref text) => {
                 self.counters.rejected += 1;
+                self.counters.immediate_rejected += u64::from(share.answered);
                 let pool = self.links[index].pool;
                 if Self::is_told(&mut self.rejection_told, now) {
                     let text = printable(text);
@@ -150,16 +165,24 @@ impl Exchange {
 
     /// Answers all shares of a link as stale, and ends its epoch: nothing of it can be judged any more.
     pub(super) fn abandon_shares(&mut self, index: usize) {
-        let mut shares = 0;
+        let (mut shares, mut immediate) = (0, 0);
         loop {
             let pending = &mut self.links[index].pending;
             let Some(share) = pending.take(pending.oldest_id()) else {
                 break;
             };
-            shares += 1;
+            let lost = if share.answered {
+                &mut immediate
+            } else {
+                &mut shares
+            };
+            *lost += 1;
             self.refuse_share(&share, Reject::LinkLost);
         }
         let link = &mut self.links[index];
+        if self.settings.keep_warm {
+            link.keep_last_job();
+        }
         link.end_epoch();
         link.fresh = true;
         // The link may be trying another pool by now.
@@ -168,9 +191,16 @@ impl Exchange {
         if shares > 0 {
             self.fact(Fact::SharesLost { pool, shares });
         }
+        if immediate > 0 {
+            self.fact(Fact::ImmediateLost {
+                pool,
+                shares: immediate,
+            });
+        }
     }
 
-    /// Answers one miner's shares as stale: it is about to be closed.
+    /// Answers one miner's shares as stale: it is about to be closed. Those that it was told of at once
+    /// are the pool's to judge still.
     pub(super) fn abandon_shares_of(&mut self, miner: MinerToken) {
         for index in 0..self.links.len() {
             for id in self.links[index].pending.ids_of(miner) {
@@ -183,10 +213,13 @@ impl Exchange {
         }
     }
 
-    /// Answers a share. Its miner may be gone: then nobody is told.
+    /// Answers a share, if it was not answered at once. Its miner may be gone: then nobody is told.
     fn answer_share(&mut self, share: &Pending, answer: &Answer<'_>) {
         if let Some(miner) = self.miners.get_mut(share.miner) {
             miner.unanswered -= 1;
+        }
+        if share.answered {
+            return;
         }
         self.say(share.miner, |out| match answer {
             Answer::Accepted => encode::reply_true(out, share.id.as_bytes()),
@@ -198,7 +231,11 @@ impl Exchange {
 
     /// Answers a share that no pool will answer.
     pub(super) fn refuse_share(&mut self, share: &Pending, reject: Reject) {
-        self.counters.refused[reject.index()] += 1;
+        if share.answered {
+            self.counters.immediate_lost += 1;
+        } else {
+            self.counters.refused[reject.index()] += 1;
+        }
         let answer = Answer::Rejected(reject.code(), Cow::Borrowed(reject.text()));
         self.answer_share(share, &answer);
     }

@@ -27,6 +27,7 @@ impl Exchange {
     /// The pool gave a nonce space. The same one as before means that the session goes on.
     pub(super) fn handle_subscribed(&mut self, now: Now, index: usize, subscription: Subscription) {
         let link = &mut self.links[index];
+        link.put_warm_job_away();
         if let LinkState::Handshaking(since, _) = &mut link.state {
             // Authorize is on its way, and has its own time.
             *since = now.since_start;

@@ -122,7 +122,8 @@ impl Exchange {
         for index in 0..self.links.len() {
             let link = &self.links[index];
             // One whose lost session may be resumed is waited for; another one may be ready before it.
-            let is_away = !link.is_up() && link.lost.is_none() && link.next_space.is_none();
+            let is_over = link.lost.is_none() || link.pool != link.home();
+            let is_away = !link.is_up() && is_over && link.next_space.is_none();
             if link.serves() && !link.pass_through && link.space.is_some() && is_away {
                 self.fail_over(now, index);
             }
@@ -178,7 +179,7 @@ impl Exchange {
             if pools.contains(&self.links[index].pool) {
                 stands = true;
             } else {
-                self.let_go(index, LinkEnd::Unused, String::new());
+                self.let_go(now, index, LinkEnd::Unused, String::new());
             }
         }
         if stands || pools.is_empty() {
@@ -200,6 +201,7 @@ impl Exchange {
         self.abandon_shares(index);
         let link = &mut self.links[index];
         link.space = None;
+        link.warm = None;
         let pool = link.pool;
         if link.was_stable(now.since_start) {
             link.tries = 0;
@@ -308,7 +310,7 @@ impl Exchange {
         let old = self.links[from].space.take();
         let extranonce1 = self.begin_to_serve(to);
         let moved = self.move_miners(now, from, to, old.as_ref(), false);
-        self.let_go(from, LinkEnd::Unused, String::new());
+        self.let_go(now, from, LinkEnd::Unused, String::new());
         self.tell_taken_over(home, to, left, extranonce1, false, moved);
         true
     }
@@ -374,7 +376,7 @@ impl Exchange {
                 && self.miners.iter().all(|miner| miner.link() != Some(index));
             if done {
                 self.forget_former(index);
-                self.let_go(index, LinkEnd::Unused, String::new());
+                self.let_go(now, index, LinkEnd::Unused, String::new());
             }
         }
     }
@@ -397,7 +399,7 @@ impl Exchange {
             }
         }
         self.forget_former(index);
-        self.let_go(index, end, detail);
+        self.let_go(now, index, end, detail);
     }
 
     /// Gives back the slots that miners had on a link which judges no more shares.

@@ -144,7 +144,7 @@ fn encode_shards(sample: &Sample, families: &mut Families<'_, '_>) -> fmt::Resul
 }
 
 fn encode_miners(proxies: &[ProxySample], families: &mut Families<'_, '_>) -> fmt::Result {
-    let gauges: [Row; 3] = [
+    let gauges: [Row; 4] = [
         ("stratum_miners", "Miners connected now", |it| it.miners),
         (
             "stratum_miners_mining",
@@ -155,6 +155,11 @@ fn encode_miners(proxies: &[ProxySample], families: &mut Families<'_, '_>) -> fm
             "stratum_miners_waiting",
             "Miners whose subscribe waits for a pool",
             |it| it.waiting,
+        ),
+        (
+            "stratum_miners_kept_warm",
+            "Miners that are given an old job since no pool is up; nothing that they find counts",
+            |it| it.kept_warm,
         ),
     ];
     for (name, help, of) in gauges {
@@ -248,7 +253,7 @@ fn encode_pools(proxies: &[ProxySample], families: &mut Families<'_, '_>) -> fmt
 }
 
 fn encode_shares(proxies: &[ProxySample], families: &mut Families<'_, '_>) -> fmt::Result {
-    let counters: [Row; 7] = [
+    let counters: [Row; 9] = [
         (
             "stratum_submits",
             "Submits read from miners, whatever came of them",
@@ -263,6 +268,16 @@ fn encode_shares(proxies: &[ProxySample], families: &mut Families<'_, '_>) -> fm
             "stratum_shares_rejected",
             "Shares that the pool rejected",
             |it| it.rejected,
+        ),
+        (
+            "stratum_shares_immediate_rejected",
+            "Of these, shares that their miners had been told at once are accepted",
+            |it| it.immediate_rejected,
+        ),
+        (
+            "stratum_shares_immediate_lost",
+            "Shares that their miners had been told at once are accepted, and that no pool answered",
+            |it| it.immediate_lost,
         ),
         (
             "stratum_shares_accepted_work_hashes",

@@ -39,6 +39,8 @@ pub enum Reject {
     LinkLost,
     /// The pool did not answer in time.
     PoolSilent,
+    /// No pool is up, and its job was only to keep the machine warm.
+    KeptWarm,
     /// Every slot of every link is taken.
     Full,
     /// No pool came up in the time that a subscribe waits.
@@ -60,6 +62,7 @@ impl Reject {
             Self::TooManyUnanswered => "Too many unanswered shares",
             Self::LinkLost => "Job not found (=stale), the pool link was lost",
             Self::PoolSilent => "No answer from the pool in time",
+            Self::KeptWarm => "Job not found (=stale), no pool is up",
             Self::Full => "The proxy is full",
             Self::NoPool => "No pool is up, try again",
         }
@@ -69,7 +72,7 @@ impl Reject {
     #[must_use]
     pub const fn code(self) -> i64 {
         match self {
-            Self::UnknownJob | Self::LinkLost => 21,
+            Self::UnknownJob | Self::LinkLost | Self::KeptWarm => 21,
             Self::Duplicate => 22,
             Self::UnauthorizedWorker => 24,
             Self::NotSubscribed => 25,
@@ -84,7 +87,7 @@ impl Reject {
     }
 
     /// Every label that [`Reject::reason`] gives, in the order of [`Reject::index`].
-    pub const REASONS: [&'static str; 12] = [
+    pub const REASONS: [&'static str; 13] = [
         "malformed",
         "unknown_method",
         "unknown_job",
@@ -97,6 +100,7 @@ impl Reject {
         "pool_silent",
         "full",
         "no_pool",
+        "kept_warm",
     ];
 
     /// The place of this reason among [`Reject::REASONS`], for arrays of counters.
@@ -115,6 +119,7 @@ impl Reject {
             Self::PoolSilent => 9,
             Self::Full => 10,
             Self::NoPool => 11,
+            Self::KeptWarm => 12,
         }
     }
 

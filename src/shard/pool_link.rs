@@ -72,6 +72,8 @@ async fn connect(host: String, port: u16, timeout: Duration) -> Result<OwnedFd, 
 /// Sets its options, and takes the socket from the executor.
 fn take(stream: &TcpStream) -> io::Result<OwnedFd> {
     let socket = SockRef::from(stream);
+    // A receive waits in the ring only on a socket that may block.
+    socket.set_nonblocking(false)?;
     socket.set_nodelay(true)?;
     let keepalive = TcpKeepalive::new()
         .with_time(DEAD_POOL_TIMEOUT * 2 / 3)

@@ -36,6 +36,7 @@ pub(crate) struct Reporter {
     /// The pools' addresses as they are configured.
     pools: Vec<String>,
     full: Throttle,
+    immediate_lost: Throttle,
     /// Tries that fail alike, one after the other.
     link_failed: Throttle,
     failure: Cell<Option<LinkEnd>>,
@@ -52,6 +53,7 @@ impl Reporter {
             shard,
             pools,
             full: Throttle::default(),
+            immediate_lost: Throttle::default(),
             link_failed: Throttle::default(),
             failure: Cell::new(None),
             pool_text: Throttle::default(),
@@ -238,11 +240,34 @@ impl Reporter {
                      the session on which they were found is over"
                 );
             }
+            Fact::ImmediateLost { pool, shares } => {
+                let pool = self.pool(*pool);
+                if self.immediate_lost.passes(now) {
+                    log::warn!(
+                        "proxy={proxy} shard={shard} pool={pool}: {shares} shares are lost that their \
+                         miners were told are accepted, as `reply: immediate` has it; \
+                         stratum_shares_immediate_lost_total counts all of them"
+                    );
+                }
+            }
             Fact::Moved { pool, told, closed } => {
                 let pool = self.pool(*pool);
                 log::warn!(
                     "proxy={proxy} shard={shard} pool={pool}: other nonce space; {told} miners were \
                      told, {closed} can't be told and are closed, to come back"
+                );
+            }
+            Fact::WarmBegins { pool, miners } => {
+                let pool = self.pool(*pool);
+                log::warn!(
+                    "proxy={proxy} shard={shard} pool={pool}: no pool is up, this one is tried; {miners} \
+                     miners are kept warm with the last job, and NOTHING THAT THEY FIND COUNTS"
+                );
+            }
+            Fact::WarmEnds { miners, seconds } => {
+                log::warn!(
+                    "proxy={proxy} shard={shard}: {miners} miners are no longer kept warm with an old job; \
+                     they were for {seconds} s"
                 );
             }
             Fact::ShareRejected { pool, code, text } => {

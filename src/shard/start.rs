@@ -10,7 +10,7 @@ use std::time::Duration;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::config::{Config, PoolConfig, PoolUrl, PracticeConfig, ProxyConfig, SlotBytes};
-use crate::exchange::{Counters, Limits, PoolSettings, Settings};
+use crate::exchange::{Counters, Limits, PoolSettings, Settings, ShareReply};
 use crate::metrics::{Published, Pulse};
 use crate::practice::{Judge, PracticeServer, PracticeSettings};
 use crate::proto::extranonce::SlotWidth;
@@ -345,6 +345,11 @@ impl StartedProxy {
                 standby: self.config.standby,
                 links_max: self.config.links_per_shard_max as usize,
                 pass_through_agents: self.config.pass_through_agents.clone(),
+                share_reply: match self.config.share_reply {
+                    crate::config::ShareReply::Pool => ShareReply::Pool,
+                    crate::config::ShareReply::Immediate => ShareReply::Immediate,
+                },
+                keep_warm: self.config.keep_warm,
                 limits: exchange_limits(&self.config),
             },
             parameters: self.config.equihash.parameters,
@@ -416,6 +421,8 @@ fn exchange_limits(config: &ProxyConfig) -> Limits {
         handshake_timeout: HANDSHAKE_TIMEOUT_MAX.min(limits.reply_timeout),
         resume: failover.resume,
         stable_for: failover.stable_for,
+        no_job: failover.no_job,
+        no_reply: failover.no_reply,
         link_unused: Limits::default().link_unused,
         reconnect_per_second: failover.reconnect_per_second,
         jobs_kept: limits.jobs_kept,

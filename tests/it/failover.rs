@@ -304,6 +304,43 @@ fn a_pool_that_is_gone_for_good_gives_way_to_the_next_and_miners_move() {
     miner.expect_accepted(id);
 }
 
+/// A pool with a miner that mines falls silent in some way; the next one takes the miner over.
+fn a_silent_pool_gives_way(keys: &str, submits: u64) {
+    let (first, second) = (FakePool::start(), FakePool::start());
+    let config = Config::new(&first.url()).fallback(&second.url()).key(keys);
+    let proxy = Proxy::one_shard(&config.yaml());
+    let mut miner = FakeMiner::connect(&proxy);
+    let id = miner.send_subscribe();
+    let mut link = first.accept_ready(NONCE_1);
+    miner.expect_subscribed(id);
+    miner
+        .request("mining.extranonce.subscribe", "[]")
+        .assert_accepted();
+    miner.authorize("t1addr.rig1");
+    let job = miner.expect_job();
+    let ids: Vec<_> = (0..submits).map(|seed| miner.submit(&job, seed)).collect();
+    for _ in &ids {
+        link.expect_submit();
+    }
+    let _second = second.accept_ready(ANOTHER_NONCE);
+    // What the silent pool never answered has one answer, and the miner other work.
+    for id in ids {
+        miner.expect_error(id, 21);
+    }
+    let job = miner.expect_job();
+    assert!(job.nonce_1.starts_with(ANOTHER_NONCE), "{}", job.nonce_1);
+}
+
+#[test]
+fn a_pool_that_answers_no_shares_gives_way_to_the_next() {
+    a_silent_pool_gives_way("failover: { no_reply_seconds: 1, resume_seconds: 0.5 }", 2);
+}
+
+#[test]
+fn a_pool_that_sends_no_jobs_gives_way_to_the_next() {
+    a_silent_pool_gives_way("failover: { no_job_seconds: 1, resume_seconds: 0.5 }", 0);
+}
+
 #[test]
 fn two_pools_that_use_one_job_id_are_not_confused() {
     let (first, second) = (FakePool::start(), FakePool::start());

@@ -127,6 +127,17 @@ fn an_accepted_share_is_answered_with_true() {
 }
 
 #[test]
+fn a_share_is_answered_before_the_pool_has_where_the_operator_wants_it() {
+    let mut scene = Scene::with(&["shares: { reply: immediate }"]);
+    let id = scene.miner.submit(&scene.job, 1);
+    scene.miner.expect_accepted(id);
+    let submit = scene.link.expect_submit();
+    scene.link.reject(&submit.id, 23, "Low difficulty share");
+    scene.announce(&PoolJob::new("2"));
+    scene.miner.expect_no_other_reply();
+}
+
+#[test]
 fn a_rejected_share_is_answered_with_the_pools_code_and_text() {
     let mut scene = Scene::start();
     let params = scene.miner.share(&scene.job, 1).params();

@@ -28,7 +28,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use stratum_uring::exchange::{
     CloseHow, CloseReason, Command, Exchange, Limits, LinkKey, MinerToken, PoolSettings, Settings,
-    Tag, Transmit,
+    ShareReply, Tag, Transmit,
 };
 use stratum_uring::proto::dialect::equihash::Parameters;
 use stratum_uring::proto::dialect::{AGENT, Equihash};
@@ -155,6 +155,8 @@ impl Transcript {
             links_max: 1,
             standby: false,
             pass_through_agents: Vec::new(),
+            share_reply: ShareReply::Pool,
+            keep_warm: false,
             limits: Limits::default(),
         }
     }

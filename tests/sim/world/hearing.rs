@@ -152,10 +152,18 @@ impl World {
             self.totals.accepted += 1;
             share.answers_true += 1;
             assert_eq!(share.answers_true, 1, "A SHARE COUNTS ONCE: {share:?}");
-            assert!(
-                share.accepted_by_pool || share.called_duplicate,
-                "ONLY WHAT THE POOL ACCEPTED IS ACCEPTED: {share:?}"
-            );
+            if !share.accepted_by_pool && !share.called_duplicate {
+                assert_eq!(
+                    self.settings.share_reply,
+                    ShareReply::Immediate,
+                    "ONLY WHAT THE POOL ACCEPTED IS ACCEPTED: {share:?}"
+                );
+                assert!(
+                    share.link_was_up && !share.must_not,
+                    "A SHARE IS TAKEN AT ONCE ONLY BY A LINK THAT IS UP: {share:?}"
+                );
+                self.totals.taken_at_once += 1;
+            }
         } else if let Some(number) = error[1].strip_prefix("sim ") {
             self.totals.rejected_by_pools += 1;
             let own = share.number.to_string();

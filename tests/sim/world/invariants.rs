@@ -205,6 +205,8 @@ impl World {
             jobs_replaced,
             slots_unrested,
             resent,
+            immediate_rejected,
+            immediate_lost,
             answers_unexpected,
             miners_blocked,
             pool_faults,
@@ -216,6 +218,9 @@ impl World {
         totals.jobs_replaced = jobs_replaced;
         totals.unrested_slots = slots_unrested;
         totals.shares_resent = resent;
+        totals.kept_warm = refused[Reject::KeptWarm.index()];
+        totals.immediate_rejected = immediate_rejected;
+        totals.immediate_lost = immediate_lost;
         totals.unexpected_answers = answers_unexpected;
         totals.blocked = miners_blocked;
         totals.pool_faults = pool_faults;
@@ -231,6 +236,7 @@ impl World {
         totals.spaces_taken = ended(LinkEnd::NonceSpaceTaken);
         totals.reconnects_obeyed = ended(LinkEnd::Reconnect);
         totals.unused_links = ended(LinkEnd::Unused);
+        totals.silent_pools = ended(LinkEnd::NoJob) + ended(LinkEnd::NoReply);
         totals.second_links = u64::from(self.feeds.len() > 1);
         let [
             malformed,

@@ -215,6 +215,7 @@ impl World {
             extra: extra.clone(),
             must_not,
             overheard,
+            link_was_up: false,
             accepted_by_pool: false,
             called_duplicate: false,
             answers_true: 0,
@@ -232,6 +233,9 @@ impl World {
 
     pub(super) fn submit_line(&mut self, miner: usize, params: String, solution: String) {
         let at = self.now;
+        if let Some(share) = self.shares.get_mut(&solution) {
+            share.link_was_up |= self.exchange.counters().links_up > 0;
+        }
         self.miners[miner].last_submit = Some((params.clone(), solution.clone()));
         self.totals.submits += 1;
         self.asks(

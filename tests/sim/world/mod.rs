@@ -18,12 +18,13 @@ use std::time::Duration;
 use fastrand::Rng;
 use stratum_uring::exchange::{
     CloseHow, CloseReason, Command, Counters, Exchange, Fact, Limits, LinkEnd, LinkKey, MinerToken,
-    PoolSettings, Settings, Tag, Transmit,
+    PoolSettings, Settings, ShareReply, Tag, Transmit,
 };
 use stratum_uring::proto::dialect::Equihash;
 use stratum_uring::proto::dialect::equihash::Parameters;
 use stratum_uring::proto::extranonce::SlotWidth;
 use stratum_uring::proto::miner::MinerLimits;
+use stratum_uring::proto::share::Reject;
 use stratum_uring::proto::time::Now;
 use stratum_uring::wire::{Message, Raw, Reader};
 
@@ -84,6 +85,8 @@ struct Share {
     must_not: bool,
     /// Its miner may not know yet which nonce_1 goes with the job.
     overheard: bool,
+    /// A link was up when it was sent.
+    link_was_up: bool,
     accepted_by_pool: bool,
     called_duplicate: bool,
     answers_true: u32,
@@ -478,6 +481,8 @@ impl World {
                 self.totals.closed_to_move += *closed as u64;
             }
             Fact::SharesLost { shares, .. } => self.totals.shares_lost += *shares as u64,
+            Fact::WarmBegins { .. } => self.totals.warm_begins += 1,
+            Fact::WarmEnds { .. } => self.totals.warm_ends += 1,
             Fact::NonceSpaceShared { .. } => self.totals.spaces_shared += 1,
             Fact::ReconnectRefused { .. } => self.totals.reconnects_refused += 1,
             _ => {}

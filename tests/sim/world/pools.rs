@@ -39,10 +39,9 @@ impl World {
         self.at(after, Event::PoolActs(pool));
         let places: Vec<(usize, u32)> = self.authorized_at(pool);
         if self.phase != Phase::Storm {
-            if self.random.u8(..8) == 0 {
-                for place in places {
-                    self.announce(place, false, false);
-                }
+            // Often enough that no pool counts as silent.
+            for place in places {
+                self.announce(place, false, false);
             }
             return;
         }

@@ -20,6 +20,8 @@ pub(super) fn settings(seed: u64, pools: &[Pool], random: &mut Rng) -> Settings 
         pool_outbox_stalled: Duration::from_secs(3),
         pending_shares_max: of(&[20, 100_000]) as usize,
         reply_timeout: Duration::from_secs(of(&[3, 8])),
+        no_job: Duration::from_secs(of(&[4, 240])),
+        no_reply: Duration::from_secs(of(&[2, 60])),
         dial_timeout: Duration::from_secs(4),
         handshake_timeout: Duration::from_secs(4),
         resume: Duration::from_secs(3),
@@ -57,6 +59,11 @@ pub(super) fn settings(seed: u64, pools: &[Pool], random: &mut Rng) -> Settings 
         links_max: of(&[1, 2, 4]) as usize,
         standby: of(&[0, 1]) == 1,
         pass_through_agents: Vec::new(),
+        share_reply: match seed % 4 {
+            1 => ShareReply::Immediate,
+            _ => ShareReply::Pool,
+        },
+        keep_warm: seed.is_multiple_of(3),
         limits,
     }
 }
