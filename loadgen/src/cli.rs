@@ -1,19 +1,27 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use stratum_uring::proto::dialect::equihash::Parameters;
+
+use crate::pool::judge::{Jobs, Space};
+use crate::pool::serve::Settings;
+use crate::scenario::{SCENARIOS, Scenario};
 
 /// Simulates a farm of Equihash miners against a proxy or a pool.
 ///
 /// Without --connect it starts stratum-uring itself, with the practice pool, on a free port of this
 /// machine; nothing real is mined. Exits 0 when no share was lost and nothing was wrong, else 1.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "loadgen", version)]
+#[command(name = "loadgen", version, args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
     /// Where the miners connect; without it the proxy is started here
     #[arg(long, value_name = "HOST:PORT", value_parser = parse_address)]
     pub(crate) connect: Option<SocketAddr>,
@@ -114,6 +122,109 @@ pub(crate) struct Arguments {
     /// The process whose CPU time and memory are reported
     #[arg(long, value_name = "PID", requires = "connect")]
     pub(crate) pid: Option<u32>,
+}
+
+/// What else it does.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Command {
+    Scenario(ScenarioArguments),
+    Pool(PoolArguments),
+    /// Becomes another program, which ends with its parent
+    #[command(hide = true)]
+    Tied {
+        parent: u32,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        command: Vec<OsString>,
+    },
+}
+
+/// Kills, stops and restarts pools behind the real proxy while miners submit shares, and tells how long
+/// the miners were without work, how many lost their connection, and what became of the shares.
+///
+/// Exits 0 when no share was lost and each rule was kept, else 1.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ScenarioArguments {
+    /// Which ones, in this order; without a name, all but those that are marked as not yet working
+    #[arg(value_name = "NAME", value_parser = parse_scenario)]
+    pub(crate) names: Vec<&'static Scenario>,
+
+    /// How many miners
+    #[arg(long, value_name = "N", default_value_t = 5000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) miners: u32,
+
+    /// Shares per second of all miners together
+    #[arg(long, value_name = "PER_SECOND", default_value = "2000", value_parser = parse_rate)]
+    pub(crate) share_rate: f64,
+
+    /// Seconds for a slow machine, on top of how long the rule lets a miner be without work
+    #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = parse_seconds)]
+    pub(crate) slack: Duration,
+
+    /// Shards of the proxy; one for each CPU, if not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(crate) cores: Option<u32>,
+
+    /// Writes the report to this file too, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+fn parse_scenario(text: &str) -> Result<&'static Scenario, String> {
+    let known = || {
+        let names = SCENARIOS.iter().map(|it| it.name);
+        format!("write one of {}", names.collect::<Vec<_>>().join(" "))
+    };
+    SCENARIOS
+        .iter()
+        .find(|it| it.name == text)
+        .ok_or_else(known)
+}
+
+/// A pool that judges shares of Equihash 48,5 and gives a known session its nonce_1 again, even after it
+/// was killed and restarted. It serves until it is killed.
+///
+/// It says where it listens, and takes the commands `reset`, which resets its links, and `verdicts`, which
+/// prints how many shares were accepted, stale, duplicate and wrong.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct PoolArguments {
+    /// Where it listens
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0", value_parser = parse_address)]
+    pub(crate) listen: SocketAddr,
+
+    /// The byte that each nonce_1 begins with, two hex digits; sessions of another one are not known
+    #[arg(long, value_name = "HEX", default_value = "a1", value_parser = parse_byte)]
+    pub(crate) nonce: u8,
+
+    /// Milliseconds from one job to the next
+    #[arg(long, value_name = "MS", default_value_t = 1000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=3_600_000))]
+    pub(crate) job_interval_ms: u32,
+
+    /// Milliseconds by which each line of the pool is late, as over a real network
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=60_000))]
+    pub(crate) delay_ms: u32,
+}
+
+impl PoolArguments {
+    pub(crate) fn settings(&self) -> Settings {
+        Settings {
+            listen: self.listen,
+            jobs: Jobs {
+                space: Space(self.nonce),
+                interval: Duration::from_millis(self.job_interval_ms.into()),
+            },
+            delay: Duration::from_millis(self.delay_ms.into()),
+        }
+    }
+}
+
+fn parse_byte(text: &str) -> Result<u8, String> {
+    let byte = u8::from_str_radix(text, 16);
+    byte.ok()
+        .filter(|_| text.len() == 2)
+        .ok_or_else(|| "write two hex digits".to_owned())
 }
 
 /// What judges the shares.
@@ -230,6 +341,27 @@ mod tests {
             "--connect 127.0.0.1:1 --pool mock",
             "--pool none",
             "--relay a --cores 2",
+        ] {
+            assert!(parse(mistake).is_err(), "{mistake}");
+        }
+    }
+
+    #[test]
+    fn scenarios_are_named_or_all() {
+        let scenario = |text: &str| match parse(text).unwrap().command {
+            Some(Command::Scenario(scenario)) => scenario,
+            other => panic!("{other:?}"),
+        };
+        assert!(scenario("scenario").names.is_empty());
+        assert_eq!(scenario("scenario").miners, 5000);
+        let named = scenario("scenario pool-killed link-reset --miners 3 --share-rate 4");
+        let names = named.names.iter().map(|it| it.name);
+        assert_eq!(names.collect::<Vec<_>>(), ["pool-killed", "link-reset"]);
+        for mistake in [
+            "scenario war",
+            "--miners 3 scenario",
+            "pool --nonce a",
+            "pool --nonce zz",
         ] {
             assert!(parse(mistake).is_err(), "{mistake}");
         }

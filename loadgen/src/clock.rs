@@ -29,10 +29,15 @@ impl Clock {
         std::thread::sleep(time);
     }
 
-    /// Seconds since 1970 in UTC, as the headers of jobs count them.
-    pub(crate) fn unix_seconds(self) -> u64 {
+    /// The time since 1970 in UTC, which two processes have in common.
+    pub(crate) fn since_1970(self) -> Duration {
         #[expect(clippy::disallowed_methods, reason = "this is the clock")]
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        now.map_or(0, |since| since.as_secs())
+        now.unwrap_or_default()
+    }
+
+    /// Seconds since 1970, as the headers of jobs count them.
+    pub(crate) fn unix_seconds(self) -> u64 {
+        self.since_1970().as_secs()
     }
 }

@@ -1,9 +1,9 @@
 //! A thread of the load generator: a ring, the miners on it, and the time.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use stratum_uring::proto::dialect::equihash::Parameters;
@@ -14,6 +14,7 @@ use crate::farm::Farm;
 use crate::links::Links;
 use crate::meter::Meter;
 use crate::nonces::Change;
+use crate::outage::Fault;
 use crate::role::{Mixture, Role};
 use crate::schedule::Schedule;
 use crate::tally::{Busy, BusyThread, Tally};
@@ -58,17 +59,27 @@ impl Stage {
     const ALL: [Self; 4] = [Self::Ramp, Self::Run, Self::Settle, Self::Stop];
 }
 
-/// The stage, set by the thread that coordinates.
+/// What the thread that coordinates tells the others.
 #[derive(Debug, Default)]
-pub(crate) struct Control(AtomicU8);
+pub(crate) struct Control {
+    stage: AtomicU8,
+    /// What was done to a pool.
+    fault: OnceLock<Fault>,
+}
 
 impl Control {
     pub(crate) fn set(&self, stage: Stage) {
-        self.0.store(stage as u8, Ordering::Relaxed);
+        self.stage.store(stage as u8, Ordering::Relaxed);
     }
 
     fn stage(&self) -> Stage {
-        Stage::ALL[usize::from(self.0.load(Ordering::Relaxed))]
+        Stage::ALL[usize::from(self.stage.load(Ordering::Relaxed))]
+    }
+
+    /// Tells all threads of the fault of this run. There is one at most.
+    pub(crate) fn tell(&self, fault: Fault) {
+        let told = self.fault.set(fault);
+        debug_assert!(told.is_ok(), "a second fault");
     }
 }
 
@@ -82,6 +93,8 @@ pub(crate) struct Gauges {
     pub(crate) connected: AtomicU64,
     pub(crate) mining: AtomicU64,
     pub(crate) silent: AtomicU64,
+    /// Miners that are without work since a fault.
+    pub(crate) waiting: AtomicU64,
     pub(crate) sent: AtomicU64,
     pub(crate) accepted: AtomicU64,
     pub(crate) rejected: AtomicU64,
@@ -214,6 +227,7 @@ impl Driver {
         while self.stage < Stage::Stop {
             let now = self.setup.clock.now();
             self.follow_stage(now);
+            self.hear_of_fault();
             self.connect(now);
             let found_all = self.submit(now);
             self.close_some(now);
@@ -229,7 +243,7 @@ impl Driver {
             self.links.flush(&mut self.ring);
             self.publish(now);
         }
-        let mut tally = self.links.farm.finish();
+        let mut tally = self.links.farm.finish(self.setup.clock.now());
         tally.threads = vec![self.busy];
         tally
     }
@@ -269,6 +283,15 @@ impl Driver {
             self.busy.run = self.since_began(now);
         }
         self.stage = stage;
+    }
+
+    fn hear_of_fault(&mut self) {
+        let outage = &mut self.links.farm.outage;
+        if let Some(fault) = self.setup.control.fault.get()
+            && !outage.has_begun()
+        {
+            outage.handle_fault(*fault);
+        }
     }
 
     /// How busy this thread was since the last call.
@@ -412,6 +435,7 @@ impl Driver {
         set(&gauges.connected, self.links.connected() as u64);
         set(&gauges.mining, farm.mining() as u64);
         set(&gauges.silent, farm.silent() as u64);
+        set(&gauges.waiting, farm.outage.waiting() as u64);
         set(&gauges.sent, farm.tally.shares_sent);
         set(&gauges.accepted, farm.tally.shares_accepted);
         set(&gauges.rejected, farm.tally.shares_rejected.values().sum());

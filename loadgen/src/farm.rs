@@ -8,8 +8,9 @@ use stratum_uring::proto::extranonce::Extranonce1;
 use stratum_uring::wire::Reader;
 
 use crate::job::JobBook;
-use crate::miner::{Event, First, Miner, Wrong};
+use crate::miner::{Event, First, Miner, Times, Wrong};
 use crate::nonces::Change;
+use crate::outage::Outage;
 use crate::role::{Mixture, Role};
 use crate::shares::{Share, ShareMaker, Work};
 use crate::tally::{Tally, count, record};
@@ -71,6 +72,8 @@ pub(crate) struct Farm {
     begun: Vec<Duration>,
     /// Whether jobs are announcements to the whole farm, and their fan-out means something.
     pub(crate) measures_jobs: bool,
+    /// What the faults of a pool did to the miners, if there were any.
+    pub(crate) outage: Outage,
     pub(crate) tally: Tally,
 }
 
@@ -101,6 +104,7 @@ impl Farm {
             latencies: Vec::new(),
             begun: vec![Duration::ZERO; count],
             measures_jobs: false,
+            outage: Outage::new(count),
             tally: Tally::default(),
         }
     }
@@ -178,7 +182,7 @@ impl Farm {
     }
 
     /// A connection is gone, and with it the answers that it owes.
-    pub(crate) fn handle_ended(&mut self, miner: usize, by: EndedBy) {
+    pub(crate) fn handle_ended(&mut self, miner: usize, by: EndedBy, now: Duration) {
         let before = self.miners[miner].extranonce1();
         let unanswered = self.miners[miner].unanswered() as u64;
         self.unanswered -= unanswered;
@@ -190,6 +194,17 @@ impl Farm {
             self.tally.shares_abandoned += unanswered;
         } else {
             self.tally.shares_lost += unanswered;
+            for sent in self.miners[miner].unanswered_since() {
+                record(&mut self.tally.lost_ages, now.saturating_sub(sent));
+            }
+        }
+        if by == EndedBy::Them {
+            self.outage.handle_closed(miner, now);
+            if self.outage.has_begun() {
+                self.tally.closed_in_outage += 1;
+                let needless = self.miners[miner].takes_extranonces();
+                self.tally.closed_needlessly += u64::from(needless);
+            }
         }
         self.mining -= usize::from(self.miners[miner].is_mining());
         self.silent -= usize::from(self.miners[miner].is_silent());
@@ -231,6 +246,9 @@ impl Farm {
             self.mining += 1;
         }
         self.note_nonce(miner, nonce_before);
+        if let Event::Job(job, _) = &event {
+            self.outage.handle_job(miner, &job.header, now);
+        }
         match self.count(event, role, now) {
             Next::GoOn if silent => Next::ReadNever,
             Next::GoOn if begins && role == Role::SlowReader => Next::ReadRarely,
@@ -266,7 +284,7 @@ impl Farm {
         if let Some((id, step)) = &mut self.share_ids {
             *id += *step;
         }
-        self.miners[miner].submit(&share, id, due, out);
+        self.miners[miner].submit(&share, id, Times { due, sent: now }, out);
         self.tally.shares_sent += 1;
         self.unanswered += 1;
         if self.roles[miner] == Role::SlowReader {
@@ -320,9 +338,14 @@ impl Farm {
 
     /// The end: what has no answer now is lost, but for slow readers. Their answers may stand behind
     /// all that they did not read, and through their window that comes in drops.
-    pub(crate) fn finish(mut self) -> Tally {
+    pub(crate) fn finish(mut self, now: Duration) -> Tally {
         self.tally.shares_lost += self.in_flight();
         self.tally.shares_abandoned += self.unanswered_slow;
+        if self.outage.has_begun() {
+            for time in self.outage.totals(now) {
+                record(&mut self.tally.without_work, time);
+            }
+        }
         self.tally
     }
 
@@ -390,6 +413,7 @@ impl Farm {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outage::Fault;
 
     const NOW: Duration = Duration::from_secs(1);
 
@@ -427,6 +451,29 @@ mod tests {
 
     fn submit(farm: &mut Farm) -> Option<usize> {
         farm.submit(NOW, NOW, &mut Vec::new())
+    }
+
+    #[test]
+    fn a_connection_that_is_closed_after_a_fault_costs_its_miner_work() {
+        let mut farm = farm(2);
+        start(&mut farm, 0, "a1b2c3d4");
+        start(&mut farm, 1, "a1b2c3d5");
+        farm.handle_ended(1, EndedBy::Them, NOW);
+        farm.outage.handle_fault(Fault {
+            at: NOW,
+            ends_work_of: None,
+        });
+        farm.handle_ended(0, EndedBy::Them, NOW);
+        let later = NOW + Duration::from_secs(2);
+        let tally = farm.finish(later);
+        assert_eq!((tally.closed_in_outage, tally.closed_needlessly), (1, 1));
+        assert_eq!(tally.without_work.len(), 2);
+        assert_eq!(
+            tally.without_work.min(),
+            0,
+            "the other one was closed before"
+        );
+        assert!(tally.without_work.max().abs_diff(2_000_000_000) < 2_000_000);
     }
 
     #[test]
@@ -479,7 +526,7 @@ mod tests {
         assert_eq!((farm.unanswered(), farm.tally.shares_accepted), (0, 1));
         assert!(farm.tally.latency.is_empty() && farm.poll_latencies().count() == 0);
         assert_eq!(submit(&mut farm), Some(0));
-        let tally = farm.finish();
+        let tally = farm.finish(NOW);
         assert_eq!((tally.shares_abandoned, tally.shares_lost), (1, 0));
     }
 
@@ -502,7 +549,7 @@ mod tests {
             (Next::GoOn, String::new())
         );
         assert_eq!(farm.tally.wrong_total(), 0);
-        farm.handle_ended(0, EndedBy::Them);
+        farm.handle_ended(0, EndedBy::Them, NOW);
         assert_eq!((farm.silent(), farm.tally.shares_lost), (0, 0));
     }
 
@@ -513,9 +560,9 @@ mod tests {
         while farm.prepare() {}
         submit(&mut farm).unwrap();
         assert_eq!([0, 1, 2].map(|from| farm.next_mining(from)), [Some(1); 3]);
-        farm.handle_ended(1, EndedBy::Us);
+        farm.handle_ended(1, EndedBy::Us, NOW);
         assert_eq!((farm.unanswered(), farm.next_mining(0)), (0, None));
-        let tally = farm.finish();
+        let tally = farm.finish(NOW);
         assert_eq!((tally.shares_abandoned, tally.shares_lost), (1, 0));
     }
 
@@ -528,11 +575,11 @@ mod tests {
         for _ in 0..3 {
             submit(&mut farm).unwrap();
         }
-        farm.handle_ended(0, EndedBy::Them);
+        farm.handle_ended(0, EndedBy::Them, NOW);
         assert_eq!((farm.tally.shares_lost, farm.mining()), (2, 1));
         let held: Vec<_> = farm.poll_changes().map(|it| (it.miner, it.holds)).collect();
         assert_eq!(held, [(100, true), (101, true), (100, false)]);
-        assert_eq!(farm.finish().shares_lost, 3);
+        assert_eq!(farm.finish(NOW).shares_lost, 3);
     }
 
     #[test]

@@ -71,6 +71,8 @@ pub(crate) struct Totals {
     pub(crate) connected: u64,
     pub(crate) mining: u64,
     pub(crate) silent: u64,
+    /// Without work since a fault of the pool.
+    pub(crate) waiting: u64,
     pub(crate) sent: u64,
     pub(crate) accepted: u64,
     pub(crate) rejected: u64,
@@ -103,6 +105,16 @@ struct Fleet<'a> {
     progress: Progress,
 }
 
+/// A look at a run while shares are due.
+#[derive(Debug)]
+pub(crate) struct Moment<'a> {
+    pub(crate) now: Duration,
+    /// When shares began.
+    pub(crate) began: Duration,
+    pub(crate) totals: Totals,
+    pub(crate) control: &'a Control,
+}
+
 /// Runs the plan. It ends early when it is `interrupted`, or the proxy is not `alive` any more.
 ///
 /// # Errors
@@ -113,6 +125,24 @@ pub(crate) fn run(
     plan: Plan,
     interrupted: &AtomicBool,
     alive: &mut dyn FnMut() -> bool,
+) -> Result<Report, String> {
+    direct(clock, plan, interrupted, alive, &mut |moment| {
+        moment.now - moment.began > plan.duration
+    })
+}
+
+/// As [`run`], but shares are due until the director says that it is enough. It is asked every few
+/// milliseconds, and may do things meanwhile.
+///
+/// # Errors
+///
+/// Those of [`run`].
+pub(crate) fn direct(
+    clock: Clock,
+    plan: Plan,
+    interrupted: &AtomicBool,
+    alive: &mut dyn FnMut() -> bool,
+    is_enough: &mut dyn FnMut(Moment<'_>) -> bool,
 ) -> Result<Report, String> {
     let usage = || plan.pid.and_then(usage::of_process);
     let (start, began) = (usage(), clock.now());
@@ -136,7 +166,15 @@ pub(crate) fn run(
         return Err(format!("no miner can connect to {destination}: {reasons}"));
     }
     let (ramped, run_began) = (usage(), clock.now());
-    fleet.follow(Stage::Run, |_, now| now - run_began > plan.duration);
+    let control = Arc::clone(&fleet.control);
+    fleet.follow(Stage::Run, |totals, now| {
+        is_enough(Moment {
+            now,
+            began: run_began,
+            totals,
+            control: &control,
+        })
+    });
     let run = clock.now() - run_began;
     // All threads have come to the stage when this looks first, so none sends any more.
     let settle_began = clock.now();
@@ -304,6 +342,7 @@ impl<'a> Fleet<'a> {
             connected: sum(|it| &it.connected),
             mining: sum(|it| &it.mining),
             silent: sum(|it| &it.silent),
+            waiting: sum(|it| &it.waiting),
             sent: sum(|it| &it.sent),
             accepted: sum(|it| &it.accepted),
             rejected: sum(|it| &it.rejected),

@@ -90,8 +90,7 @@ pub(crate) fn report(report: &Report) -> Vec<u8> {
             it.object("lateness_seconds", |it| it.percentiles(report.lateness()));
         });
         if let Some(failure) = &report.failure {
-            it.key("failure");
-            encode::append_string(it.out, failure);
+            it.text("failure", failure);
         }
     });
     out.push(b'\n');
@@ -99,12 +98,12 @@ pub(crate) fn report(report: &Report) -> Vec<u8> {
 }
 
 /// The inside of an object that is being written.
-struct Members<'a> {
+pub(crate) struct Members<'a> {
     out: &'a mut Vec<u8>,
     empty: bool,
 }
 
-fn object(out: &mut Vec<u8>, write: impl FnOnce(&mut Members<'_>)) {
+pub(crate) fn object(out: &mut Vec<u8>, write: impl FnOnce(&mut Members<'_>)) {
     out.push(b'{');
     write(&mut Members { out, empty: true });
     out.push(b'}');
@@ -119,7 +118,7 @@ impl Members<'_> {
         self.out.push(b':');
     }
 
-    fn number(&mut self, key: &str, value: u64) {
+    pub(crate) fn number(&mut self, key: &str, value: u64) {
         self.key(key);
         encode::append_u64(self.out, value);
     }
@@ -130,21 +129,43 @@ impl Members<'_> {
         self.out.extend_from_slice(value.to_string().as_bytes());
     }
 
-    fn boolean(&mut self, key: &str, value: bool) {
+    pub(crate) fn boolean(&mut self, key: &str, value: bool) {
         self.key(key);
         self.out.extend_from_slice(value.to_string().as_bytes());
     }
 
-    fn time(&mut self, key: &str, value: Duration) {
+    pub(crate) fn time(&mut self, key: &str, value: Duration) {
         self.float(key, value.as_secs_f64());
     }
 
-    fn object(&mut self, key: &str, write: impl FnOnce(&mut Members<'_>)) {
+    pub(crate) fn object(&mut self, key: &str, write: impl FnOnce(&mut Members<'_>)) {
         self.key(key);
         object(self.out, write);
     }
 
-    fn array<T>(&mut self, key: &str, items: &[T], write: impl Fn(&mut Members<'_>, &T)) {
+    pub(crate) fn text(&mut self, key: &str, value: &str) {
+        self.key(key);
+        encode::append_string(self.out, value);
+    }
+
+    pub(crate) fn texts(&mut self, key: &str, values: &[String]) {
+        self.key(key);
+        self.out.push(b'[');
+        for (place, value) in values.iter().enumerate() {
+            if place > 0 {
+                self.out.push(b',');
+            }
+            encode::append_string(self.out, value);
+        }
+        self.out.push(b']');
+    }
+
+    pub(crate) fn array<T>(
+        &mut self,
+        key: &str,
+        items: &[T],
+        write: impl Fn(&mut Members<'_>, &T),
+    ) {
         self.key(key);
         self.out.push(b'[');
         for (place, item) in items.iter().enumerate() {
@@ -165,7 +186,7 @@ impl Members<'_> {
         self.time("last", arrivals.last);
     }
 
-    fn reasons(&mut self, key: &str, reasons: &Reasons) {
+    pub(crate) fn reasons(&mut self, key: &str, reasons: &Reasons) {
         self.object(key, |it| {
             for (reason, many) in reasons {
                 it.number(reason, *many);

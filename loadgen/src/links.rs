@@ -18,7 +18,7 @@ use crate::tally::count;
 const LINE_LEN_MAX: usize = 64 * 1024;
 
 /// A miner that lost its connection, or was refused, comes back after this long.
-const RECONNECT_AFTER: Duration = Duration::from_secs(1);
+pub(crate) const RECONNECT_AFTER: Duration = Duration::from_secs(1);
 
 /// A slow reader looks away for so long, and then looks for so long at what came.
 pub(crate) const LOOKS_AWAY_FOR: Duration = Duration::from_secs(5);
@@ -223,8 +223,8 @@ impl Links {
         link.tail.release(&mut self.tails);
         self.connected -= usize::from(std::mem::take(&mut link.connected));
         self.blocked.remove(&miner);
-        self.farm.handle_ended(miner, by);
         let now = self.clock.now();
+        self.farm.handle_ended(miner, by, now);
         match by {
             EndedBy::Them => self.returning.push_back((now + RECONNECT_AFTER, miner)),
             EndedBy::Us => self.returning.push_front((now, miner)),

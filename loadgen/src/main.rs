@@ -6,6 +6,8 @@
 //! - [`links`], [`driver`]: the thread itself: a ring of connections, the time, the rate.
 //! - [`fleet`]: all threads, from stage to stage; [`nonces`] watches over all of them.
 //! - [`proxy`]: starts the proxy where none was named. [`usage`]: what it cost.
+//! - [`scenario`]: what becomes of the miners when a [`pool`] fails; [`outage`] counts it, and [`tied`]
+//!   sees to it that no child is left behind.
 //! - [`report`], [`table`], [`json`]: what is told; [`progress`], with [`meter`]: and meanwhile.
 
 mod cli;
@@ -21,16 +23,20 @@ mod meter;
 mod miner;
 mod mock_pool;
 mod nonces;
+mod outage;
+mod pool;
 mod progress;
 mod proxy;
 mod report;
 mod role;
 mod run;
+mod scenario;
 mod schedule;
 mod shares;
 mod table;
 mod tally;
 mod text;
+mod tied;
 mod usage;
 mod verdict;
 

@@ -98,8 +98,14 @@ enum Asked {
     Subscribe,
     Authorize,
     Extranonce,
-    /// A share, and when it was due.
-    Share(Duration),
+    Share(Times),
+}
+
+/// When a share was due, and when it was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Times {
+    pub(crate) due: Duration,
+    pub(crate) sent: Duration,
 }
 
 /// One miner, which may connect more than once.
@@ -195,6 +201,21 @@ impl Miner {
             .count()
     }
 
+    /// When each of them was sent.
+    pub(crate) fn unanswered_since(&self) -> impl Iterator<Item = Duration> {
+        self.requests
+            .iter()
+            .filter_map(|request| match request.what {
+                Asked::Share(times) => Some(times.sent),
+                Asked::Subscribe | Asked::Authorize | Asked::Extranonce => None,
+            })
+    }
+
+    /// Whether it can be given another nonce_1 on the connection that it has.
+    pub(crate) fn takes_extranonces(&self) -> bool {
+        self.habits.extranonce.is_some()
+    }
+
     /// A new connection: says what such a miner says first.
     pub(crate) fn handle_connected(&mut self, out: &mut Vec<u8>) {
         self.begin_anew();
@@ -248,14 +269,14 @@ impl Miner {
         &mut self,
         share: &Share,
         id: Option<u64>,
-        due: Duration,
+        times: Times,
         out: &mut Vec<u8>,
     ) {
         let number = self.number;
         if let Some(id) = id {
             self.last_id = id - 1;
         }
-        self.ask(out, Asked::Share(due), "mining.submit", |out| {
+        self.ask(out, Asked::Share(times), "mining.submit", |out| {
             append_worker(out, number);
             share.write_params(out);
         });
@@ -389,7 +410,7 @@ impl Miner {
                 Verdict::Rejected(reason) => Event::Refused(format!("authorize: {reason}")),
             },
             Asked::Extranonce => Event::Nothing,
-            Asked::Share(due) => Event::Share(due, verdict(message)),
+            Asked::Share(times) => Event::Share(times.due, verdict(message)),
         }
     }
 

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::env;
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, BufRead, BufReader};
-use std::net::SocketAddr;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
@@ -17,7 +17,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use stratum_uring::proto::dialect::equihash::Parameters;
 
 use crate::clock::Clock;
-use crate::{progress, shares};
+use crate::{progress, shares, tied};
 
 const BINARY: &str = "stratum-uring";
 
@@ -26,6 +26,12 @@ const READY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// It may answer for 5 seconds what is in flight, and then has to go.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Its counters are no older than this.
+const METRICS_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What the line of the log says that names the admin port.
+const ADMIN: &str = "admin: listening on ";
 
 /// Lines of its log that are kept, to be shown if it fails.
 const LOG_LINES_MAX: usize = 20;
@@ -43,6 +49,10 @@ pub(crate) struct Wanted {
     pub(crate) relay: Option<PathBuf>,
     /// Words in front of its command.
     pub(crate) wrap: String,
+    /// Its config, where it is none of those that are made here.
+    pub(crate) config: Option<String>,
+    /// Whether it ends when this process does, however that ends.
+    pub(crate) tied: bool,
 }
 
 /// A proxy of our own. Dropping it kills it.
@@ -50,6 +60,8 @@ pub(crate) struct Wanted {
 pub(crate) struct Proxy {
     child: Child,
     address: SocketAddr,
+    /// Where its metrics are, if it has any.
+    admin: Option<SocketAddr>,
     lines: Receiver<String>,
     log: VecDeque<String>,
     is_relay: bool,
@@ -63,7 +75,8 @@ impl Proxy {
     ///
     /// A text that says what went wrong, with the end of the proxy's log.
     pub(crate) fn start(wanted: &Wanted, clock: Clock) -> Result<Self, String> {
-        let config = ConfigFile::write(&config_text(wanted))
+        let text = wanted.config.clone();
+        let config = ConfigFile::write(&text.unwrap_or_else(|| config_text(wanted)))
             .map_err(|error| format!("cannot write a temporary config: {error}"))?;
         let mut words: Vec<OsString> = wanted.wrap.split_whitespace().map(Into::into).collect();
         match (&wanted.relay, wanted.pool) {
@@ -77,6 +90,11 @@ impl Proxy {
                 }
                 words.push(config.0.clone().into());
             }
+        }
+        if wanted.tied {
+            let own =
+                env::current_exe().map_err(|error| format!("where is this program? {error}"))?;
+            words.splice(0..0, [own.into()].into_iter().chain(tied::words()));
         }
         let program = words.remove(0);
         let mut command = Command::new(&program);
@@ -94,6 +112,7 @@ impl Proxy {
         let mut proxy = Self {
             child,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            admin: None,
             lines: follow(stderr),
             log: VecDeque::new(),
             is_relay: wanted.relay.is_some(),
@@ -118,6 +137,27 @@ impl Proxy {
             self.keep(line);
         }
         matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// How many shares it has read from its miners, by its own count; at least so many, or it has been
+    /// asked for long enough.
+    ///
+    /// # Errors
+    ///
+    /// A text, when it does not say.
+    pub(crate) fn submits(&mut self, clock: Clock, at_least: u64) -> Result<u64, String> {
+        self.is_running();
+        let admin = self.admin.ok_or("the proxy has no metrics")?;
+        let deadline = clock.now() + METRICS_TIMEOUT;
+        loop {
+            let page =
+                scrape(admin).map_err(|error| format!("no metrics of the proxy: {error}"))?;
+            let submits = parse_submits(&page);
+            if submits >= at_least || clock.now() > deadline {
+                return Ok(submits);
+            }
+            Clock::pause(Duration::from_millis(50));
+        }
     }
 
     /// Stops it as an operator does.
@@ -158,7 +198,9 @@ impl Proxy {
             let left = deadline.saturating_sub(clock.now());
             match self.lines.recv_timeout(left) {
                 Ok(line) => {
-                    address = address.or_else(|| parse_listening(&line));
+                    if !line.contains(ADMIN) {
+                        address = address.or_else(|| parse_listening(&line));
+                    }
                     let ready = line.contains("ready: ");
                     self.keep(line);
                     if let (Some(address), true) = (address, ready) {
@@ -181,6 +223,9 @@ impl Proxy {
     }
 
     fn keep(&mut self, line: String) {
+        if line.contains(ADMIN) {
+            self.admin = parse_listening(&line);
+        }
         if is_error(&line) {
             progress::tell(&format!("the proxy: {line}"));
         }
@@ -229,6 +274,24 @@ fn follow(stderr: Option<ChildStderr>) -> Receiver<String> {
 fn is_error(line: &str) -> bool {
     let head = line.split(']').next().unwrap_or_default();
     head.starts_with('[') && head.split(' ').any(|word| word == "ERROR")
+}
+
+fn scrape(admin: SocketAddr) -> io::Result<String> {
+    let mut stream = TcpStream::connect(admin)?;
+    stream.set_read_timeout(Some(METRICS_TIMEOUT))?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: proxy\r\nConnection: close\r\n\r\n")?;
+    let mut page = String::new();
+    stream.read_to_string(&mut page)?;
+    Ok(page)
+}
+
+/// The sum over all proxies of the lines `stratum_submits_total{proxy="…"} 123`.
+fn parse_submits(page: &str) -> u64 {
+    let lines = page
+        .lines()
+        .filter(|line| line.starts_with("stratum_submits_total"));
+    let values = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+    values.sum()
 }
 
 /// The address of a line `…: listening on 127.0.0.1:40123`.
@@ -345,6 +408,8 @@ mod tests {
                     pool,
                     relay: None,
                     wrap: String::new(),
+                    config: None,
+                    tied: false,
                 });
                 let config = stratum_uring::config::Config::load(&text);
                 assert!(config.is_ok(), "{config:?}\n{text}");
@@ -360,6 +425,13 @@ mod tests {
         for line in ["[2026-01-01T00:00:00Z WARN ] ERROR", "ERROR", ""] {
             assert!(!is_error(line), "{line}");
         }
+    }
+
+    #[test]
+    fn the_shares_that_it_read_are_summed() {
+        let page = "# TYPE stratum_submits counter\nstratum_submits_total{proxy=\"a\"} 7\n\
+                    stratum_submits_total{proxy=\"b\"} 5\nstratum_submit_x 9\n";
+        assert_eq!(parse_submits(page), 12);
     }
 
     #[test]

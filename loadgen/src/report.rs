@@ -121,6 +121,11 @@ impl Report {
         answered as f64 / self.run.as_secs_f64()
     }
 
+    /// How old this part of the shares was at the most that were lost with their connection.
+    pub(crate) fn lost_age(&self, quantile: f64) -> Duration {
+        Duration::from_nanos(self.tally.lost_ages.value_at_quantile(quantile))
+    }
+
     pub(crate) fn disconnects(&self) -> u64 {
         self.tally.disconnects.values().sum()
     }

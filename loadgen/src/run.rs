@@ -11,14 +11,16 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
-use crate::cli::{Arguments, PoolKind};
+use crate::cli::{Arguments, Command, PoolKind};
 use crate::clock::Clock;
 use crate::driver::MINERS_PER_THREAD_MAX;
 use crate::fleet::{self, Plan};
 use crate::json;
 use crate::mock_pool::MockPool;
+use crate::pool::serve;
 use crate::proxy::{Proxy, Wanted};
 use crate::role::Mixture;
+use crate::{scenario, tied};
 
 /// Does what was asked, and says whether all was well.
 ///
@@ -26,6 +28,16 @@ use crate::role::Mixture;
 ///
 /// A text that says what is in the way.
 pub(crate) fn run(arguments: &Arguments) -> Result<bool, String> {
+    match &arguments.command {
+        None => run_load(arguments),
+        Some(Command::Scenario(scenario)) => scenario::run(scenario),
+        Some(Command::Pool(pool)) => serve::serve(&pool.settings(), Clock::start()).map(|()| true),
+        Some(Command::Tied { parent, command }) => Err(tied::become_program(*parent, command)),
+    }
+}
+
+/// Loads a proxy, and says whether all was well.
+fn run_load(arguments: &Arguments) -> Result<bool, String> {
     let interrupted = watch_signals().map_err(|error| format!("no signals: {error}"))?;
     let mut json = arguments.json.as_deref().map(JsonFile::open).transpose()?;
     let descriptors = raise_descriptor_limit();
@@ -109,6 +121,8 @@ fn start_proxy(
         pool: pool.map(MockPool::address),
         relay: arguments.relay.clone(),
         wrap: arguments.wrap.clone(),
+        config: None,
+        tied: false,
     };
     Proxy::start(&wanted, clock)
 }
@@ -116,13 +130,13 @@ fn start_proxy(
 /// Where the report goes as JSON. Opened before the run, since afterwards it is too late to hear that it
 /// can't be written; what was in it stays until there is something new.
 #[derive(Debug)]
-struct JsonFile<'a> {
+pub(crate) struct JsonFile<'a> {
     path: &'a Path,
     file: File,
 }
 
 impl<'a> JsonFile<'a> {
-    fn open(path: &'a Path) -> Result<Self, String> {
+    pub(crate) fn open(path: &'a Path) -> Result<Self, String> {
         let mut options = File::options();
         let opened = options.write(true).create(true).truncate(false).open(path);
         match opened {
@@ -131,7 +145,7 @@ impl<'a> JsonFile<'a> {
         }
     }
 
-    fn write(&mut self, report: &[u8]) -> Result<(), String> {
+    pub(crate) fn write(&mut self, report: &[u8]) -> Result<(), String> {
         // A pipe has no length.
         drop(self.file.set_len(0));
         self.file
@@ -142,7 +156,7 @@ impl<'a> JsonFile<'a> {
 
 /// A signal ends the run early, with its report. A second one does nothing more: the proxy that was
 /// started here must not be left behind.
-fn watch_signals() -> io::Result<Arc<AtomicBool>> {
+pub(crate) fn watch_signals() -> io::Result<Arc<AtomicBool>> {
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         flag::register(signal, Arc::clone(&interrupted))?;
@@ -152,7 +166,7 @@ fn watch_signals() -> io::Result<Arc<AtomicBool>> {
 
 /// The limit of open files, which bounds the table of each ring, ours and the proxy's. Raised as far as
 /// it goes; the proxy does the same.
-fn raise_descriptor_limit() -> usize {
+pub(crate) fn raise_descriptor_limit() -> usize {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,

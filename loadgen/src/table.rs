@@ -124,13 +124,7 @@ impl Report {
             };
             rows.push(("latency", percentiles(self.latency()) + from));
         }
-        let kinds = Wrong::ALL.into_iter().zip(tally.wrong);
-        let kinds = kinds.filter(|(_, many)| *many > 0);
-        let kinds = kinds.map(|(wrong, many)| (wrong.text().to_owned(), many));
-        rows.push((
-            "wrong",
-            with_reasons(&number(tally.wrong_total()), &kinds.collect()),
-        ));
+        rows.push(("wrong", self.wrong_text()));
         rows.push((
             "disconnects",
             with_reasons(&number(self.disconnects()), &tally.disconnects),
@@ -139,6 +133,14 @@ impl Report {
             let churned = format!("{} closed here on purpose", number(tally.churned));
             rows.push(("churn", churned));
         }
+    }
+
+    /// How often something was wrong, and what.
+    pub(crate) fn wrong_text(&self) -> String {
+        let kinds = Wrong::ALL.into_iter().zip(self.tally.wrong);
+        let kinds = kinds.filter(|(_, many)| *many > 0);
+        let kinds = kinds.map(|(wrong, many)| (wrong.text().to_owned(), many));
+        with_reasons(&text::number(self.tally.wrong_total()), &kinds.collect())
     }
 
     /// What the run cost the proxy for each of what it did, where it did only one thing.

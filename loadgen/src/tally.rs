@@ -153,6 +153,14 @@ pub(crate) struct Tally {
     pub(crate) churned: u64,
     /// From when a miner's connection was begun to its first job, in nanoseconds.
     pub(crate) handshakes: Histogram<u64>,
+    /// For each miner how long it was without work since the first fault of a pool, in nanoseconds.
+    pub(crate) without_work: Histogram<u64>,
+    /// Connections that the server closed since then, and those of them whose miners take another
+    /// nonce_1 without that.
+    pub(crate) closed_in_outage: u64,
+    pub(crate) closed_needlessly: u64,
+    /// How long ago shares had been sent that were lost with their connection, in nanoseconds.
+    pub(crate) lost_ages: Histogram<u64>,
     pub(crate) threads: Vec<BusyThread>,
 }
 
@@ -181,7 +189,11 @@ impl Default for Tally {
             wrong: [0; Wrong::ALL.len()],
             disconnects: Reasons::new(),
             churned: 0,
-            handshakes: histogram,
+            handshakes: histogram.clone(),
+            without_work: histogram.clone(),
+            closed_in_outage: 0,
+            closed_needlessly: 0,
+            lost_ages: histogram,
             threads: Vec::new(),
         }
     }
@@ -241,6 +253,12 @@ impl Tally {
         add_reasons(&mut self.disconnects, other.disconnects);
         self.churned += other.churned;
         self.handshakes.add(&other.handshakes).expect(same_bounds);
+        self.without_work
+            .add(&other.without_work)
+            .expect(same_bounds);
+        self.closed_in_outage += other.closed_in_outage;
+        self.closed_needlessly += other.closed_needlessly;
+        self.lost_ages.add(&other.lost_ages).expect(same_bounds);
         self.threads.extend(other.threads);
     }
 }

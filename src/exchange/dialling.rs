@@ -68,7 +68,7 @@ impl Exchange {
         let expired = link
             .lost
             .is_some_and(|lost| now.since(lost) >= limits.resume);
-        if expired && !goes_on {
+        if expired && (!goes_on || cfg!(break_resume)) {
             self.abandon_shares(index);
             if !self.fail_over(now, index) {
                 self.leave_lost_pool(now, index);

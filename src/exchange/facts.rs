@@ -164,6 +164,8 @@ pub enum Fact {
     },
     /// A link that stands by is ready: it takes over when it must, or when it may.
     SpareUp {
+        /// Which link.
+        link: LinkKey,
         /// Which pool.
         pool: usize,
     },

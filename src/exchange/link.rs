@@ -324,7 +324,9 @@ impl Link {
     /// Ends the epoch: its jobs are dead and its lines gone. The shares are the caller's to answer.
     pub(crate) fn end_epoch(&mut self) {
         self.lost = None;
-        self.jobs.clear();
+        if cfg!(not(break_epochs)) {
+            self.jobs.clear();
+        }
         self.lines = Lines::default();
         self.job_unsaid = false;
         self.target_unsaid = false;

@@ -59,6 +59,8 @@ const SPARE_OUTBOX_BYTES_MAX: usize = 4096;
 const TELL_INTERVAL: Duration = Duration::from_secs(60);
 /// Ticks after which every miner's time-outs were looked at once.
 const SWEEP_TICKS: usize = 16;
+/// Miners that are closed between two looks at what miners say, where only a reconnect can move them.
+const PARTINGS_PER_FLUSH: usize = 8;
 
 /// Something the shell is to do with a pool link.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +93,8 @@ pub struct Exchange {
     fan_out: VecDeque<MinerToken>,
     /// Miners that only a reconnect can move, in their turn.
     leaving: VecDeque<MinerToken>,
+    /// Those of them whose turn has come.
+    parting: VecDeque<MinerToken>,
     /// Miners whose subscribe waits for a pool, oldest first; those that left meanwhile stand there until
     /// their turn comes.
     waiting: VecDeque<MinerToken>,
@@ -142,6 +146,7 @@ impl Exchange {
             listed: Vec::new(),
             fan_out: VecDeque::new(),
             leaving: VecDeque::new(),
+            parting: VecDeque::new(),
             waiting: VecDeque::new(),
             waiting_counts: [0; 2],
             former: HashMap::with_hasher(foldhash::quality::FixedState::with_seed(seed)),
@@ -328,13 +333,14 @@ impl Exchange {
 
     /// Hands what is to be said to miners to the shell: at most one send for each.
     pub fn flush(&mut self, transmit: &mut impl Transmit) {
-        self.flush_some(transmit, usize::MAX);
+        while self.flush_some(transmit, usize::MAX) {}
     }
 
     /// As [`Exchange::flush`], but a job goes out to no more than `fan_out_max` miners, and those who
     /// were answered come first. So a reply does not wait behind the job of a whole farm: it goes out
-    /// between two parts of it. Says whether there is more of the job to send.
+    /// between two parts of it. Says whether there is more to do.
     pub fn flush_some(&mut self, transmit: &mut impl Transmit, fan_out_max: usize) -> bool {
+        self.part_with_some();
         let mut listed = std::mem::take(&mut self.listed);
         for token in listed.drain(..) {
             let Some(place) = self.miners.place(token) else {
@@ -358,7 +364,34 @@ impl Exchange {
                 self.send_owed(place, transmit);
             }
         }
-        !self.fan_out.is_empty()
+        !self.fan_out.is_empty() || !self.parting.is_empty()
+    }
+
+    /// Closes a few of the miners that are to reconnect. What a miner says between our last look at its
+    /// socket and the close is never answered, and each close takes the kernel some microseconds: so
+    /// there are few between two looks.
+    fn part_with_some(&mut self) {
+        for _ in 0..PARTINGS_PER_FLUSH {
+            let Some(token) = self.parting.pop_front() else {
+                return;
+            };
+            let Some(miner) = self.miners.get_mut(token) else {
+                continue;
+            };
+            let retires = |link: usize| matches!(self.links[link].role, Role::Retiring(_));
+            match miner.stage {
+                Stage::Unplaced => {}
+                // It works on until then, and may have found a share meanwhile.
+                Stage::Placed { link, .. } if retires(link) => {
+                    if miner.unanswered > 0 {
+                        self.leaving.push_back(token);
+                        continue;
+                    }
+                }
+                _ => continue,
+            }
+            self.close_miner(token, CloseHow::Reset, CloseReason::Moved);
+        }
     }
 
     fn waiting_count(&self) -> usize {

@@ -132,7 +132,8 @@ impl Exchange {
         let link = &self.links[index];
         let pool = link.pool;
         if link.is_spare() {
-            self.fact(Fact::SpareUp { pool });
+            let link = link.key;
+            self.fact(Fact::SpareUp { link, pool });
             return;
         }
         if link.role == Role::Serving && !link.pass_through {
@@ -151,7 +152,7 @@ impl Exchange {
             });
         }
         // What the pool said before it answered authorize, its miners have not heard yet.
-        if std::mem::take(&mut self.links[index].job_unsaid) {
+        if std::mem::take(&mut self.links[index].job_unsaid) && cfg!(not(break_jobs)) {
             self.fan_out_job(index);
         }
         if std::mem::take(&mut self.links[index].target_unsaid) {

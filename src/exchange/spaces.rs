@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::{CloseHow, CloseReason, Exchange, Fact, LinkEnd};
+use super::{Exchange, Fact, LinkEnd};
 use crate::exchange::link::{LinkState, Role};
 use crate::exchange::miner_side::owed_to_newcomer;
 use crate::exchange::miners::Stage;
@@ -223,7 +223,7 @@ impl Exchange {
         Moved { told, closed }
     }
 
-    /// Closes miners that only a reconnect can move, at the operator's pace.
+    /// Lets miners go that only a reconnect can move, at the operator's pace.
     pub(super) fn close_leaving(&mut self, now: Now) {
         if self.leaving.is_empty() {
             self.close_credit = 0;
@@ -263,7 +263,7 @@ impl Exchange {
                     self.abandon_shares_of(token);
                 }
                 self.close_credit -= 1000;
-                self.close_miner(token, CloseHow::Reset, CloseReason::Moved);
+                self.parting.push_back(token);
             }
         }
     }

@@ -122,8 +122,7 @@ impl Exchange {
         for index in 0..self.links.len() {
             let link = &self.links[index];
             // One whose lost session may be resumed is waited for; another one may be ready before it.
-            let is_over = link.lost.is_none() || link.pool != link.home();
-            let is_away = !link.is_up() && is_over && link.next_space.is_none();
+            let is_away = !link.is_up() && link.lost.is_none() && link.next_space.is_none();
             if link.serves() && !link.pass_through && link.space.is_some() && is_away {
                 self.fail_over(now, index);
             }

@@ -188,7 +188,7 @@ impl Reporter {
                     );
                 }
             }
-            Fact::SpareUp { pool } => {
+            Fact::SpareUp { pool, .. } => {
                 let pool = self.pool(*pool);
                 log::info!(
                     "proxy={proxy} shard={shard} pool={pool}: a link stands by, ready to serve"

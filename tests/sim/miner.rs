@@ -1,6 +1,6 @@
 //! A model of a miner: what it is, what it knows, and what it still waits for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use fastrand::Rng;
 use stratum_uring::exchange::{MinerToken, Tag};
@@ -118,6 +118,9 @@ pub(crate) struct Miner {
     pub(crate) first_job_due: bool,
     /// By id as it stands on the wire.
     pub(crate) waiting: BTreeMap<String, Request>,
+    /// Requests whose answers are on their way, in the order in which they were given. Not all: which
+    /// shares are refused at once only the exchange knows.
+    pub(crate) due: VecDeque<String>,
     /// Answers under the id null that are due.
     pub(crate) null_due: u32,
     /// Shares it may send again.
@@ -142,6 +145,7 @@ impl Miner {
             target: None,
             first_job_due: false,
             waiting: BTreeMap::new(),
+            due: VecDeque::new(),
             null_due: 0,
             last_submit: None,
             requests: 0,
@@ -173,6 +177,22 @@ impl Miner {
 
     pub(crate) fn is_mining(&self) -> bool {
         self.authorized && self.nonce_1.is_some()
+    }
+
+    /// A pool has judged this share. Where it was sent twice nobody can tell which of the two it was.
+    pub(crate) fn is_judged(&mut self, solution: &str) {
+        let mut ids = self
+            .waiting
+            .iter()
+            .filter_map(|(id, request)| match request {
+                Request::Submit { solution: sent, .. } if sent == solution => Some(id),
+                _ => None,
+            });
+        if let (Some(id), None) = (ids.next(), ids.next())
+            && !self.due.contains(id)
+        {
+            self.due.push_back(id.clone());
+        }
     }
 
     pub(crate) fn unanswered_submits(&self) -> impl Iterator<Item = (&String, u64)> {

@@ -62,6 +62,8 @@ pub(crate) struct Conn {
     pub(crate) seen: HashSet<String>,
     /// Bytes that waited when it was ready: shares that go out once more.
     pub(crate) resent_bytes: Option<usize>,
+    /// The exchange has read that the session that was lost may go on.
+    pub(crate) goes_on: bool,
     /// The exchange has read that it is authorized.
     pub(crate) up: bool,
     /// Jobs that the exchange has read on this connection.
@@ -79,6 +81,7 @@ impl Conn {
             speaks_at: 0,
             seen: HashSet::new(),
             resent_bytes: None,
+            goes_on: false,
             up: false,
             jobs_read: 0,
         }

@@ -49,7 +49,8 @@ impl Scene {
         let mut maker = ShareMaker::new(Parameters::new(96, 5).unwrap());
         let share = maker.attempt(&self.miner.work().unwrap()).unwrap();
         let mut out = Vec::new();
-        self.miner.submit(&share, None, due, &mut out);
+        let times = Times { due, sent: due };
+        self.miner.submit(&share, None, times, &mut out);
         String::from_utf8(out).unwrap()
     }
 }

@@ -111,6 +111,14 @@ impl World {
         let Some(request) = miner.waiting.remove(&id) else {
             panic!("EVERY REQUEST GETS ONE ANSWER, AND NO MINER ANOTHER'S: {line} {miner:?}");
         };
+        if miner.due.contains(&id) {
+            let first = miner.due.pop_front();
+            assert_eq!(
+                first,
+                Some(id),
+                "REPLIES COME IN THE ORDER IN WHICH THEY WERE GIVEN: {miner:?}"
+            );
+        }
         let accepted = message.error.is_none_or(Raw::is_null);
         let error: Vec<String> = message
             .error

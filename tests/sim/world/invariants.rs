@@ -47,7 +47,7 @@ impl World {
         let nonce_1 = miner.nonce_1.as_deref()?;
         let is_home = |feed: &Feed| {
             let space = feed.nonce_1.as_deref();
-            space.is_some_and(|space| nonce_1.starts_with(space))
+            !feed.stands_by && space.is_some_and(|space| nonce_1.starts_with(space))
         };
         if let Some(job) = &miner.job {
             let (link, _) = self.contents[&job.content];
@@ -105,6 +105,27 @@ impl World {
         self.pools.iter().any(|pool| {
             pool.one_nonce && nonce_1.starts_with(&format!("{:02x}", 0xa0 + pool.index))
         })
+    }
+
+    /// Shares were given up: a link was lost for too long, and is not about to go on, or its pool has
+    /// given other bytes.
+    pub(super) fn check_loss(&self) {
+        let resume = u64::try_from(self.settings.limits.resume.as_millis()).expect("short");
+        let is_over = |(link, feed): (usize, &Feed)| {
+            let goes_on = self
+                .conns
+                .iter()
+                .any(|(place, conn)| place.0 == link && conn.goes_on && !conn.up);
+            let expired = feed.lost.is_some_and(|lost| self.now - lost >= resume);
+            // A link that was left already is not taken up again.
+            feed.retired || feed.offered_other == Some(self.now) || (expired && !goes_on)
+        };
+        assert!(
+            self.phase == Phase::Shutdown || self.feeds.iter().enumerate().any(is_over),
+            "NO SHARE IS GIVEN UP WHILE ITS SESSION MAY GO ON: {:?} {:?}",
+            self.feeds,
+            self.conns
+        );
     }
 
     pub(super) fn check_times(&self) {

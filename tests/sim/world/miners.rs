@@ -49,6 +49,9 @@ impl World {
 
     pub(super) fn asks(&mut self, miner: usize, method: &str, params: &str, request: Request) {
         let id = self.miners[miner].next_id();
+        if matches!(request, Request::Polite | Request::Authorize) {
+            self.miners[miner].due.push_back(id.clone());
+        }
         self.miners[miner].waiting.insert(id.clone(), request);
         let line = match self.random.u8(..3) {
             0 => format!("{{\"id\": {id}, \"method\": \"{method}\", \"params\": {params}}}"),

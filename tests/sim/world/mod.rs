@@ -107,10 +107,16 @@ struct Feed {
     target: Option<String>,
     nonce_1: Option<String>,
     next_nonce_1: Option<String>,
+    /// It has no miners yet.
+    stands_by: bool,
     /// Its miners were moved to another link.
     retired: bool,
     /// What the answer to subscribe gave; it holds when authorize was answered.
     offered: Option<String>,
+    /// When it last offered bytes that are not those of the session before.
+    offered_other: Option<u64>,
+    /// When a connection that was up was lost.
+    lost: Option<u64>,
 }
 
 pub(crate) struct World {
@@ -129,6 +135,8 @@ pub(crate) struct World {
     places: Vec<(u32, Option<usize>)>,
     free_places: VecDeque<usize>,
     shares: HashMap<String, Share>,
+    /// Solutions by the link and the request id under which they went to a pool.
+    sent: HashMap<(usize, String), String>,
     /// By content: the link on which it was heard, and its place among that link's jobs.
     contents: HashMap<String, (usize, usize)>,
     /// By the proxy's job id.
@@ -203,6 +211,7 @@ impl World {
             places: Vec::new(),
             free_places: VecDeque::new(),
             shares: HashMap::new(),
+            sent: HashMap::new(),
             contents: HashMap::new(),
             our_jobs: HashMap::new(),
             our_job_ids: Vec::new(),
@@ -308,7 +317,7 @@ impl World {
             }
             Event::Heard(key, line) => self.hear(key, &line),
             Event::Closed(key, end) => {
-                if self.conns.remove(&place_of(key)).is_some() {
+                if self.drop_conn(key) {
                     self.exchange.handle_link_closed(now, key, end, "");
                 }
             }
@@ -354,11 +363,12 @@ impl World {
         if self.fanning_out {
             self.at(0, Event::FanOut);
         }
-        while let Some(command) = self.exchange.poll_command() {
-            self.obey(command);
-        }
+        // What a fact says is held against the connections as they were.
         while let Some(fact) = self.exchange.poll_fact() {
             self.note(&fact);
+        }
+        while let Some(command) = self.exchange.poll_command() {
+            self.obey(command);
         }
     }
 
@@ -368,7 +378,7 @@ impl World {
             let bytes = self.exchange.unwritten(key);
             let conn = self.conns.get_mut(&place).expect("connected");
             let resent = *conn.resent_bytes.get_or_insert(bytes.len());
-            let bound = self.settings.limits.pool_outbox_bytes_max + 8192 + resent;
+            let bound = self.settings.limits.pool_outbox_bytes_max + 1024 + resent;
             assert!(
                 bytes.len() <= bound || !conn.up,
                 "WHAT IS QUEUED FOR A POOL HAS A BOUND"
@@ -431,15 +441,25 @@ impl World {
                 }
             }
             Command::HangUp(link) => {
-                self.conns.remove(&place_of(link));
+                self.drop_conn(link);
                 // Nobody has a place there any more.
                 if let Some(feed) = self.feeds.get_mut(link.index)
-                    && std::mem::take(&mut feed.retired)
+                    && (feed.retired || feed.stands_by)
                 {
+                    (feed.retired, feed.stands_by) = (false, false);
                     feed.nonce_1 = None;
                 }
             }
         }
+    }
+
+    /// A connection is over; says whether there was one.
+    fn drop_conn(&mut self, key: LinkKey) -> bool {
+        let conn = self.conns.remove(&place_of(key));
+        if conn.as_ref().is_some_and(|conn| conn.up) {
+            self.feeds[key.index].lost = Some(self.now);
+        }
+        conn.is_some()
     }
 
     fn note(&mut self, fact: &Fact) {
@@ -451,7 +471,10 @@ impl World {
             }
             Fact::LinkLost { .. } => self.totals.links_lost += 1,
             Fact::PoolChanged { .. } => self.totals.pools_changed += 1,
-            Fact::SpareUp { .. } => self.totals.spares_up += 1,
+            Fact::SpareUp { link, .. } => {
+                self.feeds[link.index].stands_by = true;
+                self.totals.spares_up += 1;
+            }
             Fact::TakenOver {
                 left,
                 serves,
@@ -460,7 +483,8 @@ impl World {
                 closed,
                 ..
             } => {
-                self.feeds[serves.index].retired = false;
+                let feed = &mut self.feeds[serves.index];
+                (feed.retired, feed.stands_by) = (false, false);
                 let feed = &mut self.feeds[left.index];
                 feed.retired = *returned;
                 if !*returned {
@@ -480,7 +504,10 @@ impl World {
                 self.totals.told_to_move += *told as u64;
                 self.totals.closed_to_move += *closed as u64;
             }
-            Fact::SharesLost { shares, .. } => self.totals.shares_lost += *shares as u64,
+            Fact::SharesLost { shares, .. } => {
+                self.totals.shares_lost += *shares as u64;
+                self.check_loss();
+            }
             Fact::WarmBegins { .. } => self.totals.warm_begins += 1,
             Fact::WarmEnds { .. } => self.totals.warm_ends += 1,
             Fact::NonceSpaceShared { .. } => self.totals.spaces_shared += 1,

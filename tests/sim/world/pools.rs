@@ -242,6 +242,8 @@ impl World {
         );
         let (pool, session) = (conn.pool, conn.session.expect("subscribed"));
         let solution = params[4].trim_matches('"');
+        self.sent
+            .insert((place.0, id.to_owned()), solution.to_owned());
         let share = self
             .shares
             .get_mut(solution)
@@ -311,6 +313,7 @@ impl World {
             self.feeds.resize_with(key.index + 1, Feed::default);
         }
         let feed = &mut self.feeds[key.index];
+        let mut judged = None;
         if let Ok(message) = self.reader.read(line.as_bytes()) {
             let texts = |raw: Option<Raw<'_>>| -> Vec<String> {
                 let raw = raw.map(Raw::elements);
@@ -338,17 +341,32 @@ impl World {
                 None if id_of(&message) == "1" => {
                     feed.next_nonce_1 = None;
                     if let [_, nonce_1, ..] = texts(message.result).as_slice() {
+                        conn.goes_on = feed.nonce_1.as_ref() == Some(nonce_1);
+                        if !conn.goes_on {
+                            feed.offered_other = Some(self.now);
+                        }
                         feed.offered = Some(nonce_1.clone());
                     }
                 }
                 None if id_of(&message) == "2" => {
                     feed.nonce_1 = feed.offered.take();
+                    feed.lost = None;
                     conn.up = true;
                 }
+                None => judged = self.sent.get(&(key.index, id_of(&message))),
                 _ => {}
             }
         }
-        self.exchange
-            .handle_link_line(self.now(), key, line.as_bytes());
+        let unexpected = self.exchange.counters().answers_unexpected;
+        let now = self.now();
+        self.exchange.handle_link_line(now, key, line.as_bytes());
+        // In the other mode its miner was told long ago.
+        if let Some(solution) = judged
+            && self.exchange.counters().answers_unexpected == unexpected
+            && self.settings.share_reply == ShareReply::Pool
+        {
+            let miner = self.shares[solution].miner;
+            self.miners[miner].is_judged(solution);
+        }
     }
 }
