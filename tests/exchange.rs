@@ -57,7 +57,7 @@ impl Scene {
         Self::with(hosts, |_| {})
     }
 
-    /// With pools on these hosts, and with settings of its own.
+    /// With pools on these hosts and other settings than the defaults.
     fn with(hosts: &[&str], change: impl FnOnce(&mut Settings)) -> Self {
         let pool = |host: &&str| PoolSettings {
             host: (*host).to_owned(),
@@ -76,6 +76,7 @@ impl Scene {
             slot_width: SlotWidth::Auto,
             miners_per_link: 65_536,
             links_max: 1,
+            standby: false,
             pass_through_agents: Vec::new(),
             share_reply: ShareReply::Pool,
             keep_warm: false,
@@ -737,19 +738,21 @@ fn called_while_refused_for(refused: Duration) -> (Scene, Vec<String>) {
 #[test]
 fn a_pool_that_is_away_for_a_moment_keeps_its_miners_though_another_stands_ready() {
     let (mut scene, hosts) = called_while_refused_for(Duration::from_secs(2));
-    assert!(
-        hosts.len() > 2 && hosts.iter().all(|host| host == "a"),
-        "{hosts:?}"
-    );
+    let count = |host: &str| hosts.iter().filter(|called| *called == host).count();
+    assert!(count("a") > 2 && count("b") == 1, "{hosts:?}");
     assert_eq!(scene.flush().closed, 0);
+    let up = [0, 1].map(|pool| scene.exchange.links_up_of(pool));
+    assert_eq!(up, [1, 0]);
 }
 
 #[test]
 fn a_pool_that_is_away_for_longer_gives_way_within_a_second() {
-    let (_, hosts) = called_while_refused_for(Duration::from_secs(60));
-    let tries = hosts.iter().take_while(|host| *host == "a").count();
+    let (scene, hosts) = called_while_refused_for(Duration::from_secs(60));
+    let tries = hosts.iter().filter(|host| *host == "a").count();
     assert!(tries > 2 && tries < 20, "{hosts:?}");
-    assert_eq!(hosts.last().map(String::as_str), Some("b"));
+    assert!(hosts.iter().any(|host| host == "b"), "{hosts:?}");
+    let up = [0, 1].map(|pool| scene.exchange.links_up_of(pool));
+    assert_eq!(up, [0, 1]);
 }
 
 #[test]
@@ -775,6 +778,556 @@ fn why_shares_fail_is_told_once_a_minute() {
         1
     );
     assert_eq!(count(|fact| matches!(fact, Fact::JobOdd { .. })), 1);
+}
+
+// Back to a preferred pool.
+
+/// Two pools or more in virtual time: which are up, what they were called for, what they heard.
+struct Farm {
+    scene: Scene,
+    /// Hosts that refuse to be connected.
+    down: Vec<&'static str>,
+    /// The links that are connected, and where.
+    links: Vec<(LinkKey, String)>,
+    dials: Vec<String>,
+    facts: Vec<Fact>,
+    told: Told,
+    jobs: u32,
+}
+
+impl Farm {
+    fn new(hosts: &[&str], down: &[&'static str], change: impl FnOnce(&mut Settings)) -> Self {
+        Self {
+            scene: Scene::with(hosts, |settings| {
+                // These pools say nothing of their own accord.
+                settings.limits.no_job = Duration::from_secs(1_000_000);
+                change(settings);
+            }),
+            down: down.to_vec(),
+            links: Vec::new(),
+            dials: Vec::new(),
+            facts: Vec::new(),
+            told: Told::default(),
+            jobs: 0,
+        }
+    }
+
+    /// A miner that mines; `moves` is one that takes another nonce without a reconnect.
+    fn miner(&mut self, index: u32, moves: bool) -> MinerToken {
+        let miner = self.scene.connect(index);
+        self.scene.miner_says(miner, SUBSCRIBE);
+        if moves {
+            let line = br#"{"id":9,"method":"mining.extranonce.subscribe","params":[]}"#;
+            self.scene.miner_says(miner, line);
+        }
+        self.scene.miner_says(miner, AUTHORIZE);
+        miner
+    }
+
+    /// A farm with one miner, which the second pool serves since the first one is down.
+    fn on_the_second(moves: bool, change: impl FnOnce(&mut Settings)) -> (Self, MinerToken) {
+        let mut farm = Self::new(&["a", "b"], &["a"], change);
+        let miner = farm.miner(0, moves);
+        farm.pass(5);
+        assert_eq!(farm.serving(), ["b"]);
+        (farm, miner)
+    }
+
+    fn pass(&mut self, seconds: u64) {
+        for _ in 0..4 * seconds {
+            self.step();
+        }
+    }
+
+    fn step(&mut self) {
+        self.scene.pass(Duration::from_millis(250));
+        self.scene.exchange.handle_tick(self.scene.now);
+        while let Some(command) = self.scene.exchange.poll_command() {
+            match command {
+                Command::Dial { link, host, .. } => self.dialled(link, host),
+                Command::HangUp(link) => self.links.retain(|(key, _)| *key != link),
+            }
+        }
+        self.hear();
+    }
+
+    fn hear(&mut self) {
+        while let Some(fact) = self.scene.exchange.poll_fact() {
+            self.facts.push(fact);
+        }
+        self.scene.exchange.flush(&mut self.told);
+    }
+
+    fn dialled(&mut self, link: LinkKey, host: String) {
+        let now = self.scene.now;
+        self.dials.push(host.clone());
+        if self.down.contains(&host.as_str()) {
+            let end = LinkEnd::ConnectFailed;
+            self.scene.exchange.handle_link_closed(now, link, end, "");
+            return;
+        }
+        self.scene.exchange.handle_link_connected(now, link);
+        // Each connection has a nonce_1 of its own, which tells the host.
+        let first = host.as_bytes()[0];
+        let subscribed = format!(
+            r#"{{"id":1,"result":[null,"{first:02x}{:06x}"],"error":null}}"#,
+            self.dials.len()
+        );
+        self.scene.pool_says(link, subscribed.as_bytes());
+        self.scene
+            .pool_says(link, br#"{"id":2,"result":true,"error":null}"#);
+        self.scene.written(link);
+        self.links.push((link, host));
+        self.announce(link);
+    }
+
+    fn announce(&mut self, link: LinkKey) {
+        self.jobs += 1;
+        let line = notify().replace("\"j1\"", &format!("\"j{}\"", self.jobs));
+        self.scene.pool_says(link, line.as_bytes());
+    }
+
+    /// The pool goes away, with all links to it.
+    fn fails(&mut self, host: &'static str) {
+        self.down.push(host);
+        for (link, _) in self.links.extract_if(.., |(_, at)| at == host) {
+            let now = self.scene.now;
+            self.scene
+                .exchange
+                .handle_link_closed(now, link, LinkEnd::Reset, "");
+        }
+    }
+
+    fn recovers(&mut self, host: &str) {
+        self.down.retain(|down| *down != host);
+    }
+
+    fn link_to(&self, host: &str) -> LinkKey {
+        let found = self.links.iter().rev().find(|(_, at)| at == host);
+        found.expect("a link to it").0
+    }
+
+    /// The pools that serve.
+    fn serving(&self) -> Vec<&str> {
+        let hosts = ["a", "b", "c"].into_iter().enumerate();
+        hosts
+            .filter(|(pool, _)| self.scene.exchange.links_up_of(*pool) > 0)
+            .map(|(_, host)| host)
+            .collect()
+    }
+
+    /// The job that was said last, and the miners' text since the last call.
+    fn heard(&mut self) -> (Option<String>, String) {
+        self.hear();
+        let text = std::mem::take(&mut self.told.text);
+        let job = text
+            .rsplit_once(r#""mining.notify","params":[""#)
+            .and_then(|(_, params)| params.split_once('"'))
+            .map(|(job, _)| job.to_owned());
+        (job, text)
+    }
+
+    /// How long it takes until this is so.
+    fn seconds_until(&mut self, is_so: impl Fn(&Self) -> bool) -> u64 {
+        let begin = self.scene.now.since_start;
+        for _ in 0..4 * 7200 {
+            if is_so(self) {
+                return (self.scene.now.since_start - begin).as_secs();
+            }
+            self.step();
+        }
+        panic!("never; pools {:?} serve", self.serving());
+    }
+
+    fn count(&self, is: fn(&Fact) -> bool) -> usize {
+        self.facts.iter().filter(|fact| is(fact)).count()
+    }
+}
+
+const fn is_return(fact: &Fact) -> bool {
+    matches!(fact, Fact::TakenOver { returned: true, .. })
+}
+
+#[test]
+fn miners_go_back_to_the_preferred_pool_when_it_was_well_for_half_a_minute() {
+    let (mut farm, _) = Farm::on_the_second(true, |_| {});
+    farm.pass(600);
+    assert_eq!(farm.serving(), ["b"]);
+    farm.heard();
+    farm.recovers("a");
+    let probed = farm.seconds_until(|farm| farm.links.iter().any(|(_, host)| host == "a"));
+    assert!(probed <= 30, "asked after {probed} s");
+    farm.pass(29);
+    assert_eq!(farm.serving(), ["b"]);
+    assert_eq!(farm.heard().1, "", "nobody notices the probe");
+    farm.pass(2);
+    let (_, text) = farm.heard();
+    assert_eq!(farm.count(is_return), 1);
+    let moved = text.find(r#""mining.set_extranonce","params":["61"#);
+    let job = text.find(r#""mining.notify""#);
+    assert!(moved.is_some() && moved < job, "{text}");
+    assert!(text.trim_end().ends_with("true]}"), "a clean job: {text}");
+    assert_eq!(farm.told.closed, 0);
+    // Whoever comes now works for it too, and the other link is hung up soon.
+    farm.miner(1, false);
+    assert!(farm.heard().1.contains(r#"[null,"61"#));
+    farm.pass(10);
+    assert_eq!(farm.serving(), ["a"]);
+    assert_eq!(farm.links.len(), 1);
+}
+
+#[test]
+fn no_share_is_lost_by_going_back() {
+    let (mut farm, miner) = Farm::on_the_second(true, |_| {});
+    let (old_job, _) = farm.heard();
+    let old_job = old_job.expect("a job");
+    let b = farm.link_to("b");
+    farm.scene.written(b);
+    farm.recovers("a");
+    farm.seconds_until(|farm| farm.links.len() == 2);
+    farm.pass(29);
+    farm.scene.miner_says(miner, share(&old_job).as_bytes());
+    let written = farm.scene.written(b);
+    assert!(written.contains("mining.submit"));
+    farm.pass(2);
+    assert_eq!(farm.count(is_return), 1);
+    let (new_job, _) = farm.heard();
+    // What was on its way to us while the miner was told goes where its job came from.
+    let late = share(&old_job).replace("240000", "240001");
+    farm.scene.miner_says(miner, late.as_bytes());
+    let late = farm.scene.written(b);
+    assert!(
+        late.contains(&written[written.len() - 200..written.len() - 100]),
+        "{late}"
+    );
+    // The same share again is a duplicate there as well.
+    farm.scene.miner_says(miner, share(&old_job).as_bytes());
+    assert!(farm.heard().1.contains("[22,"), "a duplicate");
+    // The pool takes its time, and is waited for.
+    farm.pass(20);
+    assert_eq!(farm.serving(), ["a", "b"]);
+    farm.scene
+        .pool_says(b, br#"{"id":16,"result":true,"error":null}"#);
+    farm.scene
+        .pool_says(b, br#"{"id":17,"result":true,"error":null}"#);
+    let text = farm.heard().1;
+    assert_eq!(text.matches(r#""result":true"#).count(), 2, "{text}");
+    farm.pass(1);
+    assert_eq!(farm.serving(), ["a"]);
+    // A share for the new job goes to the new pool.
+    let a = farm.link_to("a");
+    farm.scene.written(a);
+    let share = share(&new_job.expect("a job"));
+    farm.scene.miner_says(miner, share.as_bytes());
+    assert!(farm.scene.written(a).contains("mining.submit"));
+}
+
+#[test]
+fn a_pool_that_never_answers_a_share_is_left_all_the_same() {
+    let (mut farm, miner) = Farm::on_the_second(true, |_| {});
+    let job = farm.heard().0.expect("a job");
+    farm.recovers("a");
+    farm.seconds_until(|farm| farm.links.len() == 2);
+    farm.pass(29);
+    farm.scene.miner_says(miner, share(&job).as_bytes());
+    farm.scene.written(farm.link_to("b"));
+    let seconds = farm.seconds_until(|farm| farm.serving() == ["a"]);
+    assert!((59..=62).contains(&seconds), "{seconds}");
+    assert!(farm.heard().1.contains(r#""error":[20,"#));
+}
+
+#[test]
+fn who_can_not_be_told_works_on_until_its_turn_to_reconnect() {
+    let (mut farm, _) = Farm::on_the_second(false, |settings| {
+        settings.limits.reconnect_per_second = 1;
+    });
+    let miners: Vec<_> = (1..10).map(|index| farm.miner(index, false)).collect();
+    let old_job = farm.heard().0.expect("a job");
+    farm.recovers("a");
+    farm.seconds_until(|farm| farm.count(is_return) == 1);
+    farm.heard();
+    let b = farm.link_to("b");
+    farm.scene.written(b);
+    // One each second: the last one of them still mines.
+    farm.pass(4);
+    assert!((4..=6).contains(&farm.told.closed), "{}", farm.told.closed);
+    farm.announce(b);
+    assert!(farm.heard().0.is_some(), "the next job comes too");
+    farm.scene.miner_says(miners[8], share(&old_job).as_bytes());
+    assert!(farm.scene.written(b).contains("mining.submit"));
+    // It is closed when it has its answer.
+    farm.pass(20);
+    assert_eq!(farm.told.closed, 9);
+    farm.scene
+        .pool_says(b, br#"{"id":16,"result":true,"error":null}"#);
+    farm.pass(2);
+    assert_eq!(farm.told.closed, 10);
+    farm.pass(5);
+    assert_eq!(farm.serving(), ["a"]);
+}
+
+#[test]
+fn a_pool_that_does_not_stay_well_must_be_well_for_twice_as_long_each_time() {
+    let (mut farm, _) = Farm::on_the_second(true, |_| {});
+    let mut waits = Vec::new();
+    for _ in 0..10 {
+        farm.recovers("a");
+        farm.seconds_until(|farm| farm.links.iter().any(|(_, host)| host == "a"));
+        waits.push(farm.seconds_until(|farm| farm.serving().first() == Some(&"a")));
+        farm.pass(60);
+        farm.fails("a");
+        farm.pass(10);
+        assert_eq!(farm.serving(), ["b"]);
+    }
+    let expected = [30, 60, 120, 240, 480, 960, 1920, 3600, 3600, 3600];
+    let close = |(wait, expected): (&u64, &u64)| wait.abs_diff(*expected) <= 1;
+    assert!(waits.iter().zip(&expected).all(close), "{waits:?}");
+    // A return that lasts ten minutes was right.
+    farm.recovers("a");
+    farm.seconds_until(|farm| farm.serving().first() == Some(&"a"));
+    farm.pass(601);
+    farm.fails("a");
+    farm.pass(10);
+    farm.recovers("a");
+    farm.seconds_until(|farm| farm.links.iter().any(|(_, host)| host == "a"));
+    let wait = farm.seconds_until(|farm| farm.serving().first() == Some(&"a"));
+    assert!(wait.abs_diff(30) <= 1, "{wait}");
+}
+
+#[test]
+fn a_link_that_is_resumed_is_no_failed_return() {
+    let (mut farm, _) = Farm::on_the_second(true, |_| {});
+    farm.recovers("a");
+    farm.seconds_until(|farm| farm.serving() == ["a"]);
+    farm.fails("a");
+    farm.recovers("a");
+    farm.pass(20);
+    assert_eq!(farm.serving(), ["a"]);
+    assert_eq!(
+        farm.count(|fact| matches!(fact, Fact::ReturnFailed { .. })),
+        0
+    );
+}
+
+#[test]
+fn the_trouble_of_a_probe_disturbs_nobody() {
+    let (mut farm, miner) = Farm::on_the_second(true, |_| {});
+    let job = farm.heard().0.expect("a job");
+    farm.recovers("a");
+    let b = farm.link_to("b");
+    for trouble in 0..6 {
+        farm.seconds_until(|farm| farm.links.iter().any(|(_, host)| host == "a"));
+        farm.pass(5);
+        let a = farm.link_to("a");
+        let line: &[u8] = match trouble {
+            0 => br#"{"id":null,"method":"mining.notify","params":["1"]}"#,
+            1 => br#"{"id":null,"method":"mining.set_target","params":["zz"]}"#,
+            2 => br#"{"id":null,"method":"client.reconnect","params":[]}"#,
+            3 => br#"{"id":null,"method":"mining.set_extranonce","params":["6100"]}"#,
+            4 => br#"{"id":null,"method":"client.reconnect","params":["thief",1,0]}"#,
+            _ => br#"{"id":16,"result":true,"error":null}"#,
+        };
+        farm.scene.pool_says(a, line);
+        farm.announce(a);
+        let now = farm.scene.now;
+        farm.scene
+            .exchange
+            .handle_link_closed(now, a, LinkEnd::Reset, "");
+        farm.links.retain(|(link, _)| *link != a);
+        farm.step();
+    }
+    assert_eq!(farm.heard().1, "", "miners hear nothing of it");
+    assert_eq!((farm.serving(), farm.told.closed), (vec!["b"], 0));
+    farm.scene.written(b);
+    farm.scene.miner_says(miner, share(&job).as_bytes());
+    assert!(farm.scene.written(b).contains("mining.submit"));
+    // And it does not count as a link that serves.
+    let counters = farm.scene.exchange.counters();
+    assert_eq!((counters.links_up, counters.slots_taken), (1, 1));
+}
+
+#[test]
+fn a_dead_preferred_pool_is_asked_twice_a_minute_or_so() {
+    let (mut farm, _) = Farm::on_the_second(true, |_| {});
+    farm.pass(60);
+    farm.dials.clear();
+    farm.pass(3600);
+    let dials = farm.dials.len();
+    assert!((120..=240).contains(&dials), "{dials}");
+    assert_eq!(farm.links.len(), 1);
+}
+
+#[test]
+fn the_best_pool_that_is_well_is_taken_and_then_a_better_one() {
+    let mut farm = Farm::new(&["a", "b", "c"], &["a", "b"], |_| {});
+    farm.miner(0, true);
+    farm.pass(10);
+    assert_eq!(farm.serving(), ["c"]);
+    farm.recovers("b");
+    farm.seconds_until(|farm| farm.serving() == ["b"]);
+    farm.recovers("a");
+    farm.seconds_until(|farm| farm.serving() == ["a"]);
+    assert_eq!(farm.told.closed, 0);
+    assert_eq!(farm.count(is_return), 2);
+}
+
+#[test]
+fn all_links_of_a_shard_go_back_one_after_the_other() {
+    let mut farm = Farm::new(&["a", "b"], &["a"], |settings| {
+        settings.miners_per_link = 10;
+        settings.links_max = 3;
+    });
+    for index in 0..30 {
+        farm.miner(index, true);
+        farm.pass(3);
+    }
+    assert_eq!(farm.scene.exchange.links_up_of(1), 3);
+    farm.recovers("a");
+    farm.seconds_until(|farm| farm.serving() == ["a"]);
+    assert_eq!(farm.scene.exchange.links_up_of(0), 3);
+    assert_eq!((farm.count(is_return), farm.told.closed), (3, 0));
+    assert_eq!(farm.scene.exchange.counters().slots_taken, 30);
+}
+
+#[test]
+fn nobody_is_sent_away_for_a_preference() {
+    let (mut farm, _) = Farm::on_the_second(true, |settings| {
+        settings.miners_per_link = 4096;
+    });
+    for index in 1..300 {
+        farm.miner(index, true);
+    }
+    farm.recovers("a");
+    farm.seconds_until(|farm| farm.links.len() == 2);
+    // From now on its links leave room for 256 miners only.
+    let a = farm.link_to("a");
+    let narrow = "61".repeat(24);
+    let line = format!(r#"{{"id":null,"method":"mining.set_extranonce","params":["{narrow}"]}}"#);
+    farm.scene.pool_says(a, line.as_bytes());
+    farm.announce(a);
+    farm.pass(120);
+    assert_eq!(farm.serving(), ["b"]);
+    assert_eq!(
+        farm.count(|fact| matches!(fact, Fact::NoRoomToReturn { .. })),
+        1
+    );
+}
+
+#[test]
+fn a_shard_that_has_no_miner_left_lets_its_probe_go_too() {
+    let (mut farm, miner) = Farm::on_the_second(true, |_| {});
+    farm.recovers("a");
+    farm.seconds_until(|farm| farm.links.len() == 2);
+    farm.scene
+        .exchange
+        .handle_disconnect(miner, CloseReason::Closed);
+    farm.pass(62);
+    assert_eq!(farm.links.len(), 0);
+    farm.dials.clear();
+    farm.pass(600);
+    assert_eq!(farm.dials.len(), 0, "{:?}", farm.dials);
+}
+
+// The next pool's link, ready before it is needed.
+
+/// A farm with two miners, which the first pool serves.
+fn on_the_first(change: impl FnOnce(&mut Settings)) -> Farm {
+    let mut farm = Farm::new(&["a", "b", "c"], &[], change);
+    farm.miner(0, true);
+    farm.miner(1, false);
+    farm.pass(30);
+    assert_eq!(farm.serving(), ["a"]);
+    farm.heard();
+    farm
+}
+
+const fn is_failover(fact: &Fact) -> bool {
+    matches!(
+        fact,
+        Fact::TakenOver {
+            returned: false,
+            ..
+        }
+    )
+}
+
+#[test]
+fn a_link_to_the_next_pool_is_made_while_the_lost_one_may_come_back() {
+    let mut farm = on_the_first(|_| {});
+    assert_eq!(farm.dials, ["a"], "none before");
+    farm.fails("a");
+    farm.pass(1);
+    farm.link_to("b");
+    assert_eq!(farm.serving(), [""; 0]);
+    assert_eq!(farm.heard().1, "", "nobody is moved yet");
+    farm.pass(2);
+    assert_eq!(farm.serving(), ["b"]);
+    assert_eq!(farm.count(is_failover), 1);
+    let (_, text) = farm.heard();
+    assert!(
+        text.contains(r#""mining.set_extranonce","params":["62"#),
+        "{text}"
+    );
+    assert!(text.contains("true]}"), "a clean job: {text}");
+    farm.pass(2);
+    assert_eq!(farm.told.closed, 1, "the one that can't be told");
+    assert_eq!(farm.links.len(), 1);
+}
+
+#[test]
+fn the_next_pools_link_is_dropped_when_the_lost_one_is_back() {
+    let mut farm = on_the_first(|_| {});
+    farm.fails("a");
+    farm.pass(1);
+    farm.link_to("b");
+    farm.recovers("a");
+    farm.pass(2);
+    assert_eq!(farm.serving(), ["a"]);
+    assert_eq!(farm.links.len(), 1);
+    assert_eq!(farm.count(is_failover), 0);
+}
+
+#[test]
+fn with_standby_a_failover_costs_one_job() {
+    let mut farm = on_the_first(|settings| settings.standby = true);
+    assert_eq!(farm.dials, ["a", "b"]);
+    assert_eq!(farm.scene.exchange.counters().links_up, 1);
+    farm.pass(3600);
+    farm.heard();
+    assert_eq!(farm.dials.len(), 2, "it stays");
+    farm.fails("a");
+    let seconds = farm.seconds_until(|farm| farm.serving() == ["b"]);
+    assert!(seconds <= 3, "{seconds}");
+    let (_, text) = farm.heard();
+    assert_eq!(text.matches("mining.notify").count(), 1, "{text}");
+    assert_eq!(farm.dials.iter().filter(|host| *host == "b").count(), 1);
+    // And the one after it is got ready.
+    farm.pass(5);
+    farm.link_to("c");
+}
+
+#[test]
+fn with_standby_a_next_pool_that_fails_gives_way_to_the_one_behind_it() {
+    let mut farm = on_the_first(|settings| settings.standby = true);
+    farm.fails("b");
+    farm.pass(5);
+    farm.link_to("c");
+    assert_eq!(farm.serving(), ["a"]);
+    assert_eq!(farm.heard().1, "", "nobody notices");
+}
+
+#[test]
+fn the_probe_takes_over_when_the_pool_that_serves_fails() {
+    let (mut farm, _) = Farm::on_the_second(true, |_| {});
+    farm.recovers("a");
+    farm.seconds_until(|farm| farm.links.len() == 2);
+    farm.pass(5);
+    farm.fails("b");
+    let seconds = farm.seconds_until(|farm| farm.serving() == ["a"]);
+    assert!(seconds <= 3, "{seconds}");
+    assert_eq!(farm.count(is_failover), 1);
+    farm.pass(60);
+    assert_eq!(farm.links.len(), 1);
 }
 
 /// A farm of one miner at the first of two pools, whose second `second` is played before each tick. Returns

@@ -83,6 +83,7 @@ impl Farm {
             slot_width: SlotWidth::Auto,
             miners_per_link: 65_536,
             links_max: 1,
+            standby: false,
             pass_through_agents: Vec::new(),
             share_reply,
             keep_warm: false,

@@ -46,6 +46,8 @@ table! {
         subscribe_wait_seconds as subscribe_wait: Duration = 30.0, 0.1..=600.0;
         /// A lost link that is back by then with the same nonce_1 goes unnoticed.
         resume_seconds as resume: Duration = 3.0, 0.1..=60.0;
+        /// How long a preferred pool must be well before miners go back to it.
+        stable_for_seconds as stable_for: Duration = 30.0, 0.1..=3600.0;
         /// A pool that sends no job for so long is bad: the next one takes over.
         no_job_seconds as no_job: Duration = 240.0, 1.0..=86_400.0;
         /// A pool that answers no share for so long, while 16 or all of several wait, is bad.

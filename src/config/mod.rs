@@ -73,6 +73,8 @@ pub struct ProxyConfig {
     pub share_reply: ShareReply,
     /// When to leave a pool, and how.
     pub failover: Failover,
+    /// Whether the next pool's link is kept ready all the time: `failover.standby`.
+    pub standby: bool,
     /// Whether miners are given the last job again while no pool is up.
     pub keep_warm: bool,
     /// The bound of everything.

@@ -85,7 +85,11 @@ fn proxy(node: &Node<'_>, taken: &mut Taken) -> Option<ProxyConfig> {
     let mut below = section.section("failover");
     let failover = Failover::read(&mut below);
     let keep_warm = below.get("keep_warm").and_then(|node| node.flag());
-    below.finish(&["stable_for_seconds", "standby"]);
+    let standby = match below.get("standby") {
+        Some(node) => node.flag(),
+        None => Some(false),
+    };
+    below.finish(&[]);
     let mut below = section.section("limits");
     let limits = limits(&mut below);
     below.finish(&[]);
@@ -103,6 +107,7 @@ fn proxy(node: &Node<'_>, taken: &mut Taken) -> Option<ProxyConfig> {
         pass_through_agents,
         share_reply,
         failover,
+        standby: standby.unwrap_or_default(),
         keep_warm: keep_warm.unwrap_or_default(),
         limits,
     })

@@ -91,6 +91,7 @@ fn a_minimal_config_has_a_default_for_the_rest() {
             pass_through_agents: Vec::new(),
             share_reply: ShareReply::Pool,
             failover: Failover::default(),
+            standby: false,
             keep_warm: false,
             limits: Limits::default(),
         }
@@ -571,10 +572,9 @@ proxies:
     listen: [ { address: "0.0.0.0:1", tls: {}, proxy_protocol: {} } ]
     pools: [ { url: "stratum+tcp://a:1", worker: w, tls: {} } ]
     shares: { check: full }
-    failover: { stable_for_seconds: 30, standby: false }
 "#;
     let found = mistakes(text);
-    assert_eq!(found.len(), 11, "{found:#?}");
+    assert_eq!(found.len(), 9, "{found:#?}");
     for mistake in found {
         assert!(
             mistake.contains("not available in this version"),

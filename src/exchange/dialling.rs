@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use super::{Command, Exchange, Fact, LinkEnd, LinkKey};
-use crate::exchange::link::{Link, LinkState, Redirect};
+use crate::exchange::link::{Link, LinkState, Redirect, Role};
 use crate::exchange::pool_side::printable;
 use crate::proto::dialect::Subscribe;
 use crate::proto::pool::{PoolSession, PoolState};
@@ -70,7 +70,9 @@ impl Exchange {
             .is_some_and(|lost| now.since(lost) >= limits.resume);
         if expired && (!goes_on || cfg!(break_resume)) {
             self.abandon_shares(index);
-            self.leave_lost_pool(now, index);
+            if !self.fail_over(now, index) {
+                self.leave_lost_pool(now, index);
+            }
         }
         let link = &mut self.links[index];
         match link.state {
@@ -133,6 +135,11 @@ impl Exchange {
 
     /// A link's connection is over; another one is made when its time comes.
     pub(super) fn lose_link(&mut self, now: Now, index: usize, end: LinkEnd, detail: String) {
+        match self.links[index].role {
+            Role::Serving => {}
+            Role::Probe | Role::Next => return self.lose_spare(now, index, end, &detail),
+            Role::Retiring(_) => return self.lose_retiring(now, index, end, detail),
+        }
         let random = self.random();
         let pools = self.settings.pools.len();
         let link = &mut self.links[index];
@@ -256,8 +263,12 @@ impl Exchange {
 
     /// Lets go of links that have had no miner for a while.
     pub(super) fn release_idle_links(&mut self, now: Now) {
+        let primary = self.primary();
         for index in 0..self.links.len() {
-            let used = if index == 0 {
+            if !self.links[index].serves() {
+                continue;
+            }
+            let used = if Some(index) == primary {
                 !self.miners.is_empty()
             } else {
                 let space = self.links[index].space.as_ref();
@@ -265,30 +276,41 @@ impl Exchange {
                     || space.is_some_and(|space| space.borrow().slots.live() > 0)
             };
             let link = &mut self.links[index];
-            if used || matches!(link.state, LinkState::Idle) {
+            if used {
                 link.unused_since = None;
                 continue;
             }
             let since = *link.unused_since.get_or_insert(now.since_start);
             if now.since(since) >= self.settings.limits.link_unused && link.pending.is_empty() {
-                let key = link.end_connection();
-                link.state = LinkState::Idle;
-                link.tries = 0;
-                // While it is away another link may be given the same bytes.
-                link.space = None;
-                link.end_epoch();
-                self.end_warm(now, index);
-                self.counters.link_ends[LinkEnd::Unused as usize] += 1;
-                self.commands.push_back(Command::HangUp(key));
-                let (pool, detail) = (self.links[index].pool, String::new());
-                self.fact(Fact::LinkLost {
-                    pool,
-                    end: LinkEnd::Unused,
-                    detail,
-                    was_up: true,
-                    pending: 0,
-                });
+                self.let_go(now, index, LinkEnd::Unused, String::new());
             }
         }
+    }
+
+    /// Hangs up a link that nobody works on any more.
+    pub(super) fn let_go(&mut self, now: Now, index: usize, end: LinkEnd, detail: String) {
+        let link = &mut self.links[index];
+        debug_assert!(link.pending.is_empty(), "every share is answered");
+        let served = link.role == Role::Serving;
+        let key = link.end_connection();
+        link.state = LinkState::Idle;
+        link.role = Role::Serving;
+        link.tries = 0;
+        link.unused_since = None;
+        // While it is away another link may be given the same bytes.
+        link.space = None;
+        link.fresh = true;
+        link.end_epoch();
+        self.end_warm(now, index);
+        self.counters.link_ends[end as usize] += 1;
+        self.commands.push_back(Command::HangUp(key));
+        let pool = self.links[index].pool;
+        self.fact(Fact::LinkLost {
+            pool,
+            end,
+            detail: printable(&detail),
+            was_up: served,
+            pending: 0,
+        });
     }
 }

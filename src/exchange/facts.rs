@@ -162,6 +162,49 @@ pub enum Fact {
         /// Shares that wait for its return.
         pending: usize,
     },
+    /// A link that stands by is ready: it takes over when it must, or when it may.
+    SpareUp {
+        /// Which link.
+        link: LinkKey,
+        /// Which pool.
+        pool: usize,
+    },
+    /// The miners of a link go to another pool's, which was ready.
+    TakenOver {
+        /// The pool that they leave.
+        from: usize,
+        /// The pool that they work for from now on.
+        to: usize,
+        /// Hex digits of its extranonce1.
+        extranonce1: String,
+        /// The link that they leave. Where they go back it is hung up when their shares are answered.
+        left: LinkKey,
+        /// The link on which they are from now on.
+        serves: LinkKey,
+        /// Whether they go back to a pool that is preferred, from one that is well.
+        returned: bool,
+        /// Miners that were told.
+        told: usize,
+        /// Miners that must reconnect.
+        closed: usize,
+    },
+    /// A preferred pool did not stay well after miners went back to it: next time it must for longer.
+    ReturnFailed {
+        /// Which pool.
+        pool: usize,
+        /// How long it must be well next time.
+        wait: Duration,
+    },
+    /// A preferred pool is well, but does not have room for all miners, so they stay; told once for each
+    /// link to it.
+    NoRoomToReturn {
+        /// Which pool.
+        pool: usize,
+        /// Miners that all links to it have room for.
+        room: usize,
+        /// Miners that there are.
+        miners: usize,
+    },
     /// Another pool is tried.
     PoolChanged {
         /// The pool given up.

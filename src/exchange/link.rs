@@ -47,6 +47,21 @@ pub(crate) enum LinkState {
     Up(Duration, PoolSession),
 }
 
+/// What a link is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Miners work on it.
+    Serving,
+    /// It stands at a pool that is preferred to the one that serves, to see whether that is well again.
+    /// It takes no miner.
+    Probe,
+    /// It stands at a pool that comes after the one that serves, for when that fails. It takes no miner.
+    Next,
+    /// Since this time its miners work elsewhere; it stays for answers that are on their way, and for
+    /// miners that wait for their turn to reconnect.
+    Retiring(Duration),
+}
+
 /// The lines that all miners of a link are sent alike, each encoded once.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
@@ -78,6 +93,8 @@ pub(crate) struct Link {
     pub(crate) pool: usize,
     /// Where it stands.
     pub(crate) state: LinkState,
+    /// What it is for.
+    pub(crate) role: Role,
     /// Whether it serves one miner whose firmware takes only the pool's own extranonce1.
     pub(crate) pass_through: bool,
     /// The session to ask for again, with the pool that gave it.
@@ -125,6 +142,8 @@ pub(crate) struct Link {
     pub(crate) tries: u32,
     /// Where the pool sent us for the next connection.
     pub(crate) redirect: Option<Redirect>,
+    /// Whether it was told that its pool has too little room to go back to.
+    pub(crate) room_told: bool,
     /// Times that this connection's nonce space was found to be another link's.
     pub(crate) space_taken: u32,
 }
@@ -137,6 +156,7 @@ impl Link {
             key: LinkKey { index, dial: 0 },
             pool,
             state: LinkState::Idle,
+            role: Role::Serving,
             pass_through,
             session_id: None,
             space: None,
@@ -161,6 +181,7 @@ impl Link {
             unused_since: None,
             tries: 0,
             redirect: None,
+            room_told: false,
             space_taken: 0,
         }
     }
@@ -169,6 +190,37 @@ impl Link {
     #[must_use]
     pub(crate) const fn is_up(&self) -> bool {
         matches!(self.state, LinkState::Up(..))
+    }
+
+    /// Whether nobody needs it.
+    #[must_use]
+    pub(crate) const fn is_idle(&self) -> bool {
+        matches!(self.state, LinkState::Idle)
+    }
+
+    /// Whether it is connected, or about to be, for miners to work on.
+    #[must_use]
+    pub(crate) fn serves(&self) -> bool {
+        self.role == Role::Serving && !self.is_idle()
+    }
+
+    /// Whether it stands by: its pool does not count as one that serves.
+    #[must_use]
+    pub(crate) fn is_spare(&self) -> bool {
+        matches!(self.role, Role::Probe | Role::Next)
+    }
+
+    /// Whether miners can work on it from now on: it is up, and there is a job for them.
+    #[must_use]
+    pub(crate) const fn has_work(&self) -> bool {
+        self.is_up() && self.lines.clean_job.is_some()
+    }
+
+    /// The pool that its miners work for: where the link is lost it may be trying another one.
+    #[must_use]
+    pub(crate) fn home(&self) -> usize {
+        let space = self.space.as_ref();
+        space.map_or(self.pool, |space| space.borrow().pool)
     }
 
     /// Whether shares are taken: the link is ready, or lost so shortly that its session may go on.

@@ -1,7 +1,6 @@
 //! What miners do, and what time does to them.
 
 use super::{CloseHow, CloseReason, Exchange, Fact, MinerToken, SWEEP_TICKS, Tag};
-use crate::exchange::link::LinkState;
 use crate::exchange::miners::{Miner, Stage};
 use crate::exchange::outbox::Owed;
 use crate::proto::dialect::MinerRequest;
@@ -24,11 +23,11 @@ impl Exchange {
         }
         self.miners.insert(Miner::new(token, now.seconds()));
         // The pool is dialled before the first subscribe comes, which so waits less.
-        if matches!(self.links[0].state, LinkState::Idle) && !self.shutting_down {
-            self.dial_at(0, now.since_start);
-            self.tick_link(now, 0);
+        match self.primary() {
+            Some(index) => self.links[index].unused_since = None,
+            None if self.shutting_down => {}
+            None => self.open_link(now, false),
         }
-        self.links[0].unused_since = None;
     }
 
     /// A miner's link is over: `reason` says how.

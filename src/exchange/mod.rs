@@ -27,16 +27,18 @@ mod settings;
 mod shares;
 mod slots;
 mod spaces;
+mod spares;
 mod warm;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::exchange::link::{Link, LinkState};
+use crate::exchange::link::{Link, LinkState, Role};
 use crate::exchange::miners::{Miner, Miners, Stage};
 use crate::exchange::outbox::{Outbox, Owed};
+use crate::exchange::spares::{Former, Returns};
 use crate::proto::dialect::Dialect;
 use crate::proto::job::JobId;
 use crate::proto::time::Now;
@@ -98,6 +100,12 @@ pub struct Exchange {
     waiting: VecDeque<MinerToken>,
     /// How many of them still wait: for a link of many miners, and for one of its own.
     waiting_counts: [usize; 2],
+    /// Where miners were that were moved off a link that still judges their shares.
+    former: HashMap<MinerToken, Former, foldhash::quality::FixedState>,
+    /// When miners go back to a preferred pool.
+    returns: Returns,
+    /// The pool of the link that was ready last: where a new one is dialled.
+    home_pool: usize,
     commands: VecDeque<Command>,
     facts: VecDeque<Fact>,
     counters: Counters,
@@ -141,6 +149,9 @@ impl Exchange {
             parting: VecDeque::new(),
             waiting: VecDeque::new(),
             waiting_counts: [0; 2],
+            former: HashMap::with_hasher(foldhash::quality::FixedState::with_seed(seed)),
+            returns: Returns::new(settings.limits.stable_for),
+            home_pool: 0,
             commands: VecDeque::new(),
             facts: VecDeque::new(),
             counters: Counters::default(),
@@ -166,7 +177,8 @@ impl Exchange {
         let mut counters = self.counters.clone();
         counters.miners = self.miners.len() as u64;
         counters.waiting = self.waiting_count() as u64;
-        counters.links_up = self.links.iter().filter(|link| link.is_up()).count() as u64;
+        let up = |link: &&Link| link.is_up() && !link.is_spare();
+        counters.links_up = self.links.iter().filter(up).count() as u64;
         let warm = self.links.iter().filter_map(|link| link.warm.as_ref());
         counters.kept_warm = warm.map(|warm| warm.miners as u64).sum();
         (counters.slots, counters.slots_taken) = self.slot_counts();
@@ -179,12 +191,12 @@ impl Exchange {
         counters
     }
 
-    /// Links to this pool that are ready for shares now.
+    /// Links to this pool that are ready for shares now; none that only stands by.
     #[must_use]
     pub fn links_up_of(&self, pool: usize) -> u64 {
         let links = self.links.iter();
         links
-            .filter(|link| link.is_up() && link.pool == pool)
+            .filter(|link| link.is_up() && !link.is_spare() && link.pool == pool)
             .count() as u64
     }
 
@@ -192,12 +204,13 @@ impl Exchange {
     fn slot_counts(&self) -> (u64, u64) {
         let (mut all, mut taken) = (0, 0);
         for (index, link) in self.links.iter().enumerate() {
-            let Some(space) = link.space.as_ref().filter(|_| link.is_up()) else {
+            let is_counted = |link: &Link| link.is_up() && link.role == Role::Serving;
+            let Some(space) = link.space.as_ref().filter(|_| is_counted(link)) else {
                 continue;
             };
             // Two links may share a space. That is rare, and so is the walk.
             let is_same = |other: &Link| {
-                let other = other.space.as_ref().filter(|_| other.is_up());
+                let other = other.space.as_ref().filter(|_| is_counted(other));
                 other.is_some_and(|other| Rc::ptr_eq(other, space))
             };
             if Rc::strong_count(space) > 1 && self.links[..index].iter().any(is_same) {
@@ -285,10 +298,11 @@ impl Exchange {
             self.keep_warm(now, index);
         }
         self.release_idle_links(now);
+        self.tick_spares(now);
         // A slot may have been freed.
         let serves = |link: &Link| {
             let waiting = self.waiting_counts[usize::from(link.pass_through)];
-            waiting > 0 && link.is_up() && link.has_room()
+            waiting > 0 && link.serves() && link.is_up() && link.has_room()
         };
         if self.links.iter().any(serves) {
             self.serve_waiting(now);
@@ -304,7 +318,14 @@ impl Exchange {
     fn watch_links(&mut self, now: Now) {
         let is_needed = self.counters.mining > 0 || self.waiting_count() > 0;
         self.without_link = match self.without_link {
-            _ if !is_needed || self.links.iter().any(Link::is_up) => None,
+            _ if !is_needed
+                || self
+                    .links
+                    .iter()
+                    .any(|link| link.is_up() && !link.is_spare()) =>
+            {
+                None
+            }
             Some(since) => Some(since),
             None => Some(now.since_start),
         };
@@ -354,10 +375,22 @@ impl Exchange {
             let Some(token) = self.parting.pop_front() else {
                 return;
             };
-            let miner = self.miners.get_mut(token);
-            if miner.is_some_and(|miner| matches!(miner.stage, Stage::Unplaced)) {
-                self.close_miner(token, CloseHow::Reset, CloseReason::Moved);
+            let Some(miner) = self.miners.get_mut(token) else {
+                continue;
+            };
+            let retires = |link: usize| matches!(self.links[link].role, Role::Retiring(_));
+            match miner.stage {
+                Stage::Unplaced => {}
+                // It works on until then, and may have found a share meanwhile.
+                Stage::Placed { link, .. } if retires(link) => {
+                    if miner.unanswered > 0 {
+                        self.leaving.push_back(token);
+                        continue;
+                    }
+                }
+                _ => continue,
             }
+            self.close_miner(token, CloseHow::Reset, CloseReason::Moved);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{CloseHow, CloseReason, Exchange, Fact, MinerToken};
-use crate::exchange::link::{Link, LinkState};
+use crate::exchange::link::Link;
 use crate::exchange::miner_side::write_reject;
 use crate::exchange::miners::{Stage, WaitingSubscribe};
 use crate::exchange::pool_side::printable;
@@ -101,13 +101,14 @@ impl Exchange {
     }
 
     fn find_place(&mut self, now: Now, pass_through: bool) -> Place {
-        let lane = |link: &&Link| link.pass_through == pass_through;
+        let lane = |link: &&Link| link.pass_through == pass_through && link.serves();
         let lane_links = || self.links.iter().filter(lane);
-        if let Some(link) = lane_links().find(|link| link.is_up() && link.has_room()) {
+        let has_place = |link: &&Link| link.is_up() && link.has_room();
+        if let Some(link) = lane_links().filter(has_place).min_by_key(|link| link.pool) {
             return Place::On(link.key.index);
         }
         // A link that is on its way may have room; each such link of one miner has it only once.
-        let coming = |link: &&Link| !link.is_up() && !matches!(link.state, LinkState::Idle);
+        let coming = |link: &&Link| !link.is_up();
         let room = match lane_links().find_map(|link| link.space.as_ref()) {
             Some(space) => space
                 .borrow()
@@ -125,22 +126,45 @@ impl Exchange {
         if self.shutting_down {
             return Place::Full;
         }
-        let idle = lane_links().find(|link| matches!(link.state, LinkState::Idle));
-        let index = match idle.map(|link| link.key.index) {
-            Some(index) => index,
-            None if self.links.len() < self.settings.links_max => {
-                let pool = self.links.first().map_or(0, |link| link.pool);
-                self.links
-                    .push(Link::new(self.links.len(), pool, pass_through));
-                self.links.len() - 1
-            }
-            None if coming > 0 => return Place::Wait,
-            None => return Place::Full,
-        };
-        self.links[index].unused_since = None;
+        let serving = self.links.iter().filter(|link| link.serves()).count();
+        if serving < self.settings.links_max {
+            self.open_link(now, pass_through);
+        } else if coming == 0 {
+            return Place::Full;
+        }
+        Place::Wait
+    }
+
+    /// Dials a link for miners.
+    pub(super) fn open_link(&mut self, now: Now, pass_through: bool) {
+        let pool = self.best_pool_up().unwrap_or(self.home_pool);
+        let index = self.free_link(pass_through, pool);
         self.dial_at(index, now.since_start);
         self.tick_link(now, index);
-        Place::Wait
+    }
+
+    /// A link that nobody needs, or another one.
+    pub(super) fn free_link(&mut self, pass_through: bool, pool: usize) -> usize {
+        let idle = self.links.iter().position(Link::is_idle);
+        let index = idle.unwrap_or_else(|| {
+            self.links
+                .push(Link::new(self.links.len(), pool, pass_through));
+            self.links.len() - 1
+        });
+        let link = &mut self.links[index];
+        debug_assert!(link.space.is_none(), "nobody works on it");
+        link.pass_through = pass_through;
+        link.pool = pool;
+        link.tries = 0;
+        link.unused_since = None;
+        index
+    }
+
+    /// The first of the links on which many miners work: it stays while any miner is connected.
+    pub(super) fn primary(&self) -> Option<usize> {
+        self.links
+            .iter()
+            .position(|link| link.serves() && !link.pass_through)
     }
 
     fn take_slot(&mut self, link: usize) -> Option<u16> {

@@ -2,7 +2,7 @@
 
 use super::{Exchange, Fact, LinkEnd, LinkKey};
 use crate::exchange::jobs::NewJob;
-use crate::exchange::link::LinkState;
+use crate::exchange::link::{LinkState, Role};
 
 use crate::exchange::outbox::Owed;
 use crate::proto::dialect::{AGENT, PoolMessage, Subscription};
@@ -126,11 +126,19 @@ impl Exchange {
         let resumed = link.lost.take().is_some();
         link.fresh |= !resumed;
         if let Some(space) = link.next_space.take() {
-            self.move_miners(now, index, space);
+            self.change_own_space(now, index, space);
         }
         self.end_warm(now, index);
         let link = &self.links[index];
         let pool = link.pool;
+        if link.is_spare() {
+            let link = link.key;
+            self.fact(Fact::SpareUp { link, pool });
+            return;
+        }
+        if link.role == Role::Serving && !link.pass_through {
+            self.home_pool = pool;
+        }
         if let Some(space) = &link.space {
             let space = space.borrow();
             let (extranonce1, plan) = (format!("{:?}", space.extranonce1), space.plan);
@@ -157,7 +165,9 @@ impl Exchange {
         let dialect = self.dialect.as_ref();
         let link = &mut self.links[index];
         if link.set_target(target, dialect, &mut self.scratch) {
-            if link.is_up() {
+            if link.is_spare() {
+                // Nobody works on it.
+            } else if link.is_up() {
                 self.for_each_of(index, |owed| owed.and(Owed::NEXT_TARGET));
             } else {
                 link.target_unsaid = true;
@@ -168,7 +178,11 @@ impl Exchange {
     fn handle_job(&mut self, now: Now, index: usize, job: Job) {
         if let Some(subscription) = self.links[index].next_subscription.take() {
             self.change_space(now, index, &subscription);
-            if matches!(self.links[index].state, LinkState::Waiting(_)) {
+            // Where the bytes are of no use the connection is over.
+            if matches!(
+                self.links[index].state,
+                LinkState::Waiting(_) | LinkState::Idle
+            ) {
                 return;
             }
         }
@@ -194,6 +208,9 @@ impl Exchange {
         };
         link.last_job = now.since_start;
         link.jobs.announce(now.since_start, new, &limits);
+        if self.links[index].is_spare() {
+            return;
+        }
         self.counters.jobs += 1;
         self.counters.last_job_unix_seconds = now.unix_seconds;
         if self.links[index].is_up() {

@@ -67,6 +67,8 @@ pub struct Limits {
     pub handshake_timeout: Duration,
     /// How long a lost link may be taken up again as if nothing had been.
     pub resume: Duration,
+    /// How long a preferred pool must be well before miners go back to it.
+    pub stable_for: Duration,
     /// How long a link without a miner is kept.
     pub link_unused: Duration,
     /// Miners closed for each second when only a reconnect can move them.
@@ -107,6 +109,7 @@ impl Default for Limits {
             dial_timeout: Duration::from_secs(15),
             handshake_timeout: Duration::from_secs(10),
             resume: Duration::from_secs(3),
+            stable_for: Duration::from_secs(30),
             link_unused: Duration::from_secs(60),
             reconnect_per_second: 1000,
             jobs_kept: 8,
@@ -150,6 +153,8 @@ pub struct Settings {
     pub links_max: usize,
     /// Parts of user agents, lower-case, whose firmware takes only the pool's own extranonce1.
     pub pass_through_agents: Vec<String>,
+    /// Whether a link to the next pool is kept ready while the one before serves.
+    pub standby: bool,
     /// When a miner is told what became of its share.
     pub share_reply: ShareReply,
     /// Whether miners are given the last job again while no pool is up.

@@ -37,9 +37,16 @@ impl Exchange {
         if !miner.session.knows(&submit.worker) {
             return Err(Reject::UnauthorizedWorker);
         }
-        let Stage::Placed { link, slot } = miner.stage else {
+        let Stage::Placed { mut link, mut slot } = miner.stage else {
             return Err(Reject::UnknownJob);
         };
+        // One that was just moved may not have heard of it yet.
+        if !self.former.is_empty()
+            && let Some(former) = self.former.get(&token)
+            && former.judges(&mut self.links, submit.job_id)
+        {
+            (link, slot) = (former.link, former.slot);
+        }
         let link = self.links.get_mut(link).ok_or(Reject::UnknownJob)?;
         if !link.takes_shares() {
             let warm = link.is_kept_warm();

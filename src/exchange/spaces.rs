@@ -4,14 +4,24 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::{Exchange, Fact, LinkEnd};
-use crate::exchange::link::LinkState;
+use crate::exchange::link::{LinkState, Role};
 use crate::exchange::miner_side::owed_to_newcomer;
 use crate::exchange::miners::Stage;
 use crate::exchange::outbox::Owed;
 use crate::exchange::slots::{NonceSpace, Slots};
+use crate::exchange::spares::Former;
 use crate::proto::dialect::Subscription;
 use crate::proto::extranonce::{SlotPlan, SlotWidth};
 use crate::proto::time::Now;
+
+/// Miners of a link that got another place.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Moved {
+    /// Those that were told.
+    pub(super) told: usize,
+    /// Those that must reconnect.
+    pub(super) closed: usize,
+}
 
 impl Exchange {
     /// The pool gave a nonce space. The same one as before means that the session goes on.
@@ -119,28 +129,52 @@ impl Exchange {
         link.jobs.clear();
         link.fresh = true;
         if link.is_up() {
-            self.move_miners(now, index, space);
+            self.change_own_space(now, index, space);
         } else {
             link.next_space = Some(space);
         }
     }
 
-    /// Gives the link's miners a place in its new nonce space. Those that can't be told must reconnect,
-    /// in their turn.
-    pub(super) fn move_miners(&mut self, now: Now, index: usize, space: Rc<RefCell<NonceSpace>>) {
-        let old = self.links[index].space.replace(Rc::clone(&space));
+    /// The link's nonce space is another one from now on.
+    pub(super) fn change_own_space(
+        &mut self,
+        now: Now,
+        index: usize,
+        space: Rc<RefCell<NonceSpace>>,
+    ) {
+        let old = self.links[index].space.replace(space);
+        let moved = self.move_miners(now, index, index, old.as_ref(), false);
+        let pool = self.links[index].pool;
+        let Moved { told, closed } = moved;
+        if told + closed > 0 {
+            self.fact(Fact::Moved { pool, told, closed });
+        }
+    }
+
+    /// Gives the miners of a link a place in the nonce space of another one, or in its own new one. Those
+    /// that can't be told must reconnect, in their turn.
+    ///
+    /// `old` is the space that they leave. Where it `lives_on`, its link still judges shares: who was told
+    /// may send some of before that, and who can't be told works on there until its turn comes.
+    pub(super) fn move_miners(
+        &mut self,
+        now: Now,
+        from: usize,
+        to: usize,
+        old: Option<&Rc<RefCell<NonceSpace>>>,
+        lives_on: bool,
+    ) -> Moved {
         let oldest_job = self.oldest_job();
+        let Some(space) = self.links[to].space.clone() else {
+            return Moved::default();
+        };
         let (mut told, mut closed) = (0, 0);
         for miner in self.miners.iter_mut() {
             let Stage::Placed { link, slot } = miner.stage else {
                 continue;
             };
-            if link != index {
+            if link != from {
                 continue;
-            }
-            // Another link may still have the old space.
-            if let Some(old) = &old {
-                old.borrow_mut().slots.give_back(slot, self.sequence);
             }
             let mining = miner.session.is_mining();
             let taken = if miner.session.takes_extranonce() {
@@ -150,8 +184,23 @@ impl Exchange {
             };
             if let Some(taken) = taken {
                 told += 1;
+                let token = miner.token;
+                let before = old.map(|space| Former {
+                    link: from,
+                    slot,
+                    space: Rc::clone(space),
+                });
+                let left = if lives_on {
+                    before.and_then(|before| self.former.insert(token, before))
+                } else {
+                    before
+                };
+                // Another link may still have the old space.
+                if let Some(left) = left {
+                    left.give_back(self.sequence);
+                }
                 let slot = taken.slot;
-                miner.stage = Stage::Placed { link: index, slot };
+                miner.stage = Stage::Placed { link: to, slot };
                 miner.owed = Owed::EXTRANONCE;
                 if mining {
                     miner.owed = miner.owed.and(owed_to_newcomer());
@@ -159,17 +208,19 @@ impl Exchange {
                 }
             } else {
                 closed += 1;
-                miner.stage = Stage::Unplaced;
-                miner.since = now.seconds();
-                miner.owed = Owed::NOTHING;
-                self.counters.mining -= u64::from(std::mem::take(&mut miner.counted));
                 self.leaving.push_back(miner.token);
+                if !lives_on {
+                    if let Some(old) = old {
+                        old.borrow_mut().slots.give_back(slot, self.sequence);
+                    }
+                    miner.stage = Stage::Unplaced;
+                    miner.since = now.seconds();
+                    miner.owed = Owed::NOTHING;
+                    self.counters.mining -= u64::from(std::mem::take(&mut miner.counted));
+                }
             }
         }
-        if told + closed > 0 {
-            let pool = self.links[index].pool;
-            self.fact(Fact::Moved { pool, told, closed });
-        }
+        Moved { told, closed }
     }
 
     /// Lets miners go that only a reconnect can move, at the operator's pace.
@@ -179,6 +230,7 @@ impl Exchange {
             return;
         }
         let patience = u32::try_from(self.settings.limits.resume.as_secs()).unwrap_or(u32::MAX);
+        let reply_timeout = self.settings.limits.reply_timeout;
         let passed = now.since(self.last_tick).as_millis().min(1000);
         let passed = u64::try_from(passed).unwrap_or(1000);
         let per_second = u64::from(self.settings.limits.reconnect_per_second);
@@ -191,13 +243,20 @@ impl Exchange {
             let Some(token) = self.leaving.pop_front() else {
                 break;
             };
-            if let Some(miner) = self.miners.get_mut(token)
-                && matches!(miner.stage, Stage::Unplaced)
-            {
-                // It first hears what became of its shares, but works for nothing meanwhile: a pool that
-                // does not answer soon is not waited for.
+            if let Some(miner) = self.miners.get_mut(token) {
+                // It first hears what became of its shares.
+                let may_wait = match miner.stage {
+                    // It works for nothing meanwhile: a pool that does not answer soon is not waited for.
+                    Stage::Unplaced => now.seconds().saturating_sub(miner.since) <= patience,
+                    Stage::Placed { link, .. } => match self.links[link].role {
+                        Role::Retiring(since) => now.since(since) <= reply_timeout,
+                        // It was moved meanwhile.
+                        _ => continue,
+                    },
+                    _ => continue,
+                };
                 if miner.unanswered > 0 {
-                    if now.seconds().saturating_sub(miner.since) <= patience {
+                    if may_wait {
                         self.leaving.push_back(token);
                         continue;
                     }

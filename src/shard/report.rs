@@ -188,6 +188,47 @@ impl Reporter {
                     );
                 }
             }
+            Fact::SpareUp { pool, .. } => {
+                let pool = self.pool(*pool);
+                log::info!(
+                    "proxy={proxy} shard={shard} pool={pool}: a link stands by, ready to serve"
+                );
+            }
+            Fact::TakenOver {
+                from,
+                to,
+                extranonce1,
+                returned,
+                told,
+                closed,
+                ..
+            } => {
+                let (from, to) = (self.pool(*from), self.pool(*to));
+                let how = if *returned {
+                    "well again, miners go back to it"
+                } else {
+                    "takes over"
+                };
+                log::warn!(
+                    "proxy={proxy} shard={shard} pool={to}: {how} from {from}; extranonce1 \
+                     {extranonce1:?}; {told} miners were told, {closed} can't be told and are closed, to \
+                     come back"
+                );
+            }
+            Fact::ReturnFailed { pool, wait } => {
+                let (pool, wait) = (self.pool(*pool), wait.as_secs_f64());
+                log::warn!(
+                    "proxy={proxy} shard={shard} pool={pool}: did not stay well after miners went back to \
+                     it; the next time it must be for {wait} s"
+                );
+            }
+            Fact::NoRoomToReturn { pool, room, miners } => {
+                let pool = self.pool(*pool);
+                log::warn!(
+                    "proxy={proxy} shard={shard} pool={pool}: well again, but its links have room for \
+                     {room} of {miners} miners only, who stay where they are; raise links_per_shard_max"
+                );
+            }
             Fact::PoolChanged { from, to } => {
                 let (from, to) = (self.pool(*from), self.pool(*to));
                 log::warn!("proxy={proxy} shard={shard} pool={to}: tried next, in place of {from}");

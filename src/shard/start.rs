@@ -342,6 +342,7 @@ impl StartedProxy {
                     SlotBytes::Fixed(len) => SlotWidth::Fixed(len),
                 },
                 miners_per_link: self.config.miners_per_link,
+                standby: self.config.standby,
                 links_max: self.config.links_per_shard_max as usize,
                 pass_through_agents: self.config.pass_through_agents.clone(),
                 share_reply: match self.config.share_reply {
@@ -419,6 +420,7 @@ fn exchange_limits(config: &ProxyConfig) -> Limits {
         dial_timeout: limits.connect_timeout + RESOLVE_TIMEOUT,
         handshake_timeout: HANDSHAKE_TIMEOUT_MAX.min(limits.reply_timeout),
         resume: failover.resume,
+        stable_for: failover.stable_for,
         no_job: failover.no_job,
         no_reply: failover.no_reply,
         link_unused: Limits::default().link_unused,

@@ -59,6 +59,11 @@ impl Proxy {
         match fact {
             Fact::LinkUp {
                 pool, extranonce1, ..
+            }
+            | Fact::TakenOver {
+                to: pool,
+                extranonce1,
+                ..
             } => {
                 let other = self.space_watch.note(self.shard, *pool, extranonce1);
                 if let Some(other) = other {

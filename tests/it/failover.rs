@@ -401,6 +401,75 @@ fn when_the_last_pool_fails_too_the_first_is_tried_again() {
     miner.expect_subscribed(id);
 }
 
+#[test]
+fn a_link_that_stands_by_takes_over_and_no_other_one_is_dialled() {
+    let (first, second) = (FakePool::start(), FakePool::start());
+    let config = Config::new(&first.url())
+        .fallback(&second.url())
+        .key("failover: { standby: true, resume_seconds: 1 }");
+    let proxy = Proxy::one_shard(&config.yaml());
+    let mut miner = FakeMiner::connect(&proxy);
+    let id = miner.send_subscribe();
+    let link = first.accept_ready(NONCE_1);
+    miner.expect_subscribed(id);
+    miner
+        .request("mining.extranonce.subscribe", "[]")
+        .assert_accepted();
+    miner.authorize("t1addr.rig1");
+    miner.expect_job();
+    let mut standby = second.accept_ready(ANOTHER_NONCE);
+    proxy.log_contains("stands by");
+    drop(first);
+    link.reset();
+    let job = miner.expect_job();
+    assert!(job.nonce_1.starts_with(ANOTHER_NONCE), "{}", job.nonce_1);
+    assert!(job.clean);
+    let id = miner.submit(&job, 1);
+    let submit = standby.expect_submit();
+    standby.accept(&submit.id);
+    miner.expect_accepted(id);
+    second.expect_no_link();
+}
+
+// Back to the preferred pool.
+
+#[test]
+fn when_the_preferred_pool_is_well_again_its_miners_return() {
+    let (down, second) = (FakePool::closed(), FakePool::start());
+    let config = Config::new(&down.url())
+        .fallback(&second.url())
+        .key("failover: { stable_for_seconds: 0.3 }");
+    let proxy = Proxy::one_shard(&config.yaml());
+    let mut told = FakeMiner::connect(&proxy);
+    let id = told.send_subscribe();
+    let mut old = second.accept_ready(ANOTHER_NONCE);
+    told.expect_subscribed(id);
+    told.request("mining.extranonce.subscribe", "[]")
+        .assert_accepted();
+    told.authorize("t1addr.rig1");
+    let old_job = told.expect_job();
+    let (mut untold, _) = FakeMiner::mining(&proxy, "t1addr.rig2");
+    // A share is on its way while the miners move.
+    let in_flight = told.submit(&old_job, 1);
+    let submit = old.expect_submit();
+    let first = down.open();
+    let mut new = first.accept_ready(NONCE_1);
+    let job = told.expect_job();
+    assert!(job.nonce_1.starts_with(NONCE_1), "{}", job.nonce_1);
+    assert!(job.clean);
+    old.accept(&submit.id);
+    told.expect_accepted(in_flight);
+    let id = told.submit(&job, 2);
+    let submit = new.expect_submit();
+    new.accept(&submit.id);
+    told.expect_accepted(id);
+    untold.expect_closed();
+    let (back, _) = FakeMiner::mining(&proxy, "t1addr.rig2");
+    assert!(back.nonce_1.starts_with(NONCE_1), "{}", back.nonce_1);
+    proxy.log_contains("miners go back to it");
+    old.expect_closed();
+}
+
 // Lines of a pool that cannot be right.
 
 /// After this line the link is dialled again, and the miner has noticed nothing.

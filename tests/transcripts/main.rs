@@ -153,6 +153,7 @@ impl Transcript {
             },
             miners_per_link: 65_536,
             links_max: 1,
+            standby: false,
             pass_through_agents: Vec::new(),
             share_reply: ShareReply::Pool,
             keep_warm: false,

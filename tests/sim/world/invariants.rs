@@ -26,6 +26,10 @@ impl World {
             if miner.stranded {
                 continue;
             }
+            // Where two links share a space, which of them was given up can't be told by what was not read.
+            if !miner.socket.is_settled() && self.is_in_shared_space(miner) {
+                continue;
+            }
             if let Some(other) = owners.insert(nonce_1, place) {
                 panic!(
                     "NO TWO LIVE MINERS SHARE NONCE SPACE: {nonce_1} {:?} {miner:?}",
@@ -43,7 +47,7 @@ impl World {
         let nonce_1 = miner.nonce_1.as_deref()?;
         let is_home = |feed: &Feed| {
             let space = feed.nonce_1.as_deref();
-            space.is_some_and(|space| nonce_1.starts_with(space))
+            !feed.stands_by && space.is_some_and(|space| nonce_1.starts_with(space))
         };
         if let Some(job) = &miner.job {
             let (link, _) = self.contents[&job.content];
@@ -59,11 +63,7 @@ impl World {
             return;
         }
         // Which link it is on can't be told before it has a job, where two share a space.
-        let nonce_1 = miner.nonce_1.as_deref().unwrap_or_default();
-        let shared = self.pools.iter().any(|pool| {
-            pool.one_nonce && nonce_1.starts_with(&format!("{:02x}", 0xa0 + pool.index))
-        });
-        if shared && miner.job.is_none() {
+        if self.is_in_shared_space(miner) && miner.job.is_none() {
             return;
         }
         let link = self.home_of(miner);
@@ -77,6 +77,10 @@ impl World {
             return;
         };
         let feed = &self.feeds[place.0];
+        // One that was told to move, and did not read it, is elsewhere by now.
+        if feed.retired && miner.takes_extranonce {
+            return;
+        }
         let newest = feed.jobs.last().expect("a job was read");
         let Some(job) = &miner.job else {
             panic!("A MINER ON A LINK THAT IS UP HAS A JOB: {miner:?}");
@@ -95,6 +99,14 @@ impl World {
         );
     }
 
+    /// Its pool gives all links one nonce_1.
+    fn is_in_shared_space(&self, miner: &Miner) -> bool {
+        let nonce_1 = miner.nonce_1.as_deref().unwrap_or_default();
+        self.pools.iter().any(|pool| {
+            pool.one_nonce && nonce_1.starts_with(&format!("{:02x}", 0xa0 + pool.index))
+        })
+    }
+
     /// Shares were given up: a link was lost for too long, and is not about to go on, or its pool has
     /// given other bytes.
     pub(super) fn check_loss(&self) {
@@ -105,7 +117,8 @@ impl World {
                 .iter()
                 .any(|(place, conn)| place.0 == link && conn.goes_on && !conn.up);
             let expired = feed.lost.is_some_and(|lost| self.now - lost >= resume);
-            feed.offered_other == Some(self.now) || (expired && !goes_on)
+            // A link that was left already is not taken up again.
+            feed.retired || feed.offered_other == Some(self.now) || (expired && !goes_on)
         };
         assert!(
             self.phase == Phase::Shutdown || self.feeds.iter().enumerate().any(is_over),
@@ -163,7 +176,10 @@ impl World {
                 self.conns
             );
         }
-        assert!(mining > 0 || self.miners.len() < 20, "nobody mines");
+        assert!(
+            mining > 0 || self.miners.len() < 20 || self.sent_away,
+            "nobody mines"
+        );
     }
 
     pub(super) fn shut_down(&mut self) {

@@ -107,6 +107,10 @@ struct Feed {
     target: Option<String>,
     nonce_1: Option<String>,
     next_nonce_1: Option<String>,
+    /// It has no miners yet.
+    stands_by: bool,
+    /// Its miners were moved to another link.
+    retired: bool,
     /// What the answer to subscribe gave; it holds when authorize was answered.
     offered: Option<String>,
     /// When it last offered bytes that are not those of the session before.
@@ -140,6 +144,8 @@ pub(crate) struct World {
     our_job_ids: Vec<String>,
     feeds: Vec<Feed>,
     content_count: u64,
+    /// Miners were sent to reconnect so late that they don't.
+    sent_away: bool,
     /// What was announced is on its way to the miners.
     fanning_out: bool,
     totals: Totals,
@@ -211,6 +217,7 @@ impl World {
             our_job_ids: Vec::new(),
             feeds: Vec::new(),
             content_count: 0,
+            sent_away: false,
             fanning_out: false,
             totals: Totals::default(),
             trace: std::env::var("SIM_TRACE").is_ok(),
@@ -435,6 +442,13 @@ impl World {
             }
             Command::HangUp(link) => {
                 self.drop_conn(link);
+                // Nobody has a place there any more.
+                if let Some(feed) = self.feeds.get_mut(link.index)
+                    && (feed.retired || feed.stands_by)
+                {
+                    (feed.retired, feed.stands_by) = (false, false);
+                    feed.nonce_1 = None;
+                }
             }
         }
     }
@@ -457,6 +471,34 @@ impl World {
             }
             Fact::LinkLost { .. } => self.totals.links_lost += 1,
             Fact::PoolChanged { .. } => self.totals.pools_changed += 1,
+            Fact::SpareUp { link, .. } => {
+                self.feeds[link.index].stands_by = true;
+                self.totals.spares_up += 1;
+            }
+            Fact::TakenOver {
+                left,
+                serves,
+                returned,
+                told,
+                closed,
+                ..
+            } => {
+                let feed = &mut self.feeds[serves.index];
+                (feed.retired, feed.stands_by) = (false, false);
+                let feed = &mut self.feeds[left.index];
+                feed.retired = *returned;
+                if !*returned {
+                    feed.nonce_1 = None;
+                }
+                self.totals.takeovers += u64::from(!*returned);
+                // Nobody comes back in the end of the calm.
+                self.sent_away |= *closed > 0 && self.now > STORM + CALM - CALM_END;
+                self.totals.returns += u64::from(*returned);
+                self.totals.told_to_return += *told as u64;
+                self.totals.closed_to_return += *closed as u64;
+            }
+            Fact::ReturnFailed { .. } => self.totals.returns_failed += 1,
+            Fact::NoRoomToReturn { .. } => self.totals.no_room_to_return += 1,
             Fact::Moved { told, closed, .. } => {
                 self.totals.moves += 1;
                 self.totals.told_to_move += *told as u64;

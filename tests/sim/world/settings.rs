@@ -25,6 +25,7 @@ pub(super) fn settings(seed: u64, pools: &[Pool], random: &mut Rng) -> Settings 
         dial_timeout: Duration::from_secs(4),
         handshake_timeout: Duration::from_secs(4),
         resume: Duration::from_secs(3),
+        stable_for: Duration::from_secs(of(&[1, 5, 30])),
         link_unused: Duration::from_secs(of(&[1, 10])),
         reconnect_per_second: of(&[4, 1000]) as u32,
         jobs_kept: of(&[1, 8]) as usize,
@@ -56,6 +57,7 @@ pub(super) fn settings(seed: u64, pools: &[Pool], random: &mut Rng) -> Settings 
         slot_width,
         miners_per_link: of(&[3, 12, 65_536]) as u32,
         links_max: of(&[1, 2, 4]) as usize,
+        standby: of(&[0, 1]) == 1,
         pass_through_agents: Vec::new(),
         share_reply: match seed % 4 {
             1 => ShareReply::Immediate,
