@@ -42,8 +42,6 @@ pub(crate) struct Scenario {
     watch: Duration,
     /// The pool that serves in the end.
     serves: usize,
-    /// Not yet: it needs something of the proxy that is not there.
-    is_later: bool,
 }
 
 /// What is done to a pool.
@@ -99,7 +97,6 @@ pub(crate) static SCENARIOS: [Scenario; 7] = [
         without_work_max: Duration::ZERO,
         watch: millis(3000),
         serves: 0,
-        is_later: false,
     },
     Scenario {
         name: "pool-killed-and-back",
@@ -113,7 +110,6 @@ pub(crate) static SCENARIOS: [Scenario; 7] = [
         without_work_max: Duration::ZERO,
         watch: millis(6000),
         serves: 0,
-        is_later: false,
     },
     Scenario {
         name: "pool-killed",
@@ -125,7 +121,6 @@ pub(crate) static SCENARIOS: [Scenario; 7] = [
         without_work_max: millis(1000 + 1000),
         watch: millis(3000),
         serves: 1,
-        is_later: false,
     },
     Scenario {
         name: "pool-restarted-new-nonce",
@@ -140,7 +135,6 @@ pub(crate) static SCENARIOS: [Scenario; 7] = [
         without_work_max: millis(300 + 1500),
         watch: millis(3000),
         serves: 0,
-        is_later: false,
     },
     Scenario {
         name: "pool-stopped",
@@ -152,7 +146,6 @@ pub(crate) static SCENARIOS: [Scenario; 7] = [
         without_work_max: millis(2000 + 1000 + 1000),
         watch: millis(3000),
         serves: 1,
-        is_later: false,
     },
     Scenario {
         name: "no-pool",
@@ -167,7 +160,6 @@ pub(crate) static SCENARIOS: [Scenario; 7] = [
         without_work_max: millis(5000 + 5000),
         watch: millis(3000),
         serves: 0,
-        is_later: false,
     },
     Scenario {
         name: "failback",
@@ -182,7 +174,6 @@ pub(crate) static SCENARIOS: [Scenario; 7] = [
         without_work_max: millis(1000 + 1000),
         watch: millis(9000),
         serves: 0,
-        is_later: true,
     },
 ];
 
@@ -204,7 +195,7 @@ pub(crate) fn run(arguments: &ScenarioArguments) -> Result<bool, String> {
     let named = arguments.names.iter().copied();
     let mut wanted: Vec<&Scenario> = named.collect();
     if wanted.is_empty() {
-        wanted = SCENARIOS.iter().filter(|it| !it.is_later).collect();
+        wanted = SCENARIOS.iter().collect();
     }
     let mut outcomes = Vec::new();
     print(outcome::HEAD);
@@ -342,7 +333,7 @@ mod tests {
 
     #[test]
     fn every_scenario_has_a_config_that_the_proxy_reads() {
-        for scenario in SCENARIOS.iter().filter(|it| !it.is_later) {
+        for scenario in &SCENARIOS {
             let pools = [3333, 3334].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
             let text = config(scenario, &pools[..scenario.pools]);
             let config = stratum_uring::config::Config::load(&text);
