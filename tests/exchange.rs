@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use stratum_uring::exchange::{
     CloseHow, CloseReason, Command, Exchange, Fact, Limits, LinkEnd, LinkKey, MinerToken,
-    PoolSettings, Settings, ShareReply, Tag, Transmit,
+    PoolLinks, PoolSettings, Settings, ShareReply, Tag, Transmit,
 };
 use stratum_uring::proto::dialect::Equihash;
 use stratum_uring::proto::dialect::equihash::Parameters;
@@ -78,6 +78,8 @@ impl Scene {
             links_max: 1,
             standby: false,
             pass_through_agents: Vec::new(),
+            pool_links: PoolLinks::PerShard,
+            job_exchange: None,
             share_reply: ShareReply::Pool,
             keep_warm: false,
             limits: Limits::default(),

@@ -4,8 +4,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use stratum_uring::exchange::{
-    CloseHow, CloseReason, Command, Exchange, Limits, LinkKey, MinerToken, PoolSettings, Settings,
-    ShareReply, Tag, Transmit,
+    CloseHow, CloseReason, Command, Exchange, Limits, LinkKey, MinerToken, PoolLinks, PoolSettings,
+    Settings, ShareReply, Tag, Transmit,
 };
 use stratum_uring::proto::dialect::Equihash;
 use stratum_uring::proto::dialect::equihash::Parameters;
@@ -85,6 +85,8 @@ impl Farm {
             links_max: 1,
             standby: false,
             pass_through_agents: Vec::new(),
+            pool_links: PoolLinks::PerShard,
+            job_exchange: None,
             share_reply,
             keep_warm: false,
             limits: Limits::default(),

@@ -6,6 +6,7 @@
 //! - [`Exchange::flush`] or [`Exchange::flush_some`] gives the bytes for miners and the links to close,
 //! - [`Exchange::poll_command`] the pool links to dial and to hang up,
 //! - [`Exchange::unwritten`] the bytes for a pool link,
+//! - [`Exchange::poll_letter`] what the exchanges of the proxy's other shards are to know,
 //! - [`Exchange::poll_fact`] what an operator may want to know.
 //!
 //! Invariants: every submit gets exactly one answer, and no miner gets another's; no two live miners of
@@ -15,9 +16,11 @@
 mod dialling;
 mod facts;
 mod jobs;
+mod letters;
 mod link;
 mod miner_side;
 mod miners;
+mod neighbours;
 mod outbox;
 mod output;
 mod pending;
@@ -37,6 +40,7 @@ use std::time::Duration;
 
 use crate::exchange::link::{Link, LinkState, Role};
 use crate::exchange::miners::{Miner, Miners, Stage};
+use crate::exchange::neighbours::Neighbours;
 use crate::exchange::outbox::{Outbox, Owed};
 use crate::exchange::spares::{Former, Returns};
 use crate::proto::dialect::Dialect;
@@ -45,8 +49,9 @@ use crate::proto::time::Now;
 use crate::wire::json::Reader;
 
 pub use facts::{CloseReason, Counters, Fact, LinkEnd, LinkKey, MinerToken, REPLY_MICROS_BOUNDS};
+pub use letters::{GuestSays, HeardJob, HostSays, LeaseId, Letter, ShareEnd, Standing, Terms};
 pub use outbox::{CloseHow, Tag, Transmit};
-pub use settings::{Limits, PoolSettings, Settings, ShareReply};
+pub use settings::{JobExchange, Limits, PoolLinks, PoolSettings, Settings, ShareReply};
 pub use slots::{Slots, Taken};
 
 /// Facts kept for a shell that does not ask. A fact is for people: past this many no more are told.
@@ -108,6 +113,10 @@ pub struct Exchange {
     home_pool: usize,
     commands: VecDeque<Command>,
     facts: VecDeque<Fact>,
+    /// For the other shards of this proxy, each with its shard.
+    letters: VecDeque<(usize, Letter)>,
+    /// What was told between them and us.
+    neighbours: Neighbours,
     counters: Counters,
     /// Jobs announced so far, for ids and for the rest of slots.
     sequence: u64,
@@ -154,6 +163,8 @@ impl Exchange {
             home_pool: 0,
             commands: VecDeque::new(),
             facts: VecDeque::new(),
+            letters: VecDeque::new(),
+            neighbours: Neighbours::new(settings.part.1, settings.pools.len()),
             counters: Counters::default(),
             sequence: 0,
             random_state: seed,

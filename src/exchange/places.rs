@@ -137,7 +137,11 @@ impl Exchange {
 
     /// Dials a link for miners.
     pub(super) fn open_link(&mut self, now: Now, pass_through: bool) {
-        let pool = self.best_pool_up().unwrap_or(self.home_pool);
+        // A pool that works for a neighbour is tried before one that worked for us once.
+        let pool = self
+            .best_pool_up()
+            .or_else(|| self.neighbours.best_pool_up());
+        let pool = pool.unwrap_or(self.home_pool);
         let index = self.free_link(pass_through, pool);
         self.dial_at(index, now.since_start);
         self.tick_link(now, index);

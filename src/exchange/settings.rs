@@ -132,12 +132,32 @@ pub enum ShareReply {
     Immediate,
 }
 
+/// Who connects to the pools of a proxy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PoolLinks {
+    /// Each shard has links of its own.
+    #[default]
+    PerShard,
+    /// Only the first so many shards have one each; every other shard borrows a part of one.
+    Shared(usize),
+}
+
+/// When a shard starts its miners on a job that only a neighbour's link has announced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JobExchange {
+    /// Two links announced the same job when their announcements are no further apart.
+    pub match_within: Duration,
+    /// How long a share for such a job waits for the own link's announcement.
+    pub hold: Duration,
+}
+
 /// How one proxy works on one shard.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Which of the process's exchanges this is, for job ids that no other one makes.
     pub series: u8,
-    /// Which part of a nonce space to begin with, and of how many: the shard's number and their count.
+    /// The shard's number and their count: to whom letters go, and with which part of a nonce space to
+    /// begin.
     pub part: (u32, u32),
     /// When the process started, in seconds since 1970, for job ids that no earlier run made.
     pub start_unix_seconds: u64,
@@ -151,6 +171,10 @@ pub struct Settings {
     pub miners_per_link: u32,
     /// Links to the pool that this exchange may hold.
     pub links_max: usize,
+    /// Who connects to the pools.
+    pub pool_links: PoolLinks,
+    /// When miners are started on a job that only a neighbour's link has announced; `None` for never.
+    pub job_exchange: Option<JobExchange>,
     /// Parts of user agents, lower-case, whose firmware takes only the pool's own extranonce1.
     pub pass_through_agents: Vec<String>,
     /// Whether a link to the next pool is kept ready while the one before serves.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::config::{Config, PoolConfig, PoolUrl, PracticeConfig, ProxyConfig, SlotBytes};
-use crate::exchange::{Counters, Limits, PoolSettings, Settings, ShareReply};
+use crate::exchange::{Counters, Limits, PoolLinks, PoolSettings, Settings, ShareReply};
 use crate::metrics::{Published, Pulse};
 use crate::practice::{Judge, PracticeServer, PracticeSettings};
 use crate::proto::extranonce::SlotWidth;
@@ -345,6 +345,8 @@ impl StartedProxy {
                 standby: self.config.standby,
                 links_max: self.config.links_per_shard_max as usize,
                 pass_through_agents: self.config.pass_through_agents.clone(),
+                pool_links: PoolLinks::PerShard,
+                job_exchange: None,
                 share_reply: match self.config.share_reply {
                     crate::config::ShareReply::Pool => ShareReply::Pool,
                     crate::config::ShareReply::Immediate => ShareReply::Immediate,

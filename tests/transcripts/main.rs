@@ -27,8 +27,8 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use stratum_uring::exchange::{
-    CloseHow, CloseReason, Command, Exchange, Limits, LinkKey, MinerToken, PoolSettings, Settings,
-    ShareReply, Tag, Transmit,
+    CloseHow, CloseReason, Command, Exchange, Limits, LinkKey, MinerToken, PoolLinks, PoolSettings,
+    Settings, ShareReply, Tag, Transmit,
 };
 use stratum_uring::proto::dialect::equihash::Parameters;
 use stratum_uring::proto::dialect::{AGENT, Equihash};
@@ -155,6 +155,8 @@ impl Transcript {
             links_max: 1,
             standby: false,
             pass_through_agents: Vec::new(),
+            pool_links: PoolLinks::PerShard,
+            job_exchange: None,
             share_reply: ShareReply::Pool,
             keep_warm: false,
             limits: Limits::default(),

@@ -18,7 +18,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use stratum_uring::exchange::{
     CloseHow, CloseReason, Command, Counters, Exchange, Fact, Limits, LinkEnd, LinkKey, MinerToken,
-    PoolSettings, Settings, ShareReply, Tag, Transmit,
+    PoolLinks, PoolSettings, Settings, ShareReply, Tag, Transmit,
 };
 use stratum_uring::proto::dialect::Equihash;
 use stratum_uring::proto::dialect::equihash::Parameters;

@@ -59,6 +59,8 @@ pub(super) fn settings(seed: u64, pools: &[Pool], random: &mut Rng) -> Settings 
         links_max: of(&[1, 2, 4]) as usize,
         standby: of(&[0, 1]) == 1,
         pass_through_agents: Vec::new(),
+        pool_links: PoolLinks::PerShard,
+        job_exchange: None,
         share_reply: match seed % 4 {
             1 => ShareReply::Immediate,
             _ => ShareReply::Pool,

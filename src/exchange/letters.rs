@@ -1,0 +1,224 @@
+//! What the exchanges of one proxy tell each other, each on a shard of its own.
+//!
+//! Shards share nothing, so whatever one of them learns goes to the others as a [`Letter`]: the shell
+//! takes it with [`Exchange::poll_letter`] and hands it to the exchange of the shard that it is for, with
+//! [`Exchange::handle_letter`]. Letters of one exchange to another one arrive once each, and in the order
+//! in which they were written; nothing is known of the order between three.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use super::{Exchange, LinkEnd, LinkKey};
+use crate::proto::extranonce::{Extranonce1, SlotPlan};
+use crate::proto::job::Job;
+use crate::proto::share::Reject;
+use crate::proto::target::Target;
+use crate::proto::time::Now;
+
+/// Names what one exchange lent to another one: unique for the lender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LeaseId(pub u64);
+
+/// What one exchange tells another one of the same proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Letter {
+    /// How the sender's own links to a pool are; the last one holds.
+    Standing {
+        /// Which pool.
+        pool: usize,
+        /// How they are.
+        standing: Standing,
+    },
+    /// The sender found a pool bad, and leaves it.
+    PoolBad {
+        /// Which pool.
+        pool: usize,
+        /// By what.
+        end: LinkEnd,
+    },
+    /// A link of the sender announced a job.
+    JobHeard(Box<HeardJob>),
+    /// To an exchange from which the sender borrows, or would like to.
+    Guest(GuestSays),
+    /// To an exchange that borrows from the sender.
+    Host(HostSays),
+}
+
+/// How an exchange's own links to a pool are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// It has none on which miners work.
+    #[default]
+    None,
+    /// One is ready.
+    Up,
+    /// None is ready, and miners wait for one that was.
+    Lost,
+}
+
+/// A job as one link to a pool announced it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeardJob {
+    /// Which pool.
+    pub pool: usize,
+    /// When it was heard, in time since the process started, which is the same on all shards.
+    pub at: Duration,
+    /// How long the link had been ready by then.
+    pub link_age: Duration,
+    /// What the pool said; its job id belongs to the sender's link alone.
+    pub job: Job,
+}
+
+/// What a borrower tells its lender.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GuestSays {
+    /// Asks for a part of a link's nonce space.
+    Borrow {
+        /// The borrower's name for it; stands in the answer.
+        request: LinkKey,
+        /// A link to this pool and no other; to any where there is none.
+        pool: Option<usize>,
+        /// How many slots it needs now.
+        slots: u32,
+    },
+    /// Shares for the pool: whole lines, each of which begins with `{"id":` and the borrower's own number.
+    Shares {
+        /// On what was lent.
+        lease: LeaseId,
+        /// The lines.
+        lines: Box<[u8]>,
+    },
+    /// Asks for more slots.
+    MoreSlots {
+        /// On what was lent.
+        lease: LeaseId,
+        /// How many.
+        slots: u32,
+    },
+    /// Gives back what was lent: the borrower waits for no answer any more.
+    GiveBack {
+        /// What was lent.
+        lease: LeaseId,
+    },
+}
+
+/// What a lender tells its borrower.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostSays {
+    /// Lends a part of a link's nonce space; or, where this was lent before, the link has another one.
+    Lent {
+        /// The borrower's name for it, from its request.
+        request: LinkKey,
+        /// What this is called from now on.
+        lease: LeaseId,
+        /// What is lent.
+        terms: Box<Terms>,
+    },
+    /// Can't lend, at least for now.
+    Declined {
+        /// The borrower's name for it.
+        request: LinkKey,
+    },
+    /// The link announced a job.
+    Job {
+        /// On what was lent.
+        lease: LeaseId,
+        /// The job.
+        job: Box<Job>,
+    },
+    /// The target of the next job and the later ones.
+    Target {
+        /// On what was lent.
+        lease: LeaseId,
+        /// The target.
+        target: Target,
+    },
+    /// More slots, or none where there are no more.
+    Slots {
+        /// On what was lent.
+        lease: LeaseId,
+        /// Which ones.
+        slots: Vec<Range<u32>>,
+    },
+    /// What became of shares.
+    Answers {
+        /// On what was lent.
+        lease: LeaseId,
+        /// Each with the borrower's number.
+        answers: Vec<(u64, ShareEnd)>,
+    },
+    /// The link was lost, and may be taken up again.
+    Paused {
+        /// On what was lent.
+        lease: LeaseId,
+    },
+    /// It was taken up again as if nothing had been.
+    Resumed {
+        /// On what was lent.
+        lease: LeaseId,
+    },
+    /// The lender's own miners go to another link, and the borrower's should too; shares that are on
+    /// their way are still judged.
+    Retiring {
+        /// What was lent.
+        lease: LeaseId,
+    },
+    /// What was lent is over: shares that were not answered will not be.
+    Ended {
+        /// What was lent.
+        lease: LeaseId,
+        /// Why.
+        end: LinkEnd,
+    },
+}
+
+/// A part of a link's nonce space, with what the link's miners know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// To which pool the link is.
+    pub pool: usize,
+    /// The bytes that the pool fixes.
+    pub extranonce1: Extranonce1,
+    /// How the rest is divided.
+    pub plan: SlotPlan,
+    /// The slots that are lent.
+    pub slots: Vec<Range<u32>>,
+    /// The newest job, with the target in force.
+    pub job: Option<(Job, Option<Target>)>,
+    /// The target of the next one, where that is another.
+    pub next_target: Option<Target>,
+}
+
+/// What became of a borrower's share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ShareEnd {
+    /// The pool accepted it.
+    Accepted,
+    /// The pool rejected it.
+    Rejected {
+        /// Its code.
+        code: i64,
+        /// Its text.
+        text: Box<str>,
+    },
+    /// No pool will answer it.
+    Refused(Reject),
+}
+
+impl Exchange {
+    /// The next letter, and the number of the shard that it is for.
+    pub fn poll_letter(&mut self) -> Option<(usize, Letter)> {
+        if self.letters.is_empty() {
+            self.tell_standings();
+        }
+        self.letters.pop_front()
+    }
+
+    /// The exchange of another shard of this proxy has something to say.
+    pub fn handle_letter(&mut self, _now: Now, from: usize, letter: Letter) {
+        match letter {
+            Letter::Standing { pool, standing } => self.handle_standing(from, pool, standing),
+            Letter::PoolBad { .. } | Letter::JobHeard(_) | Letter::Guest(_) | Letter::Host(_) => {}
+        }
+    }
+}
