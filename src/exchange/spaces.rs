@@ -11,7 +11,7 @@ use crate::exchange::outbox::Owed;
 use crate::exchange::slots::{NonceSpace, Slots};
 use crate::exchange::spares::Former;
 use crate::proto::dialect::Subscription;
-use crate::proto::extranonce::{SlotPlan, SlotWidth};
+use crate::proto::extranonce::SlotWidth;
 use crate::proto::time::Now;
 
 /// Miners of a link that got another place.
@@ -93,7 +93,7 @@ impl Exchange {
         } else {
             self.settings.slot_width
         };
-        let plan = SlotPlan::new(width, subscription.extranonce2_len)?;
+        let plan = self.dialect.plan(width, subscription.extranonce2_len)?;
         Some(NonceSpace {
             pool: link.pool,
             extranonce1: subscription.extranonce1,

@@ -8,7 +8,7 @@ pub mod equihash;
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::proto::extranonce::Extranonce1;
+use crate::proto::extranonce::{Extranonce1, SlotPlan, SlotWidth};
 use crate::proto::job::{Job, JobId};
 use crate::proto::share::{Reject, Submit};
 use crate::proto::target::Target;
@@ -143,6 +143,10 @@ pub trait Dialect: std::fmt::Debug {
     ///
     /// A fault where no extranonce1 can be found in it.
     fn read_subscription(&self, result: Raw<'_>) -> Result<Subscription, PoolFault>;
+
+    /// Divides the bytes that a pool leaves us between its miners. `None` where they are too few even
+    /// for a link of each miner's own.
+    fn plan(&self, width: SlotWidth, extranonce2_len: usize) -> Option<SlotPlan>;
 
     /// Reads a pool's message that has a method.
     ///
