@@ -18,6 +18,7 @@ mod facts;
 mod jobs;
 mod letters;
 mod link;
+mod masks;
 mod miner_side;
 mod miners;
 mod neighbours;

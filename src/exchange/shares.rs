@@ -9,7 +9,7 @@ use crate::exchange::miners::Stage;
 use crate::exchange::pending::Pending;
 use crate::exchange::pool_side::printable;
 use crate::exchange::settings::ShareReply;
-use crate::proto::dialect::ShareParts;
+use crate::proto::dialect::{ShareParts, ShareTerms};
 use crate::proto::job::JobId;
 use crate::proto::pool::Verdict;
 use crate::proto::share::{Reject, Submit};
@@ -68,9 +68,12 @@ impl Exchange {
         );
         // The pool's clock counts, and its job says what that is: ours may be years behind.
         let time_max = now.unix_seconds.max(job.time) + limits.ntime_ahead.as_secs();
-        let extranonce2_len = space.plan.extranonce2_len;
-        self.dialect
-            .check_share(submit, extranonce2_len, time_max)?;
+        let terms = ShareTerms {
+            extranonce2_len: space.plan.extranonce2_len,
+            version_mask: miner.session.version_mask(link.version_mask),
+            time_max,
+        };
+        self.dialect.check_share(submit, terms)?;
         if miner.unanswered >= limits.pending_shares_per_miner_max {
             return Err(Reject::TooManyUnanswered);
         }

@@ -93,7 +93,11 @@ impl Exchange {
         } else {
             self.settings.slot_width
         };
-        let plan = self.dialect.plan(width, subscription.extranonce2_len)?;
+        let plan = self.dialect.plan(
+            width,
+            subscription.extranonce2_len,
+            link.granted_version_mask,
+        )?;
         Some(NonceSpace {
             pool: link.pool,
             extranonce1: subscription.extranonce1,
@@ -220,6 +224,7 @@ impl Exchange {
                 }
             }
         }
+        self.tell_version_masks(to);
         Moved { told, closed }
     }
 
