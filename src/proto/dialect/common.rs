@@ -3,9 +3,13 @@
 use std::borrow::Cow;
 
 use crate::proto::dialect::{MinerRequest, PoolFault, PoolMessage};
+use crate::proto::job::{Job, JobId};
 use crate::proto::share::Reject;
 use crate::wire::encode;
 use crate::wire::json::{Kind, Raw};
+
+/// Longest job id of a pool, as JSON text with its quotes. AntPool's have 15 characters.
+const POOL_JOB_ID_LEN_MAX: usize = 130;
 
 /// Appends `mining.authorize [worker, password]`.
 pub(super) fn write_authorize(out: &mut Vec<u8>, request_id: u64, worker: &str, password: &str) {
@@ -41,6 +45,29 @@ pub(super) fn read_reconnect<'a>(
             .map_err(|_| PoolFault("client.reconnect names no port"))?,
         wait_seconds: u32::try_from(wait).unwrap_or(u32::MAX),
     })
+}
+
+/// The first of a notify's params: the pool's own id, as it wrote it.
+pub(super) fn read_job_id<'a>(
+    params: &mut impl Iterator<Item = Raw<'a>>,
+) -> Result<&'a [u8], PoolFault> {
+    let id = params.next().ok_or(PoolFault("notify has no params"))?;
+    if !matches!(id.kind(), Kind::String | Kind::Number) || id.bytes().len() > POOL_JOB_ID_LEN_MAX {
+        return Err(PoolFault("notify's job id is no short string"));
+    }
+    Ok(id.bytes())
+}
+
+/// Appends `mining.notify` with our id in place of the pool's, and this clean flag in place of its.
+pub(super) fn write_job(out: &mut Vec<u8>, job: &Job, id: JobId, clean: bool) {
+    encode::notification(out, "mining.notify", |out| {
+        out.push(b'"');
+        out.extend_from_slice(id.to_string().as_bytes());
+        out.extend_from_slice(b"\",");
+        out.extend_from_slice(&job.body);
+        out.extend_from_slice(if clean { b",true" } else { b",false" });
+        out.extend_from_slice(&job.extra);
+    });
 }
 
 /// Appends the result of a miner's configure: an object with an entry for each extension that it names.
@@ -98,17 +125,19 @@ pub(super) fn rest_of<'a>(values: impl Iterator<Item = Raw<'a>>) -> Vec<u8> {
 }
 
 /// The session id in the first element of a subscribe result: a string, or the second element of the
-/// first pair in a list of pairs, or of one flat pair.
+/// right pair in a list of pairs, or of one flat pair.
 pub(super) fn session_text(value: Raw<'_>) -> Option<Raw<'_>> {
     match value.kind() {
         Kind::String => Some(value),
         Kind::Array => {
-            let first = value.elements().next()?;
-            let pair = if first.kind() == Kind::Array {
-                first
-            } else {
-                value
+            // The one that cgminer looks for, or any.
+            let mut pairs = value.elements().filter(|pair| pair.kind() == Kind::Array);
+            let is_notify = |pair: &Raw<'_>| {
+                let name = pair.elements().next().and_then(Raw::as_str);
+                name == Some(b"mining.notify")
             };
+            let pair = pairs.clone().find(is_notify).or_else(|| pairs.next());
+            let pair = pair.unwrap_or(value);
             pair.elements()
                 .nth(1)
                 .filter(|id| id.kind() == Kind::String)

@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use crate::proto::dialect::common::{
-    self, agent_of, read_authorize, read_reconnect, rest_of, session_text,
+    self, agent_of, read_authorize, read_job_id, read_reconnect, rest_of, session_text,
 };
 use crate::proto::dialect::{
     AGENT, AGENT_JSON, Dialect, Granted, MinerRequest, PoolFault, PoolMessage, ShareParts,
@@ -19,7 +19,7 @@ use crate::proto::job::{Job, JobId};
 use crate::proto::share::{Reject, Submit};
 use crate::proto::target::Target;
 use crate::proto::version_mask::VersionMask;
-use crate::wire::json::{Kind, Raw};
+use crate::wire::json::Raw;
 use crate::wire::request_id::RequestId;
 use crate::wire::{encode, hex};
 
@@ -31,9 +31,6 @@ const NONCE_2_LEN_COMFORT: usize = 8;
 
 /// Bytes without which a fast machine runs out within minutes: four last a Z15 Pro 2.7 hours.
 const NONCE_2_LEN_MIN: usize = 4;
-
-/// Longest job id of a pool, as JSON text with its quotes. AntPool's have 15 characters.
-const POOL_JOB_ID_LEN_MAX: usize = 130;
 
 /// Hex digits of `mining.notify`'s params 1 to 6: version, prevhash, merkle root, reserved, time, bits.
 const HEADER_FIELD_DIGITS: [usize; 6] = [8, 64, 64, 64, 8, 8];
@@ -227,14 +224,7 @@ impl Dialect for Equihash {
     }
 
     fn write_job(&self, out: &mut Vec<u8>, job: &Job, id: JobId, clean: bool) {
-        encode::notification(out, "mining.notify", |out| {
-            out.push(b'"');
-            out.extend_from_slice(id.to_string().as_bytes());
-            out.extend_from_slice(b"\",");
-            out.extend_from_slice(&job.body);
-            out.extend_from_slice(if clean { b",true" } else { b",false" });
-            out.extend_from_slice(&job.extra);
-        });
+        common::write_job(out, job, id, clean);
     }
 
     fn write_target(&self, out: &mut Vec<u8>, target: &Target) {
@@ -317,10 +307,7 @@ fn read_time(digits: &[u8]) -> u64 {
 /// s-nomp and NiceHash add a parameter tag and a personalisation behind the flag; VDS has more fields
 /// in front of it. So the flag is the first boolean behind the six fields of a header.
 fn read_job<'a>(mut params: impl Iterator<Item = Raw<'a>>) -> Result<Job, PoolFault> {
-    let id = params.next().ok_or(PoolFault("notify has no params"))?;
-    if !matches!(id.kind(), Kind::String | Kind::Number) || id.bytes().len() > POOL_JOB_ID_LEN_MAX {
-        return Err(PoolFault("notify's job id is no short string"));
-    }
+    let pool_id = read_job_id(&mut params)?.into();
     let mut body = Vec::with_capacity(256);
     let mut clean = None;
     for (place, value) in params.by_ref().enumerate() {
@@ -340,7 +327,7 @@ fn read_job<'a>(mut params: impl Iterator<Item = Raw<'a>>) -> Result<Job, PoolFa
     }
     let clean = clean.ok_or(PoolFault("notify has fewer than 8 params or no clean flag"))?;
     Ok(Job {
-        pool_id: id.bytes().into(),
+        pool_id,
         clean,
         body: body.into(),
         extra: rest_of(params).into(),

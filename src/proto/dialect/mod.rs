@@ -3,6 +3,7 @@
 //! The exchange speaks to every coin through [`Dialect`]. A dialect reads what a peer sent into the
 //! enums below and appends whole lines to a buffer that the caller owns; it keeps no state.
 
+pub mod bitcoin;
 mod common;
 pub mod equihash;
 
@@ -17,6 +18,7 @@ use crate::proto::version_mask::VersionMask;
 use crate::wire::json::Raw;
 use crate::wire::request_id::RequestId;
 
+pub use bitcoin::Bitcoin;
 pub use equihash::Equihash;
 
 /// What the proxy says of itself to a pool.
