@@ -10,7 +10,9 @@ mod difficulty;
 use std::borrow::Cow;
 use std::ops::Range;
 
-use self::difficulty::{append_difficulty, target_of};
+pub use self::difficulty::target_of;
+
+use self::difficulty::append_difficulty;
 use crate::proto::dialect::common::{
     self, number, read_authorize, read_job_id, read_reconnect, rest_of, session_text,
 };

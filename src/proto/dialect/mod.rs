@@ -21,6 +21,26 @@ use crate::wire::request_id::RequestId;
 pub use bitcoin::Bitcoin;
 pub use equihash::Equihash;
 
+/// A coin, as far as a dialect must know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coin {
+    /// Zcash and its kin.
+    Equihash(equihash::Parameters),
+    /// Bitcoin, and every coin whose pools speak as Bitcoin's do.
+    Bitcoin,
+}
+
+impl Coin {
+    /// The dialect that this coin's pools and miners speak: the one list of them all.
+    #[must_use]
+    pub fn dialect(self) -> Box<dyn Dialect> {
+        match self {
+            Self::Equihash(parameters) => Box::new(Equihash::new(parameters)),
+            Self::Bitcoin => Box::new(Bitcoin),
+        }
+    }
+}
+
 /// What the proxy says of itself to a pool.
 pub const AGENT: &str = concat!("stratum-uring/", env!("CARGO_PKG_VERSION"));
 

@@ -18,7 +18,8 @@ const FRACTION_BITS: u32 = 52;
 
 /// The highest target that meets a difficulty, without any rounding but to a whole number. `None` for a
 /// difficulty that no pool means: zero, negative, no number, or out of all proportion.
-pub(super) fn target_of(difficulty: f64) -> Option<Target> {
+#[must_use]
+pub fn target_of(difficulty: f64) -> Option<Target> {
     if !(MIN..=MAX).contains(&difficulty) {
         return None;
     }
