@@ -10,6 +10,7 @@ mod farm;
 mod immediate;
 mod next_pool;
 mod scene;
+mod shards;
 mod silence;
 mod warm;
 
