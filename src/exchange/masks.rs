@@ -89,8 +89,10 @@ impl Exchange {
     pub(super) fn use_granted_version_mask(&mut self, index: usize) {
         let link = &mut self.links[index];
         if link.version_mask != link.granted_version_mask {
-            link.version_mask = link.granted_version_mask;
+            let mask = link.granted_version_mask;
+            link.version_mask = mask;
             self.tell_version_masks(index);
+            self.tell_guests_version_mask(index, mask);
         }
     }
 
