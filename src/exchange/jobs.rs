@@ -109,6 +109,12 @@ impl Jobs {
         self.known.back().map(|known| &known.job)
     }
 
+    /// The current job, with what it meant when it was announced.
+    #[must_use]
+    pub(crate) fn newest_known(&self) -> Option<&KnownJob> {
+        self.known.back()
+    }
+
     /// The sequence of the oldest job that is known.
     #[must_use]
     pub(crate) fn oldest_sequence(&self) -> Option<u64> {
