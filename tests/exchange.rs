@@ -4,6 +4,9 @@
 //! pool, ten thousand miners, millions of lines.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+#[path = "exchange/early.rs"]
+mod early;
+
 use std::rc::Rc;
 use std::time::Duration;
 

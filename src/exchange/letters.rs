@@ -215,10 +215,16 @@ impl Exchange {
     }
 
     /// The exchange of another shard of this proxy has something to say.
-    pub fn handle_letter(&mut self, _now: Now, from: usize, letter: Letter) {
+    pub fn handle_letter(&mut self, now: Now, from: usize, letter: Letter) {
         match letter {
-            Letter::Standing { pool, standing } => self.handle_standing(from, pool, standing),
-            Letter::PoolBad { .. } | Letter::JobHeard(_) | Letter::Guest(_) | Letter::Host(_) => {}
+            Letter::Standing { pool, standing } => {
+                self.handle_standing(from, pool, standing);
+                if standing != Standing::Up {
+                    self.excuse_neighbour(from, pool);
+                }
+            }
+            Letter::JobHeard(heard) => self.handle_heard_job(now, from, &heard),
+            Letter::PoolBad { .. } | Letter::Guest(_) | Letter::Host(_) => {}
         }
     }
 }
