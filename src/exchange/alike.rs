@@ -212,10 +212,10 @@ impl Link {
     }
 
     /// Whether its jobs are told to the neighbours. A link of one miner says nothing new, and there may
-    /// be many of them.
+    /// be many of them; what a link says that was borrowed, its host has told.
     #[must_use]
     pub(super) fn tells_jobs(&self) -> bool {
-        self.role == Role::Serving && !self.pass_through
+        self.role == Role::Serving && !self.pass_through && self.lease.is_none()
     }
 }
 

@@ -181,12 +181,39 @@ pub enum Fact {
         left: LinkKey,
         /// The link on which they are from now on.
         serves: LinkKey,
-        /// Whether they go back to a pool that is preferred, from one that is well.
+        /// Whether that is a part of another shard's link.
+        borrowed: bool,
+        /// Whether they leave a link that is well: for a preferred pool, or after its owner's miners.
         returned: bool,
         /// Miners that were told.
         told: usize,
         /// Miners that must reconnect.
         closed: usize,
+    },
+    /// A part of a link's nonce space went to another shard, which has none of its own.
+    Lent {
+        /// To which pool the link is.
+        pool: usize,
+        /// To which shard.
+        shard: usize,
+        /// How many slots.
+        slots: u32,
+    },
+    /// Miners work on a part of another shard's link.
+    Borrowed {
+        /// To which pool the link is.
+        pool: usize,
+        /// Whose it is.
+        shard: usize,
+    },
+    /// That is over.
+    LeaseEnded {
+        /// To which pool the link was.
+        pool: usize,
+        /// Whose it was.
+        shard: usize,
+        /// Shares that its pool did not answer.
+        pending: usize,
     },
     /// A preferred pool did not stay well after miners went back to it: next time it must for longer.
     ReturnFailed {

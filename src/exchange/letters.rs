@@ -33,8 +33,8 @@ pub enum Letter {
     PoolBad {
         /// Which pool.
         pool: usize,
-        /// By what.
-        end: LinkEnd,
+        /// How it fell silent; `None` where a lost link could not be taken up again in time.
+        silence: Option<LinkEnd>,
     },
     /// A link of the sender announced a job.
     JobHeard(Box<HeardJob>),
@@ -94,6 +94,13 @@ pub enum GuestSays {
         lease: LeaseId,
         /// How many.
         slots: u32,
+    },
+    /// Gives back slots that nobody uses.
+    FewerSlots {
+        /// Of what was lent.
+        lease: LeaseId,
+        /// Which ones.
+        slots: Vec<Range<u32>>,
     },
     /// Gives back what was lent: the borrower waits for no answer any more.
     GiveBack {
@@ -167,8 +174,6 @@ pub enum HostSays {
     Ended {
         /// What was lent.
         lease: LeaseId,
-        /// Why.
-        end: LinkEnd,
     },
 }
 
@@ -208,7 +213,9 @@ pub enum ShareEnd {
 impl Exchange {
     /// The next letter, and the number of the shard that it is for.
     pub fn poll_letter(&mut self) -> Option<(usize, Letter)> {
-        if self.letters.is_empty() {
+        if self.letters.is_empty() && self.settings.part.1 > 1 {
+            self.send_shares();
+            self.send_answers();
             self.tell_standings();
         }
         self.letters.pop_front()
@@ -223,8 +230,10 @@ impl Exchange {
                     self.excuse_neighbour(from, pool);
                 }
             }
+            Letter::PoolBad { pool, silence } => self.handle_pool_bad(now, pool, silence),
+            Letter::Guest(says) => self.handle_guest(now, from, says),
+            Letter::Host(says) => self.handle_host(now, from, says),
             Letter::JobHeard(heard) => self.handle_heard_job(now, from, &heard),
-            Letter::PoolBad { .. } | Letter::Guest(_) | Letter::Host(_) => {}
         }
     }
 }

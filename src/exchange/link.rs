@@ -7,6 +7,8 @@ use std::time::Duration;
 use crate::exchange::early::Early;
 use crate::exchange::facts::{LinkEnd, LinkKey};
 use crate::exchange::jobs::Jobs;
+use crate::exchange::leases::Lease;
+use crate::exchange::lending::Guest;
 use crate::exchange::output::LinkOutput;
 use crate::exchange::pending::{Pending, PendingShares};
 use crate::exchange::settings::Limits;
@@ -14,7 +16,7 @@ use crate::exchange::slots::NonceSpace;
 use crate::exchange::warm::Warm;
 use crate::proto::dialect::{Dialect, Subscription};
 use crate::proto::job::{Job, JobId};
-use crate::proto::pool::PoolSession;
+use crate::proto::pool::{PoolSession, PoolState};
 use crate::proto::target::Target;
 
 /// The first try after a loss comes within this time.
@@ -46,6 +48,10 @@ pub(crate) enum LinkState {
     Handshaking(Duration, PoolSession),
     /// Ready for shares since this time.
     Up(Duration, PoolSession),
+    /// A part of a neighbour's link is asked for, or what was lent is lost and may come back.
+    Asking,
+    /// A part of a neighbour's link, ready for shares.
+    Lent,
 }
 
 /// What a link is for.
@@ -98,6 +104,10 @@ pub(crate) struct Link {
     pub(crate) role: Role,
     /// Whether it serves one miner whose firmware takes only the pool's own extranonce1.
     pub(crate) pass_through: bool,
+    /// Where it is a part of a neighbour's link, and has no connection of its own.
+    pub(crate) lease: Option<Lease>,
+    /// The exchanges that have a part of it.
+    pub(crate) guests: Vec<Guest>,
     /// The session to ask for again, with the pool that gave it.
     pub(crate) session_id: Option<(usize, Box<[u8]>)>,
     /// The nonce space of its epoch.
@@ -161,6 +171,8 @@ impl Link {
             state: LinkState::Idle,
             role: Role::Serving,
             pass_through,
+            lease: None,
+            guests: Vec::new(),
             session_id: None,
             space: None,
             next_subscription: None,
@@ -193,7 +205,7 @@ impl Link {
     /// Whether shares can be sent.
     #[must_use]
     pub(crate) const fn is_up(&self) -> bool {
-        matches!(self.state, LinkState::Up(..))
+        matches!(self.state, LinkState::Up(..) | LinkState::Lent)
     }
 
     /// Whether nobody needs it.
@@ -237,6 +249,20 @@ impl Link {
     #[must_use]
     pub(crate) fn is_drained(&self) -> bool {
         self.pending.is_empty() && self.early.held.is_empty()
+    }
+
+    /// Slots that are in use.
+    #[must_use]
+    pub(crate) fn live(&self) -> u32 {
+        let space = self.space.as_ref();
+        space.map_or(0, |space| space.borrow().slots.live())
+    }
+
+    /// How many more may be.
+    #[must_use]
+    pub(crate) fn free(&self) -> u32 {
+        let space = self.space.as_ref();
+        space.map_or(0, |space| space.borrow().slots.free())
     }
 
     /// Whether another miner finds a slot.
@@ -400,6 +426,35 @@ impl Link {
         let many = self.pending.len() >= UNANSWERED_MANY
             || (self.pending.len() > 1 && self.pending.oldest().is_some_and(waits));
         (silent && many).then_some(LinkEnd::NoReply)
+    }
+
+    /// Whether a link that is ready is half way to being silent in this way. Links to one pool fall silent
+    /// at about the same time.
+    #[must_use]
+    pub(crate) fn is_half_silent(&self, now: Duration, end: LinkEnd, limits: &Limits) -> bool {
+        let since = |at: Duration| now.saturating_sub(at);
+        self.is_up()
+            && match end {
+                LinkEnd::NoJob => since(self.last_job) >= limits.no_job / 2,
+                LinkEnd::NoReply => {
+                    !self.pending.is_empty() && since(self.last_reply) >= limits.no_reply / 2
+                }
+                LinkEnd::Stalled => {
+                    !self.unwritten().is_empty()
+                        && since(self.took_bytes) >= limits.pool_outbox_stalled / 2
+                }
+                _ => false,
+            }
+    }
+
+    /// Whether the pool gave a lost link the same bytes again: its session goes on if it authorizes us.
+    /// (With other bytes the epoch is over already.)
+    #[must_use]
+    pub(crate) fn goes_on(&self) -> bool {
+        matches!(
+            &self.state,
+            LinkState::Handshaking(_, session) if session.state() == PoolState::Authorizing
+        )
     }
 
     /// The wait that a `client.reconnect` asked for, bounded.

@@ -19,6 +19,8 @@ mod early;
 mod facts;
 mod held;
 mod jobs;
+mod leases;
+mod lending;
 mod letters;
 mod link;
 mod miner_side;
@@ -42,6 +44,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::exchange::alike::Likeness;
+use crate::exchange::lending::Borrower;
 use crate::exchange::link::{Link, LinkState, Role};
 use crate::exchange::miners::{Miner, Miners, Stage};
 use crate::exchange::neighbours::Neighbours;
@@ -126,6 +129,12 @@ pub struct Exchange {
     neighbours: Neighbours,
     /// Which of them announce the jobs that we announce.
     likeness: Likeness,
+    /// Those that wait to borrow a part of a link, in their order.
+    borrowers: Vec<Borrower>,
+    /// How much was lent so far.
+    leases: u64,
+    /// When a neighbour could not lend.
+    lease_declined: Option<Duration>,
     counters: Counters,
     /// Jobs announced so far, for ids and for the rest of slots.
     sequence: u64,
@@ -184,6 +193,9 @@ impl Exchange {
                 Some(_) => Likeness::new(settings.part.1, settings.pools.len()),
                 None => Likeness::default(),
             },
+            borrowers: Vec::new(),
+            leases: 0,
+            lease_declined: None,
             counters: Counters::default(),
             sequence: 0,
             random_state: seed,
@@ -208,7 +220,7 @@ impl Exchange {
         let mut counters = self.counters.clone();
         counters.miners = self.miners.len() as u64;
         counters.waiting = self.waiting_count() as u64;
-        let up = |link: &&Link| link.is_up() && !link.is_spare();
+        let up = |link: &&Link| link.is_up() && !link.is_spare() && link.lease.is_none();
         counters.links_up = self.links.iter().filter(up).count() as u64;
         let warm = self.links.iter().filter_map(|link| link.warm.as_ref());
         counters.kept_warm = warm.map(|warm| warm.miners as u64).sum();
@@ -227,7 +239,8 @@ impl Exchange {
     pub fn links_up_of(&self, pool: usize) -> u64 {
         let links = self.links.iter();
         links
-            .filter(|link| link.is_up() && !link.is_spare() && link.pool == pool)
+            .filter(|link| link.is_up() && !link.is_spare() && link.lease.is_none())
+            .filter(|link| link.pool == pool)
             .count() as u64
     }
 
@@ -235,7 +248,9 @@ impl Exchange {
     fn slot_counts(&self) -> (u64, u64) {
         let (mut all, mut taken) = (0, 0);
         for (index, link) in self.links.iter().enumerate() {
-            let is_counted = |link: &Link| link.is_up() && link.role == Role::Serving;
+            // What was lent is counted where the link is.
+            let is_counted =
+                |link: &Link| link.is_up() && link.role == Role::Serving && link.lease.is_none();
             let Some(space) = link.space.as_ref().filter(|_| is_counted(link)) else {
                 continue;
             };
@@ -298,13 +313,16 @@ impl Exchange {
     pub fn is_drained(&self) -> bool {
         self.links
             .iter()
-            .all(|link| link.is_drained() || !link.is_up())
+            .all(|link| (link.is_drained() && link.guests.is_empty()) || !link.is_up())
     }
 
     /// Answers what is still unanswered, and closes every miner and link.
     pub fn finish_shutdown(&mut self, now: Now) {
         for index in 0..self.links.len() {
             self.abandon_shares(index);
+            if self.links[index].lease.is_some() {
+                self.let_go_of_lease(now, index);
+            }
             let link = &mut self.links[index];
             if !matches!(link.state, LinkState::Idle | LinkState::Waiting(_)) {
                 let key = link.key;
@@ -331,6 +349,8 @@ impl Exchange {
         self.tick_early(now);
         self.release_idle_links(now);
         self.tick_spares(now);
+        self.balance_slots(now);
+        self.serve_borrowers();
         // A slot may have been freed.
         let serves = |link: &Link| {
             let waiting = self.waiting_counts[usize::from(link.pass_through)];

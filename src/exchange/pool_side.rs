@@ -1,6 +1,6 @@
 //! What pools say: targets and jobs, and their way to all miners of a link.
 
-use super::{Exchange, Fact, LinkEnd, LinkKey};
+use super::{Exchange, Fact, HostSays, LinkEnd, LinkKey};
 use crate::exchange::early::Announced;
 use crate::exchange::jobs::NewJob;
 use crate::exchange::link::{LinkState, Role};
@@ -126,8 +126,13 @@ impl Exchange {
         link.space_taken = 0;
         let resumed = link.lost.take().is_some();
         link.fresh |= !resumed;
+        if resumed {
+            self.tell_guests(index, |lease| HostSays::Resumed { lease });
+        }
+        let link = &mut self.links[index];
         if let Some(space) = link.next_space.take() {
             self.change_own_space(now, index, space);
+            self.lend_again(index);
         }
         self.end_warm(now, index);
         let link = &self.links[index];
@@ -160,12 +165,15 @@ impl Exchange {
             self.for_each_of(index, |owed| owed.and(Owed::TARGET).and(Owed::NEXT_TARGET));
         }
         self.serve_waiting(now);
+        self.serve_borrowers();
     }
 
-    fn handle_target(&mut self, index: usize, target: Target) {
+    pub(super) fn handle_target(&mut self, index: usize, target: Target) {
         let dialect = self.dialect.as_ref();
         let link = &mut self.links[index];
         if link.set_target(target, dialect, &mut self.scratch) {
+            self.tell_guests_target(index, target);
+            let link = &mut self.links[index];
             if link.is_spare() {
                 // Nobody works on it.
             } else if link.is_up() {
@@ -176,8 +184,10 @@ impl Exchange {
         }
     }
 
-    fn handle_job(&mut self, now: Now, index: usize, job: Job) {
-        if let Some(subscription) = self.links[index].next_subscription.take() {
+    pub(super) fn handle_job(&mut self, now: Now, index: usize, job: Job) {
+        let next_subscription = self.links[index].next_subscription.take();
+        let moves = next_subscription.is_some();
+        if let Some(subscription) = next_subscription {
             self.change_space(now, index, &subscription);
             // Where the bytes are of no use the connection is over.
             if matches!(
@@ -193,24 +203,32 @@ impl Exchange {
             let (pool, text) = (self.links[index].pool, printable(&text));
             self.fact(Fact::JobOdd { pool, text });
         }
-        self.links[index].last_job = now.since_start;
-        if !self.links[index].is_spare() {
+        let link = &mut self.links[index];
+        link.last_job = now.since_start;
+        // Where it is the first one of other bytes they are told with these.
+        let guests_wait = link.next_space.is_some() || moves;
+        if !link.is_spare() {
             self.counters.jobs += 1;
             self.counters.last_job_unix_seconds = now.unix_seconds;
         }
         let announced = self.settle_early(now, index, &job);
-        if announced == Announced::Started {
-            return;
+        // They were not started early.
+        if !guests_wait {
+            self.tell_guests_job(index, &job);
         }
-        let id = self.next_job_id();
-        let link = &mut self.links[index];
-        if announced == Announced::New {
-            link.set_job(id, &job, self.dialect.as_ref(), &mut self.scratch);
-            link.fresh |= job.clean;
+        if announced != Announced::Started {
+            let id = self.next_job_id();
+            if announced == Announced::New {
+                let link = &mut self.links[index];
+                link.set_job(id, &job, self.dialect.as_ref(), &mut self.scratch);
+                link.fresh |= job.clean;
+            }
+            self.keep_job(now, index, id, job);
         }
-        self.keep_job(now, index, id, job);
-        let link = &mut self.links[index];
-        if announced == Announced::Behind || link.is_spare() {
+        if moves && self.links[index].is_up() {
+            self.lend_again(index);
+        }
+        if announced != Announced::New || self.links[index].is_spare() {
             return;
         }
         if self.links[index].is_up() {

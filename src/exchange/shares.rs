@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 use std::hash::BuildHasher;
 
-use super::{Exchange, Fact, MinerToken};
+use super::{Exchange, Fact, MinerToken, ShareEnd};
 use crate::exchange::held::Held;
 use crate::exchange::jobs::Remembered;
 use crate::exchange::miners::Stage;
-use crate::exchange::pending::Pending;
+use crate::exchange::pending::{Owner, Pending};
 use crate::exchange::pool_side::printable;
 use crate::exchange::settings::ShareReply;
 use crate::proto::dialect::ShareParts;
@@ -173,7 +173,7 @@ impl Exchange {
             link.took_bytes = now.since_start;
         }
         link.pending.push(Pending {
-            miner: claim.miner,
+            owner: Owner::Miner(claim.miner),
             id: claim.id.clone(),
             since: now.since_start,
             start,
@@ -199,7 +199,6 @@ impl Exchange {
             return;
         };
         link.output.release(&link.pending);
-        self.counters.count_reply(now.since(share.since));
         let answer = match verdict {
             Verdict::Accepted => Answer::Accepted,
             // It went out twice, so the pool has it already: the first one counted.
@@ -208,6 +207,11 @@ impl Exchange {
             }
             Verdict::Rejected { code, text } => Answer::Rejected(code, text),
         };
+        if let Owner::Guest(lease, number) = share.owner {
+            // Whoever borrows counts it.
+            return self.answer_guest(index, lease, number, answer.into());
+        }
+        self.counters.count_reply(now.since(share.since));
         match answer {
             Answer::Accepted => {
                 self.counters.accepted += 1;
@@ -240,9 +244,10 @@ impl Exchange {
                 &mut shares
             };
             *lost += 1;
-            self.refuse_share(&share, Reject::LinkLost);
+            self.refuse_share(index, &share, Reject::LinkLost);
         }
         shares += self.abandon_held(index, Reject::LinkLost);
+        self.end_leases(index);
         let link = &mut self.links[index];
         if self.settings.keep_warm {
             link.keep_last_job();
@@ -269,7 +274,7 @@ impl Exchange {
         for index in 0..self.links.len() {
             for id in self.links[index].pending.ids_of(miner) {
                 if let Some(share) = self.links[index].pending.take(id) {
-                    self.refuse_share(&share, Reject::LinkLost);
+                    self.refuse_share(index, &share, Reject::LinkLost);
                 }
             }
             let link = &mut self.links[index];
@@ -278,15 +283,19 @@ impl Exchange {
         }
     }
 
-    /// Answers a share, if it was not answered at once. Its miner may be gone: then nobody is told.
+    /// Answers a miner's share, if it was not answered at once. The miner may be gone: then nobody is
+    /// told.
     fn answer_share(&mut self, share: &Pending, answer: &Answer<'_>) {
-        if let Some(miner) = self.miners.get_mut(share.miner) {
+        let Owner::Miner(token) = share.owner else {
+            return;
+        };
+        if let Some(miner) = self.miners.get_mut(token) {
             miner.unanswered -= 1;
         }
         if share.answered && cfg!(not(break_one_answer)) {
             return;
         }
-        self.say(share.miner, |out| match answer {
+        self.say(token, |out| match answer {
             Answer::Accepted => encode::reply_true(out, share.id.as_bytes()),
             Answer::Rejected(code, text) => {
                 encode::reply_error(out, share.id.as_bytes(), *code, text);
@@ -295,7 +304,10 @@ impl Exchange {
     }
 
     /// Answers a share that no pool will answer.
-    pub(super) fn refuse_share(&mut self, share: &Pending, reject: Reject) {
+    pub(super) fn refuse_share(&mut self, index: usize, share: &Pending, reject: Reject) {
+        if let Owner::Guest(lease, number) = share.owner {
+            return self.answer_guest(index, lease, number, ShareEnd::Refused(reject));
+        }
         if share.answered {
             self.counters.immediate_lost += 1;
         } else {
@@ -312,6 +324,18 @@ pub(super) enum Answer<'a> {
     Accepted,
     /// It doesn't; with the code and the text for the miner.
     Rejected(i64, Cow<'a, str>),
+}
+
+impl From<Answer<'_>> for ShareEnd {
+    fn from(answer: Answer<'_>) -> Self {
+        match answer {
+            Answer::Accepted => Self::Accepted,
+            Answer::Rejected(code, text) => Self::Rejected {
+                code,
+                text: text.into(),
+            },
+        }
+    }
 }
 
 /// Whether a pool says that it has the share already.

@@ -63,6 +63,7 @@ impl Proxy {
             | Fact::TakenOver {
                 to: pool,
                 extranonce1,
+                borrowed: false,
                 ..
             } => {
                 let other = self.space_watch.note(self.shard, *pool, extranonce1);

@@ -2,12 +2,16 @@
 //!
 //! The first shard's link is told of jobs first. The second one's miner is looked at.
 
-use super::{
-    AUTHORIZE, Duration, Limits, LinkEnd, LinkKey, MinerToken, SUBSCRIBE, Scene, Settings,
-    ShareReply, job_ids, job_time,
+use std::time::Duration;
+
+use stratum_uring::exchange::{
+    CloseReason, Counters, Fact, JobExchange, Limits, LinkEnd, LinkKey, MinerToken, Settings,
+    ShareReply,
 };
-use stratum_uring::exchange::{Counters, Fact, JobExchange};
 use stratum_uring::proto::share::Reject;
+
+use crate::scene::{AUTHORIZE, SUBSCRIBE, Scene, job_time};
+use crate::warm::job_ids;
 
 const MATCH_WITHIN: Duration = Duration::from_secs(2);
 const HOLD: Duration = Duration::from_secs(10);
@@ -689,7 +693,7 @@ fn the_share_of_a_miner_that_left_is_sent_all_the_same() {
     two.submits(&share(&early, 7));
     let miner = two.miner;
     let exchange = &mut two.shards[1].exchange;
-    exchange.handle_disconnect(miner, stratum_uring::exchange::CloseReason::Reset);
+    exchange.handle_disconnect(miner, CloseReason::Reset);
     assert_eq!(two.follow(), "");
     assert_eq!(two.written(), sent(16, 7, two.job));
     two.pool_says(1, r#"{"id":16,"result":true,"error":null}"#);
