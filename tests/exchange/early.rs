@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use stratum_uring::exchange::{
-    CloseReason, Counters, Fact, JobExchange, Limits, LinkEnd, LinkKey, MinerToken, Settings,
-    ShareReply,
+    CloseReason, Counters, Fact, GuestSays, HostSays, JobExchange, Letter, Limits, LinkEnd,
+    LinkKey, MinerToken, Settings, ShareReply, Terms,
 };
 use stratum_uring::proto::share::Reject;
 
@@ -766,4 +766,243 @@ fn a_job_that_is_said_again_with_another_target_is_neither_match_nor_miss() {
     assert!(is_job(&two.heard(), two.job, true));
     two.pass(Duration::from_secs(5));
     two.start_early();
+}
+
+#[test]
+fn a_guest_of_the_link_is_given_only_what_the_link_itself_announced() {
+    let mut two = Two::believing();
+    two.start_early();
+    let (link, now) = (two.links[1], two.shards[1].now);
+    let exchange = &mut two.shards[1].exchange;
+    let borrows = GuestSays::Borrow {
+        request: link,
+        pool: None,
+        slots: 1,
+    };
+    exchange.handle_letter(now, 0, Letter::Guest(borrows));
+    let letters: Vec<_> = std::iter::from_fn(|| exchange.poll_letter()).collect();
+    let [(0, Letter::Host(HostSays::Lent { terms, .. }))] = &letters[..] else {
+        panic!("{letters:?}");
+    };
+    let Terms {
+        job: Some((job, _)),
+        ..
+    } = &**terms
+    else {
+        panic!("{terms:?}");
+    };
+    let id = |number: u32| format!("\"s1-{number}\"").into_bytes();
+    assert_eq!(*job.pool_id, *id(two.job - 1));
+    let line = job_line(1, two.job, true);
+    exchange.handle_link_line(now, link, line.as_bytes());
+    let letters: Vec<_> = std::iter::from_fn(|| exchange.poll_letter()).collect();
+    let told = letters.iter().any(|(_, letter)| {
+        matches!(letter, Letter::Host(HostSays::Job { job, .. }) if *job.pool_id == *id(two.job))
+    });
+    assert!(told, "{letters:?}");
+}
+
+/// Two links, a miner and chance.
+struct Game {
+    two: Two,
+    random: u64,
+    /// The miner's nonce space, and the nonce that the pool gave its link last.
+    space: u32,
+    nonce: u32,
+    /// What the miner was told: the job's id, its content and the space.
+    jobs: Vec<(String, u32, u32)>,
+    /// What its own link announced in this space.
+    announced: Vec<u32>,
+    /// The newest job that it announced.
+    own: u32,
+    /// The content and the space for which each nonce was found.
+    found: Vec<(u32, u32)>,
+    /// How often each submit was answered.
+    answers: Vec<u32>,
+    /// Requests that the pool has not answered.
+    requests: Vec<String>,
+}
+
+impl Game {
+    fn new(seed: u64) -> Self {
+        let two = Two::believing_with(|settings| {
+            settings.limits.no_job = Duration::from_secs(1_000_000);
+            settings.limits.no_reply = Duration::from_secs(1_000_000);
+        });
+        let own = two.job;
+        Self {
+            two,
+            random: seed,
+            space: 0,
+            nonce: 0xb1b2_c3d4,
+            jobs: Vec::new(),
+            announced: (0..=own).collect(),
+            own,
+            found: Vec::new(),
+            answers: Vec::new(),
+            requests: Vec::new(),
+        }
+    }
+
+    fn below(&mut self, bound: u32) -> u32 {
+        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005);
+        self.random = self.random.wrapping_add(1_442_695_040_888_963_407);
+        u32::try_from(self.random >> 33).unwrap() % bound
+    }
+
+    fn announce_own(&mut self, content: u32) {
+        self.announced.push(content);
+        let line = job_line(1, content, true);
+        self.two.pool_says(1, &line);
+    }
+
+    fn pass(&mut self, millis_max: u32) {
+        for _ in 0..self.below(millis_max) / 250 + 1 {
+            self.two.pass(Duration::from_millis(250));
+        }
+    }
+
+    fn submit(&mut self) {
+        let newest = self.jobs.len();
+        if newest == 0 {
+            return;
+        }
+        let age = self.below(4) as usize;
+        let (job, content, space) = self.jobs[newest - 1 - age.min(newest - 1)].clone();
+        let number = u32::try_from(self.found.len()).unwrap();
+        self.found.push((content, space));
+        for _ in 0..=self.below(4) / 3 {
+            let request = self.answers.len();
+            self.answers.push(0);
+            let line = share(&job, number);
+            let line = line.replacen(&format!("\"id\":{number}"), &format!("\"id\":{request}"), 1);
+            self.two.submits(&line);
+        }
+    }
+
+    fn answer(&mut self) {
+        for request in std::mem::take(&mut self.requests) {
+            let line = format!(r#"{{"id":{request},"result":true,"error":null}}"#);
+            self.two.pool_says(1, &line);
+        }
+    }
+
+    fn change_nonce(&mut self) {
+        // Sometimes the same bytes again.
+        let step = self.below(3);
+        self.nonce += step;
+        let line = format!(
+            r#"{{"id":null,"method":"mining.set_extranonce","params":["{:08x}"]}}"#,
+            self.nonce
+        );
+        self.two.pool_says(1, &line);
+        self.look();
+        if step > 0 {
+            self.announced.clear();
+        }
+        self.own = self.two.job;
+        self.announce_own(self.own);
+    }
+
+    fn interrupt(&mut self) {
+        // One that held for long is dialled at once, and is back before its miner goes elsewhere.
+        self.two.pass(Duration::from_secs(11));
+        self.look();
+        self.answer();
+        self.two.lose_link(1);
+        self.submit();
+        self.pass(1500);
+        self.look();
+        if self.below(2) == 0 {
+            self.nonce += 1;
+            self.announced.clear();
+        }
+        self.two.come_back(1, &format!("{:08x}", self.nonce));
+        self.look();
+        self.own = self.two.job;
+        self.announce_own(self.own);
+    }
+
+    fn step(&mut self) {
+        match self.below(24) {
+            0..=3 => self.two.next_job(),
+            4..=8 if self.own < self.two.job => {
+                self.own += 1;
+                self.announce_own(self.own);
+            }
+            // Now and then it says one again, or what no other link is told, or skips some.
+            9 => self.announce_own(self.own),
+            10 if self.below(8) == 0 => {
+                let content = 10_000 + self.below(1000);
+                match self.below(3) {
+                    0 => self.announce_own(content),
+                    1 => self.two.pool_says(0, &job_line(0, content, true)),
+                    _ => self.own = self.two.job,
+                }
+            }
+            11 => {
+                let digit = [TARGET, OTHER_TARGET][self.below(2) as usize];
+                self.two.target(1, digit);
+            }
+            12 if self.below(8) == 0 => self.change_nonce(),
+            13 if self.below(8) == 0 => self.interrupt(),
+            12..=17 => self.submit(),
+            18..=20 => self.answer(),
+            _ => self.pass(2000),
+        }
+        self.look();
+    }
+
+    /// Looks at all that the miner and the pool were told.
+    fn look(&mut self) {
+        for line in self.two.heard().lines() {
+            let strings: Vec<&str> = line.split('"').collect();
+            if line.contains("mining.set_extranonce") {
+                self.space += 1;
+            } else if line.contains("mining.notify") {
+                let content = u32::from_str_radix(strings[13], 16).unwrap();
+                self.jobs.push((strings[9].to_owned(), content, self.space));
+            } else if let Some(id) = line.strip_prefix("{\"id\":")
+                && line.contains("\"result\"")
+            {
+                let id: usize = id.split(',').next().unwrap().parse().unwrap();
+                self.answers[id] += 1;
+                assert_eq!(self.answers[id], 1, "{line}");
+            }
+        }
+        for line in self.two.written().lines() {
+            let strings: Vec<&str> = line.split('"').collect();
+            let content: u32 = strings[11].strip_prefix("s1-").unwrap().parse().unwrap();
+            let number = usize::from_str_radix(&strings[15][4..], 16).unwrap();
+            assert_eq!(self.found[number], (content, self.space), "{line}");
+            assert!(self.announced.contains(&content), "{line}");
+            let request = strings[2].trim_matches([':', ',']);
+            self.requests.push(request.to_owned());
+        }
+    }
+}
+
+#[test]
+fn whatever_the_links_announce_each_share_goes_out_for_its_own_job_and_is_answered_once() {
+    let mut sum = Counters::default();
+    for seed in 0..200 {
+        let mut game = Game::new(seed);
+        for _ in 0..500 {
+            game.step();
+        }
+        let exchange = &mut game.two.shards[1].exchange;
+        exchange.begin_shutdown();
+        exchange.finish_shutdown(game.two.shards[1].now);
+        game.look();
+        assert!(game.answers.iter().all(|&count| count == 1), "{seed}");
+        sum.add(&game.two.counters());
+    }
+    // It was no idle game.
+    let held_in_vain = sum.refused[Reject::EarlyJob.index()];
+    assert!(
+        sum.early_confirmed() > 200 && sum.early_missed > 200,
+        "{sum:?}"
+    );
+    assert!(sum.shares_held > 500 && held_in_vain > 50, "{sum:?}");
+    assert!(sum.shares_held > 2 * held_in_vain, "{sum:?}");
 }
