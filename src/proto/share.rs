@@ -45,6 +45,8 @@ pub enum Reject {
     PoolSilent,
     /// No pool is up, and its job was only to keep the machine warm.
     KeptWarm,
+    /// Its job was begun on a neighbour's word, and the own link did not announce it in time.
+    EarlyJob,
     /// Every slot of every link is taken.
     Full,
     /// No pool came up in the time that a subscribe waits.
@@ -69,6 +71,7 @@ impl Reject {
             Self::LinkLost => "Job not found (=stale), the pool link was lost",
             Self::PoolSilent => "No answer from the pool in time",
             Self::KeptWarm => "Job not found (=stale), no pool is up",
+            Self::EarlyJob => "Job not found (=stale), it was not confirmed in time",
             Self::Full => "The proxy is full",
             Self::NoPool => "No pool is up, try again",
             Self::VersionBits => "Version bits outside of the mask",
@@ -79,7 +82,7 @@ impl Reject {
     #[must_use]
     pub const fn code(self) -> i64 {
         match self {
-            Self::UnknownJob | Self::LinkLost | Self::KeptWarm => 21,
+            Self::UnknownJob | Self::LinkLost | Self::KeptWarm | Self::EarlyJob => 21,
             Self::Duplicate => 22,
             Self::UnauthorizedWorker => 24,
             Self::NotSubscribed => 25,
@@ -95,7 +98,7 @@ impl Reject {
     }
 
     /// Every label that [`Reject::reason`] gives, in the order of [`Reject::index`].
-    pub const REASONS: [&'static str; 14] = [
+    pub const REASONS: [&'static str; 15] = [
         "malformed",
         "unknown_method",
         "unknown_job",
@@ -109,6 +112,7 @@ impl Reject {
         "full",
         "no_pool",
         "kept_warm",
+        "early_job",
         "version_bits",
     ];
 
@@ -129,7 +133,8 @@ impl Reject {
             Self::Full => 10,
             Self::NoPool => 11,
             Self::KeptWarm => 12,
-            Self::VersionBits => 13,
+            Self::VersionBits => 14,
+            Self::EarlyJob => 13,
         }
     }
 
