@@ -142,18 +142,19 @@ impl Slots {
         self.freed.push_back(Freed { slot, newest_job });
     }
 
-    /// Takes out as many as `wanted`, for another exchange to hand out: those that would come last here.
+    /// Takes out as many as `wanted`, for another exchange to hand out. In the order of [`Slots::new`], so that
+    /// a shard stays within its part for as long as it can.
     pub(crate) fn deal(&mut self, wanted: u32) -> Vec<Range<u32>> {
         let wanted = wanted.min(self.free());
         let (mut dealt, mut left) = (Vec::new(), wanted);
         while left > 0 {
-            if let Some(range) = self.fresh.back_mut() {
-                let start = range.end - left.min(range.end - range.start);
-                dealt.push(start..range.end);
-                left -= range.end - start;
-                range.end = start;
+            if let Some(range) = self.fresh.front_mut() {
+                let end = range.start + left.min(range.end - range.start);
+                dealt.push(range.start..end);
+                left -= end - range.start;
+                range.start = end;
                 if range.start == range.end {
-                    self.fresh.pop_back();
+                    self.fresh.pop_front();
                 }
             } else if let Some(freed) = self.freed.pop_front() {
                 let slot = u32::from(freed.slot);

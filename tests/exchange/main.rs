@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use stratum_uring::exchange::{Fact, LinkEnd};
 
-use crate::scene::{SUBSCRIBE, Scene, notify, share};
+use crate::scene::{SUBSCRIBE, Scene, Told, notify, share};
 
 #[test]
 fn a_share_passes_where_our_clock_is_wrong() {
@@ -233,4 +233,35 @@ fn why_shares_fail_is_told_once_a_minute() {
         1
     );
     assert_eq!(count(|fact| matches!(fact, Fact::JobOdd { .. })), 1);
+}
+
+#[test]
+fn those_who_must_reconnect_are_closed_a_few_at_a_time() {
+    let mut scene = Scene::new(&["a"]);
+    let mut miners = vec![scene.connect(0)];
+    let link = scene.expect_connected();
+    scene.shake_hands(link);
+    scene.pool_says(link, notify().as_bytes());
+    miners.extend((1..40).map(|index| scene.connect(index)));
+    for &miner in &miners {
+        scene.begin_mining(miner);
+    }
+    let moved = br#"{"id":null,"method":"mining.set_extranonce","params":["c3c3c3c3"]}"#;
+    scene.pool_says(link, moved);
+    scene.pool_says(link, notify().as_bytes());
+    scene.pass(Duration::from_secs(1));
+    scene.exchange.handle_tick(scene.now);
+    // Between two parts the shell looks at what miners say: a share is answered, not cut off.
+    let mut closed = Vec::new();
+    let mut more = true;
+    while more {
+        let mut told = Told::default();
+        more = scene.exchange.flush_some(&mut told, usize::MAX);
+        closed.push(told.closed);
+    }
+    assert_eq!(closed.iter().sum::<usize>(), 40);
+    assert!(
+        closed.len() >= 5 && closed.iter().all(|&closed| closed <= 8),
+        "{closed:?}"
+    );
 }
