@@ -14,6 +14,7 @@ use crate::proto::dialect::MinerRequest;
 use crate::proto::job::JobId;
 use crate::proto::share::Reject;
 use crate::proto::time::Now;
+use crate::proto::version_mask::VersionMask;
 use crate::wire::json::Raw;
 use crate::wire::request_id::RequestId;
 
@@ -26,6 +27,8 @@ pub(crate) struct Held {
     pub(crate) id: RequestId,
     /// Its slot in the nonce space of the link.
     pub(crate) slot: u16,
+    /// The version bits that its miner may roll, if the pool grants them.
+    pub(crate) version_mask: VersionMask,
     /// The job for which it was found.
     pub(crate) job: JobId,
     /// Since when.
@@ -101,6 +104,7 @@ impl Exchange {
             id: &share.id,
             link,
             slot: share.slot,
+            version_mask: share.version_mask,
             // It is counted since it came.
             unanswered: 0,
             line: None,

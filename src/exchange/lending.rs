@@ -197,6 +197,7 @@ impl Exchange {
             pool: space.pool,
             extranonce1: space.extranonce1,
             plan: space.plan,
+            version_mask: link.version_mask,
             slots,
             job: newest.map(|known| (known.job.clone(), known.pool_target)),
             next_target: link.target.filter(|_| link.target != in_force),

@@ -10,11 +10,12 @@ use crate::exchange::miners::Stage;
 use crate::exchange::pending::{Owner, Pending};
 use crate::exchange::pool_side::printable;
 use crate::exchange::settings::ShareReply;
-use crate::proto::dialect::ShareParts;
+use crate::proto::dialect::{ShareParts, ShareTerms};
 use crate::proto::job::JobId;
 use crate::proto::pool::Verdict;
 use crate::proto::share::{Reject, Submit};
 use crate::proto::time::Now;
+use crate::proto::version_mask::VersionMask;
 use crate::wire::encode;
 use crate::wire::request_id::RequestId;
 
@@ -29,6 +30,8 @@ pub(super) struct Claim<'a> {
     pub(super) link: usize,
     /// The miner's slot there.
     pub(super) slot: u16,
+    /// The version bits that the miner may roll, if the pool grants them.
+    pub(super) version_mask: VersionMask,
     /// Shares of the miner that were unanswered before.
     pub(super) unanswered: u32,
     /// What the miner wrote; `None` where that was held already.
@@ -70,6 +73,7 @@ impl Exchange {
             id,
             link,
             slot,
+            version_mask: miner.session.version_mask(VersionMask::ALL),
             unanswered: miner.unanswered,
             line: Some(line),
         };
@@ -113,9 +117,12 @@ impl Exchange {
         );
         // The pool's clock counts, and its job says what that is: ours may be years behind.
         let time_max = now.unix_seconds.max(job.time) + limits.ntime_ahead.as_secs();
-        let extranonce2_len = space.plan.extranonce2_len;
-        self.dialect
-            .check_share(submit, extranonce2_len, time_max)?;
+        let terms = ShareTerms {
+            extranonce2_len: space.plan.extranonce2_len,
+            version_mask: claim.version_mask.and(link.version_mask),
+            time_max,
+        };
+        self.dialect.check_share(submit, terms)?;
         if claim.unanswered >= limits.pending_shares_per_miner_max {
             return Err(Reject::TooManyUnanswered);
         }
@@ -134,6 +141,7 @@ impl Exchange {
                 miner: claim.miner,
                 id: claim.id.clone(),
                 slot: claim.slot,
+                version_mask: claim.version_mask,
                 job: job.id,
                 since: now.since_start,
                 line: line.into(),

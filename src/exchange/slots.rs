@@ -142,8 +142,8 @@ impl Slots {
         self.freed.push_back(Freed { slot, newest_job });
     }
 
-    /// Takes out as many as `wanted`, for another exchange to hand out. In the order of [`Slots::new`], so that
-    /// a shard stays within its part for as long as it can.
+    /// Takes out as many as `wanted`, for another exchange to hand out. In the order of [`Slots::new`], so
+    /// that a shard stays within its part for as long as it can.
     pub(crate) fn deal(&mut self, wanted: u32) -> Vec<Range<u32>> {
         let wanted = wanted.min(self.free());
         let (mut dealt, mut left) = (Vec::new(), wanted);
@@ -222,7 +222,7 @@ impl NonceSpace {
     /// What the miner with this slot is told: the pool's bytes and its own.
     #[must_use]
     pub(crate) fn extranonce1_of(&self, slot: u16) -> Extranonce1 {
-        // The plan leaves the miner at least four of the bytes that may follow, so the slot fits.
+        // The plan takes the slot off the bytes that may follow, so it fits.
         self.extranonce1
             .with_slot(self.slot_bytes(slot))
             .unwrap_or(self.extranonce1)
