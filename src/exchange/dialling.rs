@@ -177,7 +177,9 @@ impl Exchange {
         if was_up {
             link.lost = Some(now.since_start);
             self.counters.resent += link.output.rewind(&mut link.pending) as u64;
+            self.excuse_neighbours(from);
         }
+        let link = &mut self.links[index];
         let old = link.end_connection();
         link.state = if self.shutting_down {
             LinkState::Idle
@@ -290,7 +292,7 @@ impl Exchange {
                 continue;
             }
             let since = *link.unused_since.get_or_insert(now.since_start);
-            if now.since(since) >= self.settings.limits.link_unused && link.pending.is_empty() {
+            if now.since(since) >= self.settings.limits.link_unused && link.is_drained() {
                 self.let_go(now, index, LinkEnd::Unused, String::new());
             }
         }
@@ -319,7 +321,7 @@ impl Exchange {
     /// A link is nobody's from now on. Returns the name that its connection had.
     pub(super) fn forget_link(&mut self, now: Now, index: usize) -> LinkKey {
         let link = &mut self.links[index];
-        debug_assert!(link.pending.is_empty(), "every share is answered");
+        debug_assert!(link.is_drained(), "every share is answered");
         let key = link.end_connection();
         link.state = LinkState::Idle;
         link.role = Role::Serving;

@@ -190,7 +190,8 @@ impl Exchange {
             return;
         };
         let space = space.borrow();
-        let newest = link.jobs.newest_known();
+        // Of a job that the link has yet to announce a guest can send no share.
+        let newest = link.jobs.announced();
         let in_force = newest.and_then(|known| known.pool_target);
         let terms = Box::new(Terms {
             pool: space.pool,

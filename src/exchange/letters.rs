@@ -224,11 +224,16 @@ impl Exchange {
     /// The exchange of another shard of this proxy has something to say.
     pub fn handle_letter(&mut self, now: Now, from: usize, letter: Letter) {
         match letter {
-            Letter::Standing { pool, standing } => self.handle_standing(from, pool, standing),
+            Letter::Standing { pool, standing } => {
+                self.handle_standing(from, pool, standing);
+                if standing != Standing::Up {
+                    self.excuse_neighbour(from, pool);
+                }
+            }
             Letter::PoolBad { pool, silence } => self.handle_pool_bad(now, pool, silence),
             Letter::Guest(says) => self.handle_guest(now, from, says),
             Letter::Host(says) => self.handle_host(now, from, says),
-            Letter::JobHeard(_) => {}
+            Letter::JobHeard(heard) => self.handle_heard_job(now, from, &heard),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::exchange::early::Early;
 use crate::exchange::facts::{LinkEnd, LinkKey};
 use crate::exchange::jobs::Jobs;
 use crate::exchange::leases::Lease;
@@ -127,6 +128,8 @@ pub(crate) struct Link {
     pub(crate) unreadable_lines: u32,
     /// The jobs of its epoch.
     pub(crate) jobs: Jobs,
+    /// Those of them that only a neighbour's link has announced yet.
+    pub(crate) early: Early,
     /// The target of the newest job, and of the next one.
     pub(crate) target: Option<Target>,
     /// Lines for the miners.
@@ -180,6 +183,7 @@ impl Link {
             job_looked_at: false,
             unreadable_lines: 0,
             jobs: Jobs::default(),
+            early: Early::default(),
             target: None,
             lines: Lines::default(),
             warm: None,
@@ -239,6 +243,12 @@ impl Link {
     #[must_use]
     pub(crate) const fn takes_shares(&self) -> bool {
         self.is_up() || self.lost.is_some()
+    }
+
+    /// Whether no miner waits for what becomes of a share.
+    #[must_use]
+    pub(crate) fn is_drained(&self) -> bool {
+        self.pending.is_empty() && self.early.held.is_empty()
     }
 
     /// Slots that are in use.
@@ -322,6 +332,17 @@ impl Link {
         if let Some(target) = self.lines.next_target.take() {
             self.lines.target = Some(target);
         }
+        self.show_job(id, job, dialect, scratch);
+    }
+
+    /// As [`Link::set_job`], but no other target comes into force with it.
+    pub(crate) fn show_job(
+        &mut self,
+        id: JobId,
+        job: &Job,
+        dialect: &dyn Dialect,
+        scratch: &mut Vec<u8>,
+    ) {
         let mut line = |clean| {
             scratch.clear();
             dialect.write_job(scratch, job, id, clean);
@@ -353,6 +374,7 @@ impl Link {
         if cfg!(not(break_epochs)) {
             self.jobs.clear();
         }
+        self.early.clear();
         self.lines = Lines::default();
         self.job_unsaid = false;
         self.target_unsaid = false;

@@ -13,8 +13,11 @@
 //! one nonce space share a slot; a share leaves only under a job of its link's epoch; what is queued for
 //! anyone has a bound.
 
+mod alike;
 mod dialling;
+mod early;
 mod facts;
+mod held;
 mod jobs;
 mod leases;
 mod lending;
@@ -40,6 +43,7 @@ use std::hash::BuildHasher;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::exchange::alike::Likeness;
 use crate::exchange::lending::Borrower;
 use crate::exchange::link::{Link, LinkState, Role};
 use crate::exchange::miners::{Miner, Miners, Stage};
@@ -51,7 +55,10 @@ use crate::proto::job::JobId;
 use crate::proto::time::Now;
 use crate::wire::json::Reader;
 
-pub use facts::{CloseReason, Counters, Fact, LinkEnd, LinkKey, MinerToken, REPLY_MICROS_BOUNDS};
+pub use facts::{
+    CloseReason, Counters, Fact, LEAD_MICROS_BOUNDS, LinkEnd, LinkKey, MinerToken,
+    REPLY_MICROS_BOUNDS,
+};
 pub use letters::{GuestSays, HeardJob, HostSays, LeaseId, Letter, ShareEnd, Standing, Terms};
 pub use outbox::{CloseHow, Tag, Transmit};
 pub use settings::{JobExchange, Limits, PoolLinks, PoolSettings, Settings, ShareReply};
@@ -120,6 +127,8 @@ pub struct Exchange {
     letters: VecDeque<(usize, Letter)>,
     /// What was told between them and us.
     neighbours: Neighbours,
+    /// Which of them announce the jobs that we announce.
+    likeness: Likeness,
     /// Those that wait to borrow a part of a link, in their order.
     borrowers: Vec<Borrower>,
     /// How much was lent so far.
@@ -143,6 +152,8 @@ pub struct Exchange {
     /// When an operator was last told of a share that a pool rejected, or that was refused here.
     rejection_told: Option<Duration>,
     refusal_told: Option<Duration>,
+    /// And of a job on which miners were started in error.
+    early_miss_told: Option<Duration>,
     /// Parts of a miner's close that the pace has granted, in thousandths.
     close_credit: u64,
     /// Since when miners need a pool and no link is up.
@@ -153,8 +164,12 @@ pub struct Exchange {
 impl Exchange {
     /// An exchange without miners; it dials nobody yet.
     #[must_use]
-    pub fn new(settings: Settings, dialect: Box<dyn Dialect>) -> Self {
+    pub fn new(mut settings: Settings, dialect: Box<dyn Dialect>) -> Self {
         let seed = settings.seed;
+        if settings.part.1 < 2 {
+            // There is nobody to exchange jobs with.
+            settings.job_exchange = None;
+        }
         Self {
             dialect,
             hasher: foldhash::quality::FixedState::with_seed(seed),
@@ -174,6 +189,10 @@ impl Exchange {
             facts: VecDeque::new(),
             letters: VecDeque::new(),
             neighbours: Neighbours::new(settings.part.1, settings.pools.len()),
+            likeness: match settings.job_exchange {
+                Some(_) => Likeness::new(settings.part.1, settings.pools.len()),
+                None => Likeness::default(),
+            },
             borrowers: Vec::new(),
             leases: 0,
             lease_declined: None,
@@ -187,6 +206,7 @@ impl Exchange {
             last_tick: Duration::ZERO,
             rejection_told: None,
             refusal_told: None,
+            early_miss_told: None,
             close_credit: 0,
             without_link: None,
             shutting_down: false,
@@ -293,7 +313,7 @@ impl Exchange {
     pub fn is_drained(&self) -> bool {
         self.links
             .iter()
-            .all(|link| (link.pending.is_empty() && link.guests.is_empty()) || !link.is_up())
+            .all(|link| (link.is_drained() && link.guests.is_empty()) || !link.is_up())
     }
 
     /// Answers what is still unanswered, and closes every miner and link.
@@ -316,7 +336,7 @@ impl Exchange {
         for token in tokens {
             self.close_miner(token, CloseHow::Graceful, CloseReason::Shutdown);
         }
-        debug_assert!(self.links.iter().all(|link| link.pending.is_empty()));
+        debug_assert!(self.links.iter().all(Link::is_drained));
         self.last_tick = now.since_start;
     }
 
@@ -326,6 +346,7 @@ impl Exchange {
             self.tick_link(now, index);
             self.keep_warm(now, index);
         }
+        self.tick_early(now);
         self.release_idle_links(now);
         self.tick_spares(now);
         self.balance_slots(now);

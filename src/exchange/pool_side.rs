@@ -1,12 +1,13 @@
 //! What pools say: targets and jobs, and their way to all miners of a link.
 
 use super::{Exchange, Fact, HostSays, LinkEnd, LinkKey};
+use crate::exchange::early::Announced;
 use crate::exchange::jobs::NewJob;
 use crate::exchange::link::{LinkState, Role};
 
 use crate::exchange::outbox::Owed;
 use crate::proto::dialect::{AGENT, PoolMessage, Subscription};
-use crate::proto::job::Job;
+use crate::proto::job::{Job, JobId};
 use crate::proto::pool::{PoolEvent, PoolLogin, PoolState, Verdict};
 use crate::proto::target::Target;
 use crate::proto::time::Now;
@@ -196,41 +197,40 @@ impl Exchange {
                 return;
             }
         }
-        let id = self.next_job_id();
         if !std::mem::replace(&mut self.links[index].job_looked_at, true)
             && let Some(text) = self.dialect.oddity(&job)
         {
             let (pool, text) = (self.links[index].pool, printable(&text));
             self.fact(Fact::JobOdd { pool, text });
         }
-        let sequence = self.sequence;
-        let limits = self.settings.limits;
         let link = &mut self.links[index];
-        link.set_job(id, &job, self.dialect.as_ref(), &mut self.scratch);
-        link.fresh |= job.clean;
+        link.last_job = now.since_start;
         // Where it is the first one of other bytes they are told with these.
-        if link.next_space.is_none() && !moves {
+        let guests_wait = link.next_space.is_some() || moves;
+        if !link.is_spare() {
+            self.counters.jobs += 1;
+            self.counters.last_job_unix_seconds = now.unix_seconds;
+        }
+        let announced = self.settle_early(now, index, &job);
+        // They were not started early.
+        if !guests_wait {
             self.tell_guests_job(index, &job);
         }
-        let link = &mut self.links[index];
-        let target = link.target;
-        let new = NewJob {
-            id,
-            sequence,
-            time: self.dialect.job_time(&job),
-            job,
-            target,
-        };
-        link.last_job = now.since_start;
-        link.jobs.announce(now.since_start, new, &limits);
+        if announced != Announced::Started {
+            let id = self.next_job_id();
+            if announced == Announced::New {
+                let link = &mut self.links[index];
+                link.set_job(id, &job, self.dialect.as_ref(), &mut self.scratch);
+                link.fresh |= job.clean;
+            }
+            self.keep_job(now, index, id, job);
+        }
         if moves && self.links[index].is_up() {
             self.lend_again(index);
         }
-        if self.links[index].is_spare() {
+        if announced != Announced::New || self.links[index].is_spare() {
             return;
         }
-        self.counters.jobs += 1;
-        self.counters.last_job_unix_seconds = now.unix_seconds;
         if self.links[index].is_up() {
             self.fan_out_job(index);
         } else {
@@ -238,8 +238,22 @@ impl Exchange {
         }
     }
 
+    /// A job is known from now on, under our newest id and with the target in force.
+    pub(super) fn keep_job(&mut self, now: Now, index: usize, id: JobId, job: Job) {
+        let link = &mut self.links[index];
+        let new = NewJob {
+            id,
+            sequence: self.sequence,
+            time: self.dialect.job_time(&job),
+            job,
+            target: link.target,
+        };
+        link.jobs
+            .announce(now.since_start, new, &self.settings.limits);
+    }
+
     /// Owes the current job to all miners of the link.
-    fn fan_out_job(&mut self, index: usize) {
+    pub(super) fn fan_out_job(&mut self, index: usize) {
         let clean = std::mem::take(&mut self.links[index].fresh);
         self.for_each_of(index, |owed| {
             let mut owed = owed.and(Owed::JOB);

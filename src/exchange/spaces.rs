@@ -12,6 +12,7 @@ use crate::exchange::slots::{NonceSpace, Slots};
 use crate::exchange::spares::Former;
 use crate::proto::dialect::Subscription;
 use crate::proto::extranonce::{SlotPlan, SlotWidth};
+use crate::proto::share::Reject;
 use crate::proto::time::Now;
 
 /// Miners of a link that got another place.
@@ -124,9 +125,12 @@ impl Exchange {
             }
             None => Rc::new(RefCell::new(space)),
         };
+        // What was found for a job that the link never announced can't be sent any more.
+        self.abandon_held(index, Reject::EarlyJob);
         let link = &mut self.links[index];
         // Shares on their way are the pool's to judge; the older jobs belong to the older bytes.
         link.jobs.clear();
+        link.early.clear();
         link.fresh = true;
         if link.is_up() {
             self.change_own_space(now, index, space);

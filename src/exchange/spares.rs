@@ -383,7 +383,7 @@ impl Exchange {
             let Role::Retiring(since) = link.role else {
                 continue;
             };
-            let done = link.pending.is_empty()
+            let done = link.is_drained()
                 && link.guests.is_empty()
                 && now.since(since) >= LATE_SHARES
                 && self.miners.iter().all(|miner| miner.link() != Some(index));

@@ -306,6 +306,21 @@ impl Reporter {
                      (told once a minute)"
                 );
             }
+            Fact::JobsAlike { pool, shard: other } => {
+                let pool = self.pool(*pool);
+                log::info!(
+                    "proxy={proxy} shard={shard} pool={pool}: announces the same jobs here and on shard \
+                     {other}; miners start on whichever comes first"
+                );
+            }
+            Fact::EarlyMissed { pool, shard: other } => {
+                let pool = self.pool(*pool);
+                log::warn!(
+                    "proxy={proxy} shard={shard} pool={pool}: announced a job on shard {other} and not \
+                     here; miners that were started on it are back on the last one, and shard {other} is \
+                     not believed for a while (told once a minute)"
+                );
+            }
             Fact::JobOdd { pool, text } => {
                 let pool = self.pool(*pool);
                 log::warn!(

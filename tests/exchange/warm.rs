@@ -31,7 +31,7 @@ fn without_a_pool_for_two_minutes(keep_warm: bool) -> (Scene, MinerToken, String
 }
 
 /// The ids of the jobs in what a miner was told.
-fn job_ids(told: &str) -> Vec<String> {
+pub(crate) fn job_ids(told: &str) -> Vec<String> {
     let jobs = told.split(r#""mining.notify","params":[""#).skip(1);
     jobs.map(|job| job.split('"').next().unwrap().to_owned())
         .collect()
