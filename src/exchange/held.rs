@@ -27,8 +27,6 @@ pub(crate) struct Held {
     pub(crate) id: RequestId,
     /// Its slot in the nonce space of the link.
     pub(crate) slot: u16,
-    /// The version bits that its miner may roll, if the pool grants them.
-    pub(crate) version_mask: VersionMask,
     /// The job for which it was found.
     pub(crate) job: JobId,
     /// Since when.
@@ -104,9 +102,10 @@ impl Exchange {
             id: &share.id,
             link,
             slot: share.slot,
-            version_mask: share.version_mask,
             // It is counted since it came.
             unanswered: 0,
+            // It was held against its own mask when it came.
+            version_mask: VersionMask::ALL,
             line: None,
         };
         let message = self.reader.read(&share.line);

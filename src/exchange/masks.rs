@@ -3,7 +3,7 @@
 //! A pool's bits belong to its link, a miner's own to its session, and a miner may roll those that are in
 //! both. What it may roll changes with either: another link, or a pool that says so. It is then told.
 
-use super::{Exchange, HostSays, MinerToken};
+use super::{Exchange, MinerToken};
 use crate::exchange::link::Link;
 use crate::exchange::miners::{HeldConfigure, Stage, Waiting};
 use crate::proto::share::Reject;
@@ -91,8 +91,8 @@ impl Exchange {
         if link.version_mask != link.granted_version_mask {
             let mask = link.granted_version_mask;
             link.version_mask = mask;
-            self.tell_guests(index, |lease| HostSays::VersionMask { lease, mask });
             self.tell_version_masks(index);
+            self.tell_guests_version_mask(index, mask);
         }
     }
 

@@ -30,10 +30,10 @@ pub(super) struct Claim<'a> {
     pub(super) link: usize,
     /// The miner's slot there.
     pub(super) slot: u16,
-    /// The version bits that the miner may roll, if the pool grants them.
-    pub(super) version_mask: VersionMask,
     /// Shares of the miner that were unanswered before.
     pub(super) unanswered: u32,
+    /// The version bits that it can roll itself.
+    pub(super) version_mask: VersionMask,
     /// What the miner wrote; `None` where that was held already.
     pub(super) line: Option<&'a [u8]>,
 }
@@ -73,8 +73,8 @@ impl Exchange {
             id,
             link,
             slot,
-            version_mask: miner.session.version_mask(VersionMask::ALL),
             unanswered: miner.unanswered,
+            version_mask: miner.session.version_mask(VersionMask::ALL),
             line: Some(line),
         };
         miner.unanswered += 1;
@@ -141,7 +141,6 @@ impl Exchange {
                 miner: claim.miner,
                 id: claim.id.clone(),
                 slot: claim.slot,
-                version_mask: claim.version_mask,
                 job: job.id,
                 since: now.since_start,
                 line: line.into(),
