@@ -65,13 +65,18 @@ pub struct ProxyConfig {
     pub slot_bytes: SlotBytes,
     /// At most as many as the slots have room for.
     pub miners_per_link: u32,
-    /// Links that one shard may open to a pool as they fill up.
+    /// Links that one shard may open to a pool as they fill up; where the links are shared it has one.
     pub links_per_shard_max: u32,
+    /// Who connects to the pools. With a number no miner needs a link of its own: there are slot bytes, and
+    /// no agents that pass through.
+    pub pool_links: PoolLinks,
     /// A miner whose user agent contains one of these gets the pool's own nonce_1 length. In lower
     /// case, to be looked for in the agent in lower case.
     pub pass_through_agents: Vec<String>,
     /// When a miner is told what became of its share.
     pub share_reply: ShareReply,
+    /// Whether shards tell each other of jobs.
+    pub job_exchange: JobExchange,
     /// When to leave a pool, and how.
     pub failover: Failover,
     /// Whether the next pool's link is kept ready all the time: `failover.standby`.
@@ -192,6 +197,26 @@ pub enum SlotBytes {
     Auto,
     /// 0, 1 or 2.
     Fixed(u8),
+}
+
+/// Who connects to the pools.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolLinks {
+    /// Each shard.
+    PerShard,
+    /// So many shards have one link each, or all where they are fewer; the others share these. Never 0.
+    Number(usize),
+}
+
+/// Whether miners are started on a job that only another shard's link has announced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JobExchange {
+    /// Off by default.
+    pub enabled: bool,
+    /// Two links announced the same job when their announcements are no further apart.
+    pub match_within: Duration,
+    /// How long a share for such a job waits for its own link to announce it.
+    pub hold: Duration,
 }
 
 /// When a miner is told what became of its share.

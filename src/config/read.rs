@@ -11,8 +11,9 @@ use serde_yaml::Value;
 use super::address::{overlap, parse_host, parse_listen, parse_pool};
 use super::raw::{Node, Section, shown};
 use super::{
-    AdminConfig, CoinConfig, Config, EquihashConfig, Failover, Judge, Limits, ListenConfig,
-    PoolConfig, PoolUrl, PracticeConfig, ProxyConfig, Secret, ShareReply, SlotBytes,
+    AdminConfig, CoinConfig, Config, EquihashConfig, Failover, JobExchange, Judge, Limits,
+    ListenConfig, PoolConfig, PoolLinks, PoolUrl, PracticeConfig, ProxyConfig, Secret, ShareReply,
+    SlotBytes,
 };
 use crate::proto::dialect::bitcoin::target_of;
 use crate::proto::dialect::equihash::Parameters;
@@ -80,8 +81,24 @@ fn proxy(node: &Node<'_>, taken: &mut Taken) -> Option<ProxyConfig> {
     let pools = pools(&mut section, coin);
     let (slot_bytes, miners_per_link) = slots(&mut section);
     let links_per_shard_max = section.number("links_per_shard_max", 4, 1..=1024);
+    let pool_links = pool_links(&mut section);
     let pass_through_agents = section.texts("pass_through_agents", AGENT_WANTED, agent);
+    if let PoolLinks::Number(_) = pool_links {
+        if slot_bytes == SlotBytes::Fixed(0) {
+            section.mistake(
+                "slot_bytes",
+                format!("with 0 bytes a miner has no part of a link; {NO_SHARED_LINK}"),
+            );
+        }
+        if !pass_through_agents.is_empty() {
+            section.mistake(
+                "pass_through_agents",
+                format!("such a miner takes no part of a link; {NO_SHARED_LINK}"),
+            );
+        }
+    }
     let share_reply = shares(section.section("shares"));
+    let job_exchange = job_exchange(section.section("job_exchange"));
 
     let mut below = section.section("failover");
     let failover = Failover::read(&mut below);
@@ -94,7 +111,7 @@ fn proxy(node: &Node<'_>, taken: &mut Taken) -> Option<ProxyConfig> {
     let mut below = section.section("limits");
     let limits = limits(&mut below);
     below.finish(&[]);
-    section.finish(&["authorize", "worker_name", "job_exchange", "pool_links"]);
+    section.finish(&["authorize", "worker_name"]);
 
     Some(ProxyConfig {
         name: name?,
@@ -104,8 +121,10 @@ fn proxy(node: &Node<'_>, taken: &mut Taken) -> Option<ProxyConfig> {
         slot_bytes,
         miners_per_link,
         links_per_shard_max,
+        pool_links,
         pass_through_agents,
         share_reply,
+        job_exchange,
         failover,
         standby: standby.unwrap_or_default(),
         keep_warm: keep_warm.unwrap_or_default(),
@@ -436,6 +455,37 @@ fn slots(section: &mut Section<'_>) -> (SlotBytes, u32) {
 
 /// Two bytes of slot.
 const MINERS_PER_LINK_MAX: u32 = 65_536;
+
+fn pool_links(section: &mut Section<'_>) -> PoolLinks {
+    let pool_links = section
+        .get("pool_links")
+        .and_then(|node| match node.value() {
+            Value::String(text) if text == "per_shard" => Some(PoolLinks::PerShard),
+            Value::Number(_) => node.number(1..=CORES_MAX).map(PoolLinks::Number),
+            _ => {
+                node.mistake(format!(
+                    "write per_shard, or a number from 1 to {CORES_MAX}, without quotes"
+                ));
+                None
+            }
+        });
+    pool_links.unwrap_or(PoolLinks::PerShard)
+}
+
+/// What can't be had where the links are shared.
+const NO_SHARED_LINK: &str = "it needs one of its own, and a number of pool_links leaves none; write \
+                              pool_links: per_shard";
+
+fn job_exchange(mut section: Section<'_>) -> JobExchange {
+    let enabled = section.get("enabled").and_then(|node| node.flag());
+    let job_exchange = JobExchange {
+        enabled: enabled.unwrap_or_default(),
+        match_within: section.number("match_seconds", 2.0, 0.01..=60.0),
+        hold: section.number("hold_seconds", 10.0, 0.1..=600.0),
+    };
+    section.finish(&[]);
+    job_exchange
+}
 
 fn agent(node: &Node<'_>, text: &str) -> Option<String> {
     if text.is_empty() || text.len() > WORD_BYTES_MAX {

@@ -90,8 +90,14 @@ fn a_minimal_config_has_a_default_for_the_rest() {
             slot_bytes: SlotBytes::Auto,
             miners_per_link: 65_536,
             links_per_shard_max: 4,
+            pool_links: PoolLinks::PerShard,
             pass_through_agents: Vec::new(),
             share_reply: ShareReply::Pool,
+            job_exchange: JobExchange {
+                enabled: false,
+                match_within: Duration::from_secs(2),
+                hold: Duration::from_secs(10),
+            },
             failover: Failover::default(),
             standby: false,
             keep_warm: false,
@@ -245,8 +251,8 @@ proxies:
         "line 19: proxies[1].pools: this list is empty; \
          write a list of pools, the preferred one first",
         "line 20: proxies[1].tls: unknown key; the keys here are name, dialect, equihash, listen, \
-         pools, slot_bytes, miners_per_link, links_per_shard_max, pass_through_agents, shares, \
-         failover, limits",
+         pools, slot_bytes, miners_per_link, links_per_shard_max, pool_links, \
+         pass_through_agents, shares, job_exchange, failover, limits",
     ];
     assert_eq!(mistakes(text), expected);
     let errors = Config::load(text).unwrap_err();
@@ -577,14 +583,12 @@ proxies:
     dialect: monero
     authorize: { mode: any }
     worker_name: "{pool_worker}"
-    job_exchange: { enabled: true }
-    pool_links: 2
     listen: [ { address: "0.0.0.0:1", tls: {}, proxy_protocol: {} } ]
     pools: [ { url: "stratum+tcp://a:1", worker: w, tls: {} } ]
     shares: { check: full }
 "#;
     let found = mistakes(text);
-    assert_eq!(found.len(), 9, "{found:#?}");
+    assert_eq!(found.len(), 7, "{found:#?}");
     for mistake in found {
         assert!(
             mistake.contains("not available in this version"),
@@ -613,6 +617,69 @@ fn a_share_is_answered_by_the_pool_or_at_once() {
         "    dialect: equihash",
         "    dialect: equihash\n    shares:\n      reply: soon",
         "line 5: proxies[0].shares.reply: \"soon\" is unknown; write pool or immediate",
+    );
+}
+
+#[test]
+fn pool_links_are_each_shards_own_or_a_number() {
+    let links = |text: &str| {
+        let links = format!("    dialect: equihash\n    pool_links: {text}");
+        let config = Config::load(&with("    dialect: equihash", &links)).unwrap();
+        config.proxies[0].pool_links
+    };
+    assert_eq!(links("per_shard"), PoolLinks::PerShard);
+    assert_eq!(links("1"), PoolLinks::Number(1));
+    assert_eq!(links("256"), PoolLinks::Number(256));
+    for (text, expected) in [
+        (
+            "pool_links: 0",
+            "line 4: proxies[0].pool_links: 0 is out of range; write a whole number from 1 to 256",
+        ),
+        (
+            "pool_links: \"2\"",
+            "line 4: proxies[0].pool_links: write per_shard, or a number from 1 to 256, without \
+             quotes",
+        ),
+        (
+            "pool_links: 1\n    slot_bytes: 0",
+            "line 5: proxies[0].slot_bytes: with 0 bytes a miner has no part of a link; it needs \
+             one of its own, and a number of pool_links leaves none; write pool_links: per_shard",
+        ),
+        (
+            "pool_links: 8\n    pass_through_agents: [z15]",
+            "line 5: proxies[0].pass_through_agents: such a miner takes no part of a link; it \
+             needs one of its own, and a number of pool_links leaves none; write pool_links: \
+             per_shard",
+        ),
+    ] {
+        prints(
+            "dialect: equihash",
+            &format!("dialect: equihash\n    {text}"),
+            expected,
+        );
+    }
+    let alone = "dialect: equihash\n    pool_links: per_shard\n    slot_bytes: 0";
+    assert!(Config::load(&with("dialect: equihash", alone)).is_ok());
+}
+
+#[test]
+fn jobs_are_exchanged_where_the_operator_says_so() {
+    let section = |text: &str| format!("    dialect: equihash\n    job_exchange: {text}");
+    let text = section("{ enabled: true, match_seconds: 0.5, hold_seconds: 4 }");
+    let config = Config::load(&with("    dialect: equihash", &text)).unwrap();
+    let expected = JobExchange {
+        enabled: true,
+        match_within: Duration::from_millis(500),
+        hold: Duration::from_secs(4),
+    };
+    assert_eq!(config.proxies[0].job_exchange, expected);
+    prints(
+        "    dialect: equihash",
+        &section("{ enabled: 1, match_seconds: 0, hold: 3 }"),
+        "line 4: proxies[0].job_exchange.enabled: write true or false, without quotes\n\
+         line 4: proxies[0].job_exchange.match_seconds: 0 is out of range; write a number of \
+         seconds from 0.01 to 60\n\
+         line 4: proxies[0].job_exchange.hold: unknown key; did you mean hold_seconds?",
     );
 }
 

@@ -141,7 +141,7 @@ pub enum HostSays {
         /// The target.
         target: Target,
     },
-    /// The version bits that miners may roll from now on.
+    /// The pool grants other version bits.
     VersionMask {
         /// On what was lent.
         lease: LeaseId,
@@ -194,7 +194,7 @@ pub struct Terms {
     pub extranonce1: Extranonce1,
     /// How the rest is divided.
     pub plan: SlotPlan,
-    /// The version bits that miners may roll.
+    /// The version bits that the pool grants.
     pub version_mask: VersionMask,
     /// The slots that are lent.
     pub slots: Vec<Range<u32>>,

@@ -133,8 +133,8 @@ impl Reject {
             Self::Full => 10,
             Self::NoPool => 11,
             Self::KeptWarm => 12,
-            Self::VersionBits => 14,
             Self::EarlyJob => 13,
+            Self::VersionBits => 14,
         }
     }
 
