@@ -187,6 +187,7 @@ impl Exchange {
         let Terms {
             pool,
             extranonce1,
+            share_session,
             plan,
             version_mask,
             slots,
@@ -208,6 +209,7 @@ impl Exchange {
         let space = NonceSpace {
             pool,
             extranonce1,
+            share_session,
             plan,
             slots: Slots::lent(plan.capacity(), slots),
         };

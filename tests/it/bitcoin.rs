@@ -4,8 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use stratum_uring::practice::bitcoin::{HEADER_LEN, Rolled, Work, share_hash};
-use stratum_uring::practice::{PracticeServer, PracticeSettings};
-use stratum_uring::proto::dialect::Coin;
+use stratum_uring::practice::{PracticeCoin, PracticeServer, PracticeSettings};
 use stratum_uring::proto::dialect::bitcoin::target_of;
 use stratum_uring::proto::dialect::equihash::Parameters;
 
@@ -16,10 +15,10 @@ use crate::support::{Config, FakeMiner, FakePool, Json, NONCE_1, POOL_WORKER, Pr
 /// A difficulty that one header in 256 meets.
 const EASY: f64 = 1.0 / 16_777_216.0;
 
-fn practice_pool(coin: Coin) -> PracticeServer {
+fn practice_pool(coin: PracticeCoin) -> PracticeServer {
     let mut target = [0xff; 32];
     target[0] = 0;
-    if coin == Coin::Bitcoin {
+    if coin == PracticeCoin::Bitcoin {
         target = *target_of(EASY).unwrap().as_bytes();
     }
     let settings = PracticeSettings {
@@ -122,7 +121,7 @@ impl Roller {
 
 #[test]
 fn rolled_shares_are_right_through_one_proxy_and_through_two() {
-    let pool = practice_pool(Coin::Bitcoin);
+    let pool = practice_pool(PracticeCoin::Bitcoin);
     let first = Config::new(&url(pool.address())).dialect("bitcoin");
     let first = Proxy::start(&first.yaml());
     let second = Config::new(&url(first.any_address())).dialect("bitcoin");
@@ -145,7 +144,7 @@ fn rolled_shares_are_right_through_one_proxy_and_through_two() {
 
 #[test]
 fn shares_of_equihash_are_right_through_two_proxies() {
-    let pool = practice_pool(Coin::Equihash(Parameters::new(48, 5).unwrap()));
+    let pool = practice_pool(PracticeCoin::Equihash(Parameters::new(48, 5).unwrap()));
     let set = "equihash: { n: 48, k: 5 }";
     let first = Proxy::start(&Config::new(&url(pool.address())).key(set).yaml());
     let second = Proxy::start(&Config::new(&url(first.any_address())).key(set).yaml());
@@ -162,7 +161,7 @@ fn shares_of_equihash_are_right_through_two_proxies() {
 
 #[test]
 fn two_dialects_work_side_by_side_on_the_same_shards() {
-    let (bitcoin, zcash) = (practice_pool(Coin::Bitcoin), FakePool::start());
+    let (bitcoin, zcash) = (practice_pool(PracticeCoin::Bitcoin), FakePool::start());
     let config = Config::new(&zcash.url())
         .proxy("bitcoin", &url(bitcoin.address()))
         .dialect("bitcoin");
