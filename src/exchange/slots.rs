@@ -46,6 +46,7 @@ impl Slots {
     #[must_use]
     pub fn new(capacity: u32, live_max: u32, (part, parts): (u32, u32)) -> Self {
         let capacity = capacity.min(1 << 16);
+        let part = if cfg!(break_parts) { 0 } else { part };
         Self {
             capacity,
             live_max,

@@ -103,6 +103,8 @@ pub(crate) struct HeardJob {
 pub(crate) struct Miner {
     pub(crate) kind: Kind,
     pub(crate) worker: String,
+    /// Where it is, or was last.
+    pub(crate) shard: usize,
     pub(crate) token: Option<MinerToken>,
     pub(crate) socket: Socket,
     pub(crate) greeted: bool,
@@ -133,6 +135,7 @@ impl Miner {
         Self {
             kind,
             worker: format!("w.rig{number}"),
+            shard: 0,
             token: None,
             socket: Socket::new(reading, random),
             greeted: false,
@@ -156,8 +159,10 @@ impl Miner {
     pub(crate) fn forget(&mut self, token: Option<MinerToken>, random: &mut Rng) {
         let requests = self.requests;
         let number = self.worker.clone();
+        let shard = self.shard;
         *self = Self::new(0, self.kind, self.socket.reading, random);
         self.worker = number;
+        self.shard = shard;
         self.requests = requests;
         self.token = token;
     }

@@ -40,7 +40,7 @@ pub(super) fn settings(seed: u64, pools: &[Pool], random: &mut Rng) -> Settings 
     };
     Settings {
         series: 3,
-        part: [(0, 1), (2, 3)][usize::from(seed.is_multiple_of(2))],
+        part: (0, 1),
         start_unix_seconds: UNIX_START,
         seed,
         pools: pools
