@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use fastrand::Rng;
-use stratum_uring::exchange::{MinerToken, Tag};
+use stratum_uring::exchange::{CloseReason, MinerToken, Tag};
 
 /// What a miner is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +106,8 @@ pub(crate) struct Miner {
     /// Where it is, or was last.
     pub(crate) shard: usize,
     pub(crate) token: Option<MinerToken>,
+    /// Why it was closed last.
+    pub(crate) last_close: Option<CloseReason>,
     pub(crate) socket: Socket,
     pub(crate) greeted: bool,
     pub(crate) asked_authorize: bool,
@@ -137,6 +139,7 @@ impl Miner {
             worker: format!("w.rig{number}"),
             shard: 0,
             token: None,
+            last_close: None,
             socket: Socket::new(reading, random),
             greeted: false,
             asked_authorize: false,

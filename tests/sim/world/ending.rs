@@ -5,9 +5,10 @@ use super::*;
 impl World {
     /// The storm is over for long enough: nothing is owed to anybody.
     pub(super) fn check_rest(&self) {
-        let mut mining = 0;
-        for miner in &self.miners {
-            if miner.token.is_none() || miner.socket.reading == Reading::Never {
+        let readers = self.miners.iter();
+        for miner in readers.filter(|miner| miner.socket.reading != Reading::Never) {
+            if miner.token.is_none() {
+                self.check_absent(miner);
                 continue;
             }
             assert!(
@@ -19,10 +20,13 @@ impl World {
                 "EVERY REQUEST IS ANSWERED: {miner:?}"
             );
             assert_eq!(miner.null_due, 0, "EVERY REQUEST IS ANSWERED: {miner:?}");
-            let Some(nonce_1) = miner.nonce_1.as_deref().filter(|_| miner.authorized) else {
+            let Some(nonce_1) = miner.nonce_1.as_deref() else {
+                assert!(
+                    !miner.greeted,
+                    "A SUBSCRIBE GIVES A PLACE, OR ENDS THE LINK: {miner:?}"
+                );
                 continue;
             };
-            mining += 1;
             assert!(
                 !miner.stranded,
                 "NO MINER IS LEFT WITHOUT A LINK: {miner:?}"
@@ -36,10 +40,27 @@ impl World {
                 "NO MINER IS LEFT WITHOUT A LINK: {miner:?} {:?}",
                 self.conns
             );
+            assert!(
+                miner.job.is_some() || !miner.authorized,
+                "NO MINER IS LEFT WITHOUT A JOB: {miner:?}"
+            );
         }
+    }
+
+    /// A miner that is not there was too slow to say hello, or found no room, or was sent away so late
+    /// that it does not come back.
+    fn check_absent(&self, miner: &Miner) {
         assert!(
-            mining > 0 || self.miners.len() < 20 || self.sent_away,
-            "nobody mines"
+            matches!(
+                miner.last_close,
+                Some(
+                    CloseReason::Full
+                        | CloseReason::Moved
+                        | CloseReason::SubscribeTimeout
+                        | CloseReason::AuthorizeTimeout
+                )
+            ),
+            "WHILE A POOL IS UP NOBODY IS SENT AWAY FOR NOTHING: {miner:?}"
         );
     }
 

@@ -3,7 +3,14 @@
 use super::*;
 
 impl World {
-    pub(super) fn note(&mut self, shard: usize, fact: &Fact) {
+    pub(super) fn note_all(&mut self, shard: usize, facts: &[Fact]) {
+        for (place, fact) in facts.iter().enumerate() {
+            self.note(shard, fact, &facts[place..]);
+        }
+    }
+
+    /// Notes a fact; `round` is that and what was told behind it.
+    fn note(&mut self, shard: usize, fact: &Fact, round: &[Fact]) {
         self.tell(|| format!("shard {shard}: {fact:?}"));
         match fact {
             Fact::LinkUp { resumed, .. } => {
@@ -36,8 +43,6 @@ impl World {
                     feed.nonce_1 = None;
                 }
                 self.totals.takeovers += u64::from(!*returned);
-                // Nobody comes back in the end of the calm.
-                self.sent_away |= *closed > 0 && self.now > STORM + CALM - CALM_END;
                 self.totals.returns += u64::from(*returned);
                 self.totals.told_to_return += *told as u64;
                 self.totals.closed_to_return += *closed as u64;
@@ -50,9 +55,9 @@ impl World {
                 self.totals.told_to_move += *told as u64;
                 self.totals.closed_to_move += *closed as u64;
             }
-            Fact::SharesLost { shares, .. } => {
+            Fact::SharesLost { pool, shares } => {
                 self.totals.shares_lost += *shares as u64;
-                self.check_loss(shard);
+                self.check_loss(shard, *pool, round);
             }
             Fact::WarmBegins { .. } => self.totals.warm_begins += 1,
             Fact::WarmEnds { .. } => self.totals.warm_ends += 1,

@@ -28,8 +28,8 @@ impl World {
                 continue;
             }
             let shared = self.pool_of_one_space(miner);
-            // Where two links share a space, which of them was given up can't be told by what was not read.
-            if !miner.socket.is_settled() && shared.is_some() {
+            // Where two links share a space, its job tells which of them was given up; it did not read one.
+            if shared.is_some() && miner.job.is_none() && !miner.socket.is_settled() {
                 continue;
             }
             // Of a space that two shards were given, each has a part for its own miners.
@@ -103,10 +103,6 @@ impl World {
             return;
         }
         let feed = &feeds[link];
-        // One that was told to move, and did not read it, is elsewhere by now.
-        if feed.retired && miner.takes_extranonce {
-            return;
-        }
         let newest = feed.jobs.last().expect("a job was read");
         let Some(job) = &miner.job else {
             panic!("A MINER ON A LINK THAT IS UP HAS A JOB: {miner:?}");
@@ -132,19 +128,22 @@ impl World {
         pools.find(|pool| pool.one_nonce && nonce_1.starts_with(&pool.only_nonce_1()))
     }
 
-    /// Shares were given up: a link was lost for too long, and is not about to go on, or its pool has
-    /// given other bytes.
-    pub(super) fn check_loss(&self, shard: usize) {
+    /// Shares of a link to this pool were given up: it was lost for too long, and is not about to go on;
+    /// or its pool has given other bytes; or its miners had left it, so that nobody takes it up again.
+    pub(super) fn check_loss(&self, shard: usize, pool: usize, round: &[Fact]) {
         let resume = u64::try_from(self.settings().limits.resume.as_millis()).expect("short");
         let feeds = &self.shards[shard].feeds;
+        let is_hung_up =
+            |fact: &Fact| matches!(fact, Fact::LinkLost { pool: of, .. } if *of == pool);
         let is_over = |(link, feed): (usize, &Feed)| {
             let goes_on = self
                 .conns
                 .iter()
                 .any(|(key, conn)| key.feed() == (shard, link) && conn.goes_on && !conn.up);
             let expired = feed.lost.is_some_and(|lost| self.now - lost >= resume);
-            // A link that was left already is not taken up again.
-            feed.retired || feed.offered_other == Some(self.now) || (expired && !goes_on)
+            let left = feed.retired && round.iter().any(is_hung_up);
+            let ended = left || feed.offered_other == Some(self.now) || (expired && !goes_on);
+            feed.pool == Some(pool) && ended
         };
         assert!(
             self.phase == Phase::Shutdown || feeds.iter().enumerate().any(is_over),

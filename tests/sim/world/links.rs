@@ -70,6 +70,7 @@ impl World {
                 None if id_of(&message) == "2" => {
                     let nonce_1 = feed.offered.take();
                     feed.gets(nonce_1);
+                    feed.pool = Some(conn.pool);
                     feed.lost = None;
                     conn.up = true;
                 }

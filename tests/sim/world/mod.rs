@@ -131,8 +131,6 @@ pub(crate) struct World {
     our_jobs: HashMap<String, (String, usize)>,
     our_job_ids: Vec<String>,
     content_count: u64,
-    /// Miners were sent to reconnect so late that they don't.
-    sent_away: bool,
     totals: Totals,
     /// Tell what is said, for a person who looks into one seed.
     trace: bool,
@@ -189,7 +187,6 @@ impl World {
             our_jobs: HashMap::new(),
             our_job_ids: Vec::new(),
             content_count: 0,
-            sent_away: false,
             totals: Totals::default(),
             trace: std::env::var("SIM_TRACE").is_ok(),
         };
@@ -379,9 +376,9 @@ impl World {
             self.at(0, Event::FanOut(shard));
         }
         // What a fact says is held against the connections as they were.
-        while let Some(fact) = self.shards[shard].exchange.poll_fact() {
-            self.note(shard, &fact);
-        }
+        let facts =
+            std::iter::from_fn(|| self.shards[shard].exchange.poll_fact()).collect::<Vec<_>>();
+        self.note_all(shard, &facts);
         while let Some(command) = self.shards[shard].exchange.poll_command() {
             self.obey(shard, command);
         }
@@ -405,6 +402,7 @@ impl World {
             self.totals.answered_at_shutdown += 1;
         }
         self.let_go(shard, token);
+        self.miners[miner].last_close = Some(reason);
     }
 }
 

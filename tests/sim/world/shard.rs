@@ -70,6 +70,8 @@ pub(super) struct Feed {
     pub(super) jobs: Vec<LinkJob>,
     pub(super) target: Option<String>,
     pub(super) nonce_1: Option<String>,
+    /// Who gave that.
+    pub(super) pool: Option<usize>,
     /// Every nonce_1 that it had.
     pub(super) nonces: Vec<String>,
     pub(super) next_nonce_1: Option<String>,
