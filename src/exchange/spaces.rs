@@ -68,12 +68,14 @@ impl Exchange {
         own.is_some_and(|own| own.borrow().is_same(space))
     }
 
-    /// The same space, where another link has it or is about to.
+    /// The same space, where another link has it or is about to. What is borrowed of it is not ours to
+    /// share: it is given back some day, and our miners have a part of their own in it.
     fn space_of_other(&self, index: usize, space: &NonceSpace) -> Option<Rc<RefCell<NonceSpace>>> {
         let others = self
             .links
             .iter()
-            .filter(|link| link.key.index != index && !matches!(link.state, LinkState::Idle));
+            .filter(|link| link.key.index != index && link.lease.is_none())
+            .filter(|link| !matches!(link.state, LinkState::Idle));
         others
             .flat_map(|link| [&link.space, &link.next_space])
             .flatten()
