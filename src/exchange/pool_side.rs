@@ -185,10 +185,9 @@ impl Exchange {
     }
 
     pub(super) fn handle_job(&mut self, now: Now, index: usize, job: Job) {
-        let next_subscription = self.links[index].next_subscription.take();
-        let moves = next_subscription.is_some();
-        if let Some(subscription) = next_subscription {
-            self.change_space(now, index, &subscription);
+        let mut moves = false;
+        if let Some(subscription) = self.links[index].next_subscription.take() {
+            moves = self.change_space(now, index, &subscription);
             // Where the bytes are of no use the connection is over.
             if matches!(
                 self.links[index].state,

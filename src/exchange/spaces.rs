@@ -109,16 +109,22 @@ impl Exchange {
         })
     }
 
-    /// The bytes that a `mining.set_extranonce` announced hold from this job on.
-    pub(super) fn change_space(&mut self, now: Now, index: usize, subscription: &Subscription) {
+    /// The bytes that a `mining.set_extranonce` announced hold from this job on. Says whether the link goes
+    /// on with others than before.
+    pub(super) fn change_space(
+        &mut self,
+        now: Now,
+        index: usize,
+        subscription: &Subscription,
+    ) -> bool {
         let Some(space) = self.new_space(index, subscription) else {
             let detail = format!("it leaves {} bytes", subscription.extranonce2_len);
             self.lose_link(now, index, LinkEnd::NoNonceSpace, detail);
-            return;
+            return false;
         };
         // The same bytes again move nobody.
         if self.links[index].next_space.is_none() && self.is_own_space(index, &space) {
-            return;
+            return false;
         }
         let space = match self.space_of_other(index, &space) {
             Some(theirs) => {
@@ -139,6 +145,7 @@ impl Exchange {
         } else {
             link.next_space = Some(space);
         }
+        true
     }
 
     /// The link's nonce space is another one from now on.

@@ -504,6 +504,23 @@ fn other_bytes_on_the_one_link_move_the_miners_of_all_shards() {
 }
 
 #[test]
+fn the_same_bytes_again_on_the_one_link_move_nobody() {
+    let (mut shards, link) = one_link(|_| {});
+    for shard in 0..3 {
+        shards.told(shard);
+    }
+    let line = r#"{"id":null,"method":"mining.set_extranonce","params":["61000001"]}"#;
+    shards.0[0].scene.pool_says(link, line.as_bytes());
+    shards.0[0].announce(link);
+    shards.deliver();
+    for shard in 0..3 {
+        let told = shards.told(shard);
+        assert!(!told.contains("mining.set_extranonce"), "{told}");
+        assert!(told.contains("mining.notify"), "{told}");
+    }
+}
+
+#[test]
 fn the_miners_of_all_shards_go_back_to_the_preferred_pool() {
     let mut shards = Shards::new(2, &["a", "b"], |settings| {
         settings.pool_links = PoolLinks::Shared(1);
