@@ -144,6 +144,7 @@ impl Exchange {
                     let link = &mut self.links[index];
                     link.lost = None;
                     link.state = LinkState::Lent;
+                    self.say_unsaid(index);
                     self.serve_waiting(now);
                 }
             }
