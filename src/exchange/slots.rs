@@ -142,8 +142,8 @@ impl Slots {
         self.freed.push_back(Freed { slot, newest_job });
     }
 
-    /// Takes out as many as `wanted`, for another exchange to hand out. In the order of [`Slots::new`], so that
-    /// a shard stays within its part for as long as it can.
+    /// Takes out as many as `wanted`, for another exchange to hand out. In the order of [`Slots::new`], so
+    /// that a shard stays within its part for as long as it can.
     pub(crate) fn deal(&mut self, wanted: u32) -> Vec<Range<u32>> {
         let wanted = wanted.min(self.free());
         let (mut dealt, mut left) = (Vec::new(), wanted);
