@@ -184,8 +184,9 @@ fn parse_scenario(text: &str) -> Result<&'static Scenario, String> {
 /// A pool that judges shares of Equihash 48,5 and gives a known session its nonce_1 again, even after it
 /// was killed and restarted. It serves until it is killed.
 ///
-/// It says where it listens, and takes the commands `reset`, which resets its links, and `verdicts`, which
-/// prints how many shares were accepted, stale, duplicate and wrong.
+/// It says where it listens, and takes the commands `reset`, which resets its links, `late` with a number of
+/// milliseconds by which every second link hears of jobs later, and `verdicts`, which prints how many shares
+/// were accepted, stale, duplicate and wrong.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct PoolArguments {
     /// Where it listens

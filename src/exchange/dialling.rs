@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use super::{Command, Exchange, Fact, LinkEnd, LinkKey};
+use super::{Command, Exchange, Fact, HostSays, Letter, LinkEnd, LinkKey};
 use crate::exchange::link::{Link, LinkState, Redirect, Role};
 use crate::exchange::pool_side::printable;
 use crate::proto::dialect::Subscribe;
@@ -59,24 +59,26 @@ impl Exchange {
         let limits = self.settings.limits;
         let link = &mut self.links[index];
         link.shrink();
-        // Once the pool gave the same bytes again its session goes on, if it authorizes us: what it says
-        // meanwhile must not be forgotten. (With other bytes the epoch is over already.)
-        let goes_on = matches!(
-            &link.state,
-            LinkState::Handshaking(_, session) if session.state() == PoolState::Authorizing
-        );
+        if link.lease.is_some() && !matches!(link.state, LinkState::Waiting(_)) {
+            // Its host watches over it.
+            return;
+        }
+        // Once its session goes on, what the pool says meanwhile must not be forgotten.
+        let goes_on = link.goes_on();
         let expired = link
             .lost
             .is_some_and(|lost| now.since(lost) >= limits.resume);
         if expired && (!goes_on || cfg!(break_resume)) {
-            self.abandon_shares(index);
-            if !self.fail_over(now, index) {
-                self.leave_lost_pool(now, index);
-            }
+            self.give_up(now, index);
         }
+        let landlord = self.landlord();
         let link = &mut self.links[index];
         match link.state {
-            LinkState::Waiting(at) if at <= now.since_start && !self.shutting_down => {
+            LinkState::Waiting(at) if at > now.since_start || self.shutting_down => {}
+            LinkState::Waiting(_) if let Some(host) = landlord => {
+                self.ask_for_lease(index, host, None);
+            }
+            LinkState::Waiting(_) => {
                 let pool = &self.settings.pools[link.pool];
                 let (host, port) = match &link.redirect {
                     Some(redirect) => (redirect.host.clone(), redirect.port),
@@ -118,7 +120,7 @@ impl Exchange {
                 while let Some(share) = self.links[index].pending.take_older(deadline) {
                     expired += 1;
                     immediate += usize::from(share.answered);
-                    self.refuse_share(&share, Reject::PoolSilent);
+                    self.refuse_share(index, &share, Reject::PoolSilent);
                 }
                 let link = &mut self.links[index];
                 if expired > 0 {
@@ -156,6 +158,7 @@ impl Exchange {
         // A lost link is not a lost pool: as long as the session may be resumed no other pool is tried.
         let resuming = !was_up && link.lost.is_some() && end.may_pass();
         let bad = was_up && end.is_pools();
+        let silent = matches!(end, LinkEnd::NoJob | LinkEnd::NoReply | LinkEnd::Stalled);
         if bad {
             link.pool = (link.pool + 1) % pools;
             link.tries = 1;
@@ -174,7 +177,9 @@ impl Exchange {
         if was_up {
             link.lost = Some(now.since_start);
             self.counters.resent += link.output.rewind(&mut link.pending) as u64;
+            self.excuse_neighbours(from);
         }
+        let link = &mut self.links[index];
         let old = link.end_connection();
         link.state = if self.shutting_down {
             LinkState::Idle
@@ -182,6 +187,13 @@ impl Exchange {
             LinkState::Waiting(now.since_start + delay)
         };
         let (to, pending) = (link.pool, link.pending.len());
+        if was_up {
+            self.tell_guests(index, |lease| HostSays::Paused { lease });
+        }
+        if was_up && silent {
+            let (pool, silence) = (from, Some(end));
+            self.tell_all(&Letter::PoolBad { pool, silence });
+        }
         self.counters.link_ends[end as usize] += 1;
         self.commands.push_back(Command::HangUp(old));
         self.fact(Fact::LinkLost {
@@ -200,7 +212,7 @@ impl Exchange {
     }
 
     /// The session that was lost was not resumed in time: the next pool is tried, if there is one.
-    fn leave_lost_pool(&mut self, now: Now, index: usize) {
+    pub(super) fn leave_lost_pool(&mut self, now: Now, index: usize) {
         let pools = self.settings.pools.len();
         let link = &mut self.links[index];
         // Another one is tried already where the lost one was bad.
@@ -211,6 +223,8 @@ impl Exchange {
         if matches!(link.state, LinkState::Waiting(_)) {
             let from = link.pool;
             link.pool = (from + 1) % pools;
+            // The pool that is left may have sent us elsewhere.
+            link.redirect = None;
             link.tries = 1;
             link.state = LinkState::Waiting(now.since_start);
             let to = link.pool;
@@ -271,17 +285,16 @@ impl Exchange {
             let used = if Some(index) == primary {
                 !self.miners.is_empty()
             } else {
-                let space = self.links[index].space.as_ref();
-                self.waiting_count() > 0
-                    || space.is_some_and(|space| space.borrow().slots.live() > 0)
+                self.waiting_count() > 0 || self.links[index].live() > 0
             };
+            let used = used || !self.links[index].guests.is_empty() || !self.borrowers.is_empty();
             let link = &mut self.links[index];
             if used {
                 link.unused_since = None;
                 continue;
             }
             let since = *link.unused_since.get_or_insert(now.since_start);
-            if now.since(since) >= self.settings.limits.link_unused && link.pending.is_empty() {
+            if now.since(since) >= self.settings.limits.link_unused && link.is_drained() {
                 self.let_go(now, index, LinkEnd::Unused, String::new());
             }
         }
@@ -289,19 +302,12 @@ impl Exchange {
 
     /// Hangs up a link that nobody works on any more.
     pub(super) fn let_go(&mut self, now: Now, index: usize, end: LinkEnd, detail: String) {
-        let link = &mut self.links[index];
-        debug_assert!(link.pending.is_empty(), "every share is answered");
-        let served = link.role == Role::Serving;
-        let key = link.end_connection();
-        link.state = LinkState::Idle;
-        link.role = Role::Serving;
-        link.tries = 0;
-        link.unused_since = None;
-        // While it is away another link may be given the same bytes.
-        link.space = None;
-        link.fresh = true;
-        link.end_epoch();
-        self.end_warm(now, index);
+        if self.links[index].lease.is_some() {
+            return self.let_go_of_lease(now, index);
+        }
+        self.end_leases(index);
+        let served = self.links[index].role == Role::Serving;
+        let key = self.forget_link(now, index);
         self.counters.link_ends[end as usize] += 1;
         self.commands.push_back(Command::HangUp(key));
         let pool = self.links[index].pool;
@@ -312,5 +318,22 @@ impl Exchange {
             was_up: served,
             pending: 0,
         });
+    }
+
+    /// A link is nobody's from now on. Returns the name that its connection had.
+    pub(super) fn forget_link(&mut self, now: Now, index: usize) -> LinkKey {
+        let link = &mut self.links[index];
+        debug_assert!(link.is_drained(), "every share is answered");
+        let key = link.end_connection();
+        link.state = LinkState::Idle;
+        link.role = Role::Serving;
+        link.tries = 0;
+        link.unused_since = None;
+        // While it is away another link may be given the same bytes.
+        link.space = None;
+        link.fresh = true;
+        link.end_epoch();
+        self.end_warm(now, index);
+        key
     }
 }

@@ -181,12 +181,39 @@ pub enum Fact {
         left: LinkKey,
         /// The link on which they are from now on.
         serves: LinkKey,
-        /// Whether they go back to a pool that is preferred, from one that is well.
+        /// Whether that is a part of another shard's link.
+        borrowed: bool,
+        /// Whether they leave a link that is well: for a preferred pool, or after its owner's miners.
         returned: bool,
         /// Miners that were told.
         told: usize,
         /// Miners that must reconnect.
         closed: usize,
+    },
+    /// A part of a link's nonce space went to another shard, which has none of its own.
+    Lent {
+        /// To which pool the link is.
+        pool: usize,
+        /// To which shard.
+        shard: usize,
+        /// How many slots.
+        slots: u32,
+    },
+    /// Miners work on a part of another shard's link.
+    Borrowed {
+        /// To which pool the link is.
+        pool: usize,
+        /// Whose it is.
+        shard: usize,
+    },
+    /// That is over.
+    LeaseEnded {
+        /// To which pool the link was.
+        pool: usize,
+        /// Whose it was.
+        shard: usize,
+        /// Shares that its pool did not answer.
+        pending: usize,
     },
     /// A preferred pool did not stay well after miners went back to it: next time it must for longer.
     ReturnFailed {
@@ -265,6 +292,21 @@ pub enum Fact {
         /// Why.
         reject: Reject,
     },
+    /// A neighbour's links to a pool announce the jobs that ours announce: miners are started on whichever
+    /// comes first from now on. Told once for each neighbour and pool.
+    JobsAlike {
+        /// Which pool.
+        pool: usize,
+        /// The neighbour's shard.
+        shard: usize,
+    },
+    /// Miners were started on a job that only a neighbour's link announced; told once a minute.
+    EarlyMissed {
+        /// Which pool.
+        pool: usize,
+        /// The neighbour's shard.
+        shard: usize,
+    },
     /// The first job of a link is not what the config says; told once.
     JobOdd {
         /// Which pool.
@@ -332,6 +374,13 @@ pub const REPLY_MICROS_BOUNDS: [u64; 14] = [
     5_000_000, 10_000_000, 30_000_000,
 ];
 
+/// Upper bounds, in microseconds, of the times by which miners were ahead of their own link. What was longer
+/// has a bucket of its own behind them.
+pub const LEAD_MICROS_BOUNDS: [u64; 12] = [
+    1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
+    5_000_000,
+];
+
 /// Plain counters and gauges of one exchange. Nobody waits for them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -396,19 +445,38 @@ pub struct Counters {
     pub replies: [u64; REPLY_MICROS_BOUNDS.len() + 1],
     /// Microseconds that all these answers took.
     pub reply_micros: u64,
+    /// Jobs on which miners of a link were started before it announced them.
+    pub early_jobs: u64,
+    /// Of these, jobs that it did not announce in time.
+    pub early_missed: u64,
+    /// Shares that were held until their link announced their job, or did not.
+    pub shares_held: u64,
+    /// Jobs that a link announced after its miners were started on them, by how much later that was:
+    /// [`LEAD_MICROS_BOUNDS`].
+    pub leads: [u64; LEAD_MICROS_BOUNDS.len() + 1],
+    /// Microseconds of all these together.
+    pub lead_micros: u64,
 }
 
 impl Counters {
     /// Counts a pool's answer to a share that came after so long.
     pub(crate) fn count_reply(&mut self, after: Duration) {
-        let micros = after.as_secs() * 1_000_000 + u64::from(after.subsec_micros());
-        // All are compared and none is branched on: that is quicker than the shortest search.
-        let bucket: usize = REPLY_MICROS_BOUNDS
-            .iter()
-            .map(|bound| usize::from(micros > *bound))
-            .sum();
-        self.replies[bucket] += 1;
+        let micros = micros_of(after);
+        self.replies[bucket(&REPLY_MICROS_BOUNDS, micros)] += 1;
         self.reply_micros += micros;
+    }
+
+    /// Counts a job that a link announced so long after its miners were started on it.
+    pub(crate) fn count_lead(&mut self, lead: Duration) {
+        let micros = micros_of(lead);
+        self.leads[bucket(&LEAD_MICROS_BOUNDS, micros)] += 1;
+        self.lead_micros += micros;
+    }
+
+    /// Jobs that a link announced after its miners were started on them.
+    #[must_use]
+    pub fn early_confirmed(&self) -> u64 {
+        self.leads.iter().sum()
     }
 
     /// Ended links of miners, each reason with its label.
@@ -461,6 +529,11 @@ impl Counters {
             without_link_millis,
             replies,
             reply_micros,
+            early_jobs,
+            early_missed,
+            shares_held,
+            leads,
+            lead_micros,
         } = self;
         [
             miners,
@@ -489,12 +562,17 @@ impl Counters {
             last_job_unix_seconds,
             without_link_millis,
             reply_micros,
+            early_jobs,
+            early_missed,
+            shares_held,
+            lead_micros,
         ]
         .into_iter()
         .chain(closes)
         .chain(link_ends)
         .chain(refused)
         .chain(replies)
+        .chain(leads)
     }
 
     /// Adds another exchange's.
@@ -517,6 +595,17 @@ impl Counters {
             + self.refused[Reject::PoolSilent.index()]
             + self.immediate_lost
     }
+}
+
+fn micros_of(time: Duration) -> u64 {
+    time.as_secs() * 1_000_000 + u64::from(time.subsec_micros())
+}
+
+/// The place of the first bound that is not exceeded; behind the last one where all are.
+fn bucket(bounds: &[u64], micros: u64) -> usize {
+    // All are compared and none is branched on: that is quicker than the shortest search.
+    let exceeded = bounds.iter().map(|bound| usize::from(micros > *bound));
+    exceeded.sum()
 }
 
 #[cfg(test)]

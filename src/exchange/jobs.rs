@@ -11,11 +11,13 @@ use crate::proto::target::Target;
 /// A job with what it meant when it was announced.
 #[derive(Debug)]
 pub(crate) struct KnownJob {
-    /// The id that miners know.
+    /// The id that miners were given last.
     pub(crate) id: JobId,
+    /// Ids that they were given before, the newest last; none for nearly all jobs.
+    former_ids: Vec<JobId>,
     /// Its place among all jobs of this exchange.
     pub(crate) sequence: u64,
-    /// What the pool said.
+    /// What the pool said. Of one that its link has yet to announce the pool's id is not known: empty.
     pub(crate) job: Job,
     /// Its time by the pool's clock, in seconds since 1970.
     pub(crate) time: u64,
@@ -45,6 +47,17 @@ pub(crate) struct NewJob {
 }
 
 impl KnownJob {
+    /// Whether only a neighbour's link announced it yet, so that the pool's id for it is not known.
+    #[must_use]
+    pub(crate) const fn is_early(&self) -> bool {
+        self.job.pool_id.is_empty()
+    }
+
+    fn set_target(&mut self, target: Option<Target>) {
+        (self.pool_target, self.miner_target) = (target, target);
+        self.work = target.map_or(0, Target::work);
+    }
+
     /// Remembers a share by the hash of its identity.
     pub(crate) fn remember(&mut self, identity: u64, limits: &Limits) -> Remembered {
         if self.seen.contains(&identity) {
@@ -92,6 +105,9 @@ type SeenShares = HashSet<u64, BuildHasherDefault<NoHash>>;
 /// Emptied tables kept for the next jobs, so that a share allocates nothing once the farm is warm.
 const SPARE_TABLES_MAX: usize = 16;
 
+/// Ids that one job had before and that are still understood.
+const FORMER_IDS_MAX: usize = 8;
+
 /// A job dies when it is neither among the last ones nor young, and when its session ends. A clean
 /// flag tells miners to switch; it kills nothing here, for some pools send it on every job and still
 /// pay for the one before.
@@ -99,6 +115,8 @@ const SPARE_TABLES_MAX: usize = 16;
 pub(crate) struct Jobs {
     /// From the oldest to the current one.
     known: VecDeque<KnownJob>,
+    /// The one that the link itself announced last.
+    announced: Option<JobId>,
     spare: Vec<SeenShares>,
 }
 
@@ -118,18 +136,23 @@ impl Jobs {
     /// Takes a new job, and lets the dead ones go.
     pub(crate) fn announce(&mut self, now: Duration, new: NewJob, limits: &Limits) {
         let seen = self.spare.pop().unwrap_or_default();
-        let (pool_target, miner_target) = (new.target, new.target);
-        self.known.push_back(KnownJob {
+        let mut known = KnownJob {
             id: new.id,
+            former_ids: Vec::new(),
             sequence: new.sequence,
             job: new.job,
             time: new.time,
-            work: miner_target.map_or(0, Target::work),
-            pool_target,
-            miner_target,
+            work: 0,
+            pool_target: None,
+            miner_target: None,
             received: now,
             seen,
-        });
+        };
+        known.set_target(new.target);
+        if !known.is_early() {
+            self.announced = Some(known.id);
+        }
+        self.known.push_back(known);
         while self.known.front().is_some_and(|oldest| {
             let old = now.saturating_sub(oldest.received) >= limits.job_kept;
             (old && self.known.len() > limits.jobs_kept) || self.known.len() > limits.jobs_kept_max
@@ -141,11 +164,71 @@ impl Jobs {
 
     /// The job that a miner names, if it is known.
     pub(crate) fn find(&mut self, id: JobId) -> Option<&mut KnownJob> {
-        self.known.iter_mut().rev().find(|known| known.id == id)
+        let newest = self.known.iter().rposition(|known| known.id == id);
+        let place = newest.or_else(|| self.place_of_former(id))?;
+        self.known.get_mut(place)
+    }
+
+    #[cold]
+    fn place_of_former(&self, id: JobId) -> Option<usize> {
+        let has = |known: &KnownJob| known.former_ids.contains(&id);
+        self.known.iter().rposition(has)
+    }
+
+    /// The one that the link itself announced last.
+    #[must_use]
+    pub(crate) fn announced(&self) -> Option<&KnownJob> {
+        let id = self.announced?;
+        self.known.iter().rev().find(|known| known.id == id)
+    }
+
+    /// A job with this content, whatever the pool calls it.
+    #[must_use]
+    pub(crate) fn with_content(&self, job: &Job) -> Option<&KnownJob> {
+        let mut known = self.known.iter().rev();
+        known.find(|known| {
+            let Job {
+                pool_id: _,
+                clean,
+                body,
+                extra,
+            } = &known.job;
+            *body == job.body && *extra == job.extra && *clean == job.clean
+        })
+    }
+
+    /// The link announced an early job: says what the pool calls it, and the target in force. Returns
+    /// whether that is another one than its miners were told.
+    pub(crate) fn confirm(&mut self, id: JobId, job: &Job, target: Option<Target>) -> bool {
+        let Some(known) = self.find(id) else {
+            return false;
+        };
+        debug_assert!(known.is_early() && !job.pool_id.is_empty());
+        known.job.pool_id.clone_from(&job.pool_id);
+        let differs = known.pool_target != target;
+        known.set_target(target);
+        self.announced = Some(id);
+        differs
+    }
+
+    /// Gives a job another id; the ones before mean it too.
+    pub(crate) fn rename(&mut self, id: JobId, new: JobId) {
+        let Some(known) = self.find(id) else {
+            return;
+        };
+        if known.former_ids.len() == FORMER_IDS_MAX {
+            known.former_ids.remove(0);
+        }
+        known.former_ids.push(known.id);
+        let before = std::mem::replace(&mut known.id, new);
+        if self.announced == Some(before) {
+            self.announced = Some(new);
+        }
     }
 
     /// Forgets all of them: their session is over.
     pub(crate) fn clear(&mut self) {
+        self.announced = None;
         while let Some(dead) = self.known.pop_front() {
             self.keep_table(Some(dead));
         }
@@ -219,6 +302,64 @@ mod tests {
             announce(&mut jobs, 0, number, &limits);
         }
         assert_eq!(jobs.known.len(), limits.jobs_kept_max);
+    }
+
+    #[test]
+    fn a_job_is_known_by_the_ids_that_it_had_and_keeps_its_shares() {
+        let limits = Limits::default();
+        let mut jobs = Jobs::default();
+        announce(&mut jobs, 0, 1, &limits);
+        announce(&mut jobs, 0, 2, &limits);
+        let first = jobs.find(JobId(1)).unwrap();
+        assert_eq!(first.remember(7, &limits), Remembered::New);
+        for number in 0..20 {
+            jobs.rename(
+                JobId(if number == 0 { 1 } else { 99 + number }),
+                JobId(100 + number),
+            );
+        }
+        for number in 112..=119 {
+            let known = jobs.find(JobId(number)).unwrap();
+            assert_eq!(known.remember(7, &limits), Remembered::Duplicate);
+        }
+        assert!(jobs.find(JobId(1)).is_none(), "too many came after it");
+        let second = jobs.find(JobId(2)).unwrap();
+        assert_eq!(second.remember(7, &limits), Remembered::New);
+    }
+
+    #[test]
+    fn the_job_that_the_link_announced_last_is_no_early_one() {
+        let limits = Limits::default();
+        let mut jobs = Jobs::default();
+        let id = |jobs: &Jobs| jobs.announced().map(|known| known.id);
+        assert_eq!(id(&jobs), None);
+        announce(&mut jobs, 0, 1, &limits);
+        let early = NewJob {
+            id: JobId(2),
+            sequence: 2,
+            time: 0,
+            job: Job {
+                pool_id: Box::default(),
+                body: Box::from(&b"2"[..]),
+                ..job()
+            },
+            target: None,
+        };
+        let announced = Job {
+            pool_id: job().pool_id,
+            ..early.job.clone()
+        };
+        jobs.announce(Duration::ZERO, early, &limits);
+        assert_eq!(id(&jobs), Some(JobId(1)));
+        jobs.rename(JobId(1), JobId(3));
+        assert_eq!(id(&jobs), Some(JobId(3)));
+        let found = jobs.with_content(&announced).unwrap();
+        assert!(found.is_early() && found.id == JobId(2));
+        assert!(!jobs.confirm(JobId(2), &announced, None), "the same target");
+        assert_eq!(id(&jobs), Some(JobId(2)));
+        assert!(!jobs.find(JobId(2)).unwrap().is_early());
+        jobs.clear();
+        assert_eq!(id(&jobs), None);
     }
 
     #[test]

@@ -33,8 +33,8 @@ pub enum Letter {
     PoolBad {
         /// Which pool.
         pool: usize,
-        /// By what.
-        end: LinkEnd,
+        /// How it fell silent; `None` where a lost link could not be taken up again in time.
+        silence: Option<LinkEnd>,
     },
     /// A link of the sender announced a job.
     JobHeard(Box<HeardJob>),
@@ -94,6 +94,15 @@ pub enum GuestSays {
         lease: LeaseId,
         /// How many.
         slots: u32,
+    },
+    /// Gives back slots that nobody uses.
+    FewerSlots {
+        /// Of what was lent.
+        lease: LeaseId,
+        /// Of which of its nonce spaces they are, from 1: it may have another one by now.
+        space: u32,
+        /// Which ones.
+        slots: Vec<Range<u32>>,
     },
     /// Gives back what was lent: the borrower waits for no answer any more.
     GiveBack {
@@ -167,8 +176,6 @@ pub enum HostSays {
     Ended {
         /// What was lent.
         lease: LeaseId,
-        /// Why.
-        end: LinkEnd,
     },
 }
 
@@ -208,17 +215,27 @@ pub enum ShareEnd {
 impl Exchange {
     /// The next letter, and the number of the shard that it is for.
     pub fn poll_letter(&mut self) -> Option<(usize, Letter)> {
-        if self.letters.is_empty() {
+        if self.letters.is_empty() && self.settings.part.1 > 1 {
+            self.send_shares();
+            self.send_answers();
             self.tell_standings();
         }
         self.letters.pop_front()
     }
 
     /// The exchange of another shard of this proxy has something to say.
-    pub fn handle_letter(&mut self, _now: Now, from: usize, letter: Letter) {
+    pub fn handle_letter(&mut self, now: Now, from: usize, letter: Letter) {
         match letter {
-            Letter::Standing { pool, standing } => self.handle_standing(from, pool, standing),
-            Letter::PoolBad { .. } | Letter::JobHeard(_) | Letter::Guest(_) | Letter::Host(_) => {}
+            Letter::Standing { pool, standing } => {
+                self.handle_standing(from, pool, standing);
+                if standing != Standing::Up {
+                    self.excuse_neighbour(from, pool);
+                }
+            }
+            Letter::PoolBad { pool, silence } => self.handle_pool_bad(now, pool, silence),
+            Letter::Guest(says) => self.handle_guest(now, from, says),
+            Letter::Host(says) => self.handle_host(now, from, says),
+            Letter::JobHeard(heard) => self.handle_heard_job(now, from, &heard),
         }
     }
 }

@@ -4,8 +4,11 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::exchange::early::Early;
 use crate::exchange::facts::{LinkEnd, LinkKey};
 use crate::exchange::jobs::Jobs;
+use crate::exchange::leases::Lease;
+use crate::exchange::lending::Guest;
 use crate::exchange::output::LinkOutput;
 use crate::exchange::pending::{Pending, PendingShares};
 use crate::exchange::settings::Limits;
@@ -13,7 +16,7 @@ use crate::exchange::slots::NonceSpace;
 use crate::exchange::warm::Warm;
 use crate::proto::dialect::{Dialect, Subscription};
 use crate::proto::job::{Job, JobId};
-use crate::proto::pool::PoolSession;
+use crate::proto::pool::{PoolSession, PoolState};
 use crate::proto::target::Target;
 
 /// The first try after a loss comes within this time.
@@ -45,6 +48,10 @@ pub(crate) enum LinkState {
     Handshaking(Duration, PoolSession),
     /// Ready for shares since this time.
     Up(Duration, PoolSession),
+    /// A part of a neighbour's link is asked for, or what was lent is lost and may come back.
+    Asking,
+    /// A part of a neighbour's link, ready for shares.
+    Lent,
 }
 
 /// What a link is for.
@@ -97,6 +104,10 @@ pub(crate) struct Link {
     pub(crate) role: Role,
     /// Whether it serves one miner whose firmware takes only the pool's own extranonce1.
     pub(crate) pass_through: bool,
+    /// Where it is a part of a neighbour's link, and has no connection of its own.
+    pub(crate) lease: Option<Lease>,
+    /// The exchanges that have a part of it.
+    pub(crate) guests: Vec<Guest>,
     /// The session to ask for again, with the pool that gave it.
     pub(crate) session_id: Option<(usize, Box<[u8]>)>,
     /// The nonce space of its epoch.
@@ -117,6 +128,8 @@ pub(crate) struct Link {
     pub(crate) unreadable_lines: u32,
     /// The jobs of its epoch.
     pub(crate) jobs: Jobs,
+    /// Those of them that only a neighbour's link has announced yet.
+    pub(crate) early: Early,
     /// The target of the newest job, and of the next one.
     pub(crate) target: Option<Target>,
     /// Lines for the miners.
@@ -158,6 +171,8 @@ impl Link {
             state: LinkState::Idle,
             role: Role::Serving,
             pass_through,
+            lease: None,
+            guests: Vec::new(),
             session_id: None,
             space: None,
             next_subscription: None,
@@ -168,6 +183,7 @@ impl Link {
             job_looked_at: false,
             unreadable_lines: 0,
             jobs: Jobs::default(),
+            early: Early::default(),
             target: None,
             lines: Lines::default(),
             warm: None,
@@ -189,7 +205,7 @@ impl Link {
     /// Whether shares can be sent.
     #[must_use]
     pub(crate) const fn is_up(&self) -> bool {
-        matches!(self.state, LinkState::Up(..))
+        matches!(self.state, LinkState::Up(..) | LinkState::Lent)
     }
 
     /// Whether nobody needs it.
@@ -227,6 +243,26 @@ impl Link {
     #[must_use]
     pub(crate) const fn takes_shares(&self) -> bool {
         self.is_up() || self.lost.is_some()
+    }
+
+    /// Whether no miner waits for what becomes of a share.
+    #[must_use]
+    pub(crate) fn is_drained(&self) -> bool {
+        self.pending.is_empty() && self.early.held.is_empty()
+    }
+
+    /// Slots that are in use.
+    #[must_use]
+    pub(crate) fn live(&self) -> u32 {
+        let space = self.space.as_ref();
+        space.map_or(0, |space| space.borrow().slots.live())
+    }
+
+    /// How many more may be.
+    #[must_use]
+    pub(crate) fn free(&self) -> u32 {
+        let space = self.space.as_ref();
+        space.map_or(0, |space| space.borrow().slots.free())
     }
 
     /// Whether another miner finds a slot.
@@ -296,6 +332,17 @@ impl Link {
         if let Some(target) = self.lines.next_target.take() {
             self.lines.target = Some(target);
         }
+        self.show_job(id, job, dialect, scratch);
+    }
+
+    /// As [`Link::set_job`], but no other target comes into force with it.
+    pub(crate) fn show_job(
+        &mut self,
+        id: JobId,
+        job: &Job,
+        dialect: &dyn Dialect,
+        scratch: &mut Vec<u8>,
+    ) {
         let mut line = |clean| {
             scratch.clear();
             dialect.write_job(scratch, job, id, clean);
@@ -327,6 +374,7 @@ impl Link {
         if cfg!(not(break_epochs)) {
             self.jobs.clear();
         }
+        self.early.clear();
         self.lines = Lines::default();
         self.job_unsaid = false;
         self.target_unsaid = false;
@@ -378,6 +426,35 @@ impl Link {
         let many = self.pending.len() >= UNANSWERED_MANY
             || (self.pending.len() > 1 && self.pending.oldest().is_some_and(waits));
         (silent && many).then_some(LinkEnd::NoReply)
+    }
+
+    /// Whether a link that is ready is half way to being silent in this way. Links to one pool fall silent
+    /// at about the same time.
+    #[must_use]
+    pub(crate) fn is_half_silent(&self, now: Duration, end: LinkEnd, limits: &Limits) -> bool {
+        let since = |at: Duration| now.saturating_sub(at);
+        self.is_up()
+            && match end {
+                LinkEnd::NoJob => since(self.last_job) >= limits.no_job / 2,
+                LinkEnd::NoReply => {
+                    !self.pending.is_empty() && since(self.last_reply) >= limits.no_reply / 2
+                }
+                LinkEnd::Stalled => {
+                    !self.unwritten().is_empty()
+                        && since(self.took_bytes) >= limits.pool_outbox_stalled / 2
+                }
+                _ => false,
+            }
+    }
+
+    /// Whether the pool gave a lost link the same bytes again: its session goes on if it authorizes us.
+    /// (With other bytes the epoch is over already.)
+    #[must_use]
+    pub(crate) fn goes_on(&self) -> bool {
+        matches!(
+            &self.state,
+            LinkState::Handshaking(_, session) if session.state() == PoolState::Authorizing
+        )
     }
 
     /// The wait that a `client.reconnect` asked for, bounded.

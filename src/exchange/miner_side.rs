@@ -137,7 +137,7 @@ impl Exchange {
             }
             MinerEvent::Request(id, MinerRequest::Submit(submit)) => {
                 self.counters.submits += 1;
-                if let Err(reject) = self.handle_submit(now, token, &id, &submit) {
+                if let Err(reject) = self.handle_submit(now, token, &id, &submit, line) {
                     // Stale shares and duplicates are everyday's; these mean that something is set wrong.
                     let odd = matches!(
                         reject,

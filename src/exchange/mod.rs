@@ -13,9 +13,14 @@
 //! one nonce space share a slot; a share leaves only under a job of its link's epoch; what is queued for
 //! anyone has a bound.
 
+mod alike;
 mod dialling;
+mod early;
 mod facts;
+mod held;
 mod jobs;
+mod leases;
+mod lending;
 mod letters;
 mod link;
 mod miner_side;
@@ -38,6 +43,8 @@ use std::hash::BuildHasher;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::exchange::alike::Likeness;
+use crate::exchange::lending::Borrower;
 use crate::exchange::link::{Link, LinkState, Role};
 use crate::exchange::miners::{Miner, Miners, Stage};
 use crate::exchange::neighbours::Neighbours;
@@ -48,7 +55,10 @@ use crate::proto::job::JobId;
 use crate::proto::time::Now;
 use crate::wire::json::Reader;
 
-pub use facts::{CloseReason, Counters, Fact, LinkEnd, LinkKey, MinerToken, REPLY_MICROS_BOUNDS};
+pub use facts::{
+    CloseReason, Counters, Fact, LEAD_MICROS_BOUNDS, LinkEnd, LinkKey, MinerToken,
+    REPLY_MICROS_BOUNDS,
+};
 pub use letters::{GuestSays, HeardJob, HostSays, LeaseId, Letter, ShareEnd, Standing, Terms};
 pub use outbox::{CloseHow, Tag, Transmit};
 pub use settings::{JobExchange, Limits, PoolLinks, PoolSettings, Settings, ShareReply};
@@ -117,6 +127,14 @@ pub struct Exchange {
     letters: VecDeque<(usize, Letter)>,
     /// What was told between them and us.
     neighbours: Neighbours,
+    /// Which of them announce the jobs that we announce.
+    likeness: Likeness,
+    /// Those that wait to borrow a part of a link, in their order.
+    borrowers: Vec<Borrower>,
+    /// How much was lent so far.
+    leases: u64,
+    /// When a neighbour could not lend.
+    lease_declined: Option<Duration>,
     counters: Counters,
     /// Jobs announced so far, for ids and for the rest of slots.
     sequence: u64,
@@ -134,6 +152,8 @@ pub struct Exchange {
     /// When an operator was last told of a share that a pool rejected, or that was refused here.
     rejection_told: Option<Duration>,
     refusal_told: Option<Duration>,
+    /// And of a job on which miners were started in error.
+    early_miss_told: Option<Duration>,
     /// Parts of a miner's close that the pace has granted, in thousandths.
     close_credit: u64,
     /// Since when miners need a pool and no link is up.
@@ -144,8 +164,12 @@ pub struct Exchange {
 impl Exchange {
     /// An exchange without miners; it dials nobody yet.
     #[must_use]
-    pub fn new(settings: Settings, dialect: Box<dyn Dialect>) -> Self {
+    pub fn new(mut settings: Settings, dialect: Box<dyn Dialect>) -> Self {
         let seed = settings.seed;
+        if settings.part.1 < 2 {
+            // There is nobody to exchange jobs with.
+            settings.job_exchange = None;
+        }
         Self {
             dialect,
             hasher: foldhash::quality::FixedState::with_seed(seed),
@@ -165,6 +189,13 @@ impl Exchange {
             facts: VecDeque::new(),
             letters: VecDeque::new(),
             neighbours: Neighbours::new(settings.part.1, settings.pools.len()),
+            likeness: match settings.job_exchange {
+                Some(_) => Likeness::new(settings.part.1, settings.pools.len()),
+                None => Likeness::default(),
+            },
+            borrowers: Vec::new(),
+            leases: 0,
+            lease_declined: None,
             counters: Counters::default(),
             sequence: 0,
             random_state: seed,
@@ -175,6 +206,7 @@ impl Exchange {
             last_tick: Duration::ZERO,
             rejection_told: None,
             refusal_told: None,
+            early_miss_told: None,
             close_credit: 0,
             without_link: None,
             shutting_down: false,
@@ -188,7 +220,7 @@ impl Exchange {
         let mut counters = self.counters.clone();
         counters.miners = self.miners.len() as u64;
         counters.waiting = self.waiting_count() as u64;
-        let up = |link: &&Link| link.is_up() && !link.is_spare();
+        let up = |link: &&Link| link.is_up() && !link.is_spare() && link.lease.is_none();
         counters.links_up = self.links.iter().filter(up).count() as u64;
         let warm = self.links.iter().filter_map(|link| link.warm.as_ref());
         counters.kept_warm = warm.map(|warm| warm.miners as u64).sum();
@@ -207,7 +239,8 @@ impl Exchange {
     pub fn links_up_of(&self, pool: usize) -> u64 {
         let links = self.links.iter();
         links
-            .filter(|link| link.is_up() && !link.is_spare() && link.pool == pool)
+            .filter(|link| link.is_up() && !link.is_spare() && link.lease.is_none())
+            .filter(|link| link.pool == pool)
             .count() as u64
     }
 
@@ -215,7 +248,9 @@ impl Exchange {
     fn slot_counts(&self) -> (u64, u64) {
         let (mut all, mut taken) = (0, 0);
         for (index, link) in self.links.iter().enumerate() {
-            let is_counted = |link: &Link| link.is_up() && link.role == Role::Serving;
+            // What was lent is counted where the link is.
+            let is_counted =
+                |link: &Link| link.is_up() && link.role == Role::Serving && link.lease.is_none();
             let Some(space) = link.space.as_ref().filter(|_| is_counted(link)) else {
                 continue;
             };
@@ -278,13 +313,16 @@ impl Exchange {
     pub fn is_drained(&self) -> bool {
         self.links
             .iter()
-            .all(|link| link.pending.is_empty() || !link.is_up())
+            .all(|link| (link.is_drained() && link.guests.is_empty()) || !link.is_up())
     }
 
     /// Answers what is still unanswered, and closes every miner and link.
     pub fn finish_shutdown(&mut self, now: Now) {
         for index in 0..self.links.len() {
             self.abandon_shares(index);
+            if self.links[index].lease.is_some() {
+                self.let_go_of_lease(now, index);
+            }
             let link = &mut self.links[index];
             if !matches!(link.state, LinkState::Idle | LinkState::Waiting(_)) {
                 let key = link.key;
@@ -298,7 +336,7 @@ impl Exchange {
         for token in tokens {
             self.close_miner(token, CloseHow::Graceful, CloseReason::Shutdown);
         }
-        debug_assert!(self.links.iter().all(|link| link.pending.is_empty()));
+        debug_assert!(self.links.iter().all(Link::is_drained));
         self.last_tick = now.since_start;
     }
 
@@ -308,8 +346,11 @@ impl Exchange {
             self.tick_link(now, index);
             self.keep_warm(now, index);
         }
+        self.tick_early(now);
         self.release_idle_links(now);
         self.tick_spares(now);
+        self.balance_slots(now);
+        self.serve_borrowers();
         // A slot may have been freed.
         let serves = |link: &Link| {
             let waiting = self.waiting_counts[usize::from(link.pass_through)];

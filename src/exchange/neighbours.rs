@@ -1,7 +1,8 @@
 //! How the other shards of this proxy are doing: a pool is not bad because one link to it is.
 
-use super::{Exchange, Letter, Standing};
-use crate::exchange::link::Link;
+use super::{Exchange, Letter, LinkEnd, Standing};
+use crate::exchange::link::{Link, LinkState};
+use crate::proto::time::Now;
 
 /// What was told between this exchange and those of the other shards.
 #[derive(Debug)]
@@ -64,9 +65,6 @@ impl Exchange {
 
     /// Tells the other shards how our links are, where that changed.
     pub(super) fn tell_standings(&mut self) {
-        if self.settings.part.1 < 2 {
-            return;
-        }
         for pool in 0..self.neighbours.told.len() {
             let standing = self.standing(pool);
             if self.neighbours.told[pool] != standing {
@@ -78,7 +76,9 @@ impl Exchange {
 
     /// How our own links to a pool are.
     fn standing(&self, pool: usize) -> Standing {
-        let is_own = |link: &&Link| link.serves() && !link.pass_through && link.home() == pool;
+        let is_own = |link: &&Link| {
+            link.serves() && !link.pass_through && link.lease.is_none() && link.home() == pool
+        };
         let own = || self.links.iter().filter(is_own);
         if own().any(Link::is_up) {
             Standing::Up
@@ -86,6 +86,57 @@ impl Exchange {
             Standing::Lost
         } else {
             Standing::None
+        }
+    }
+
+    /// The session of a lost link could not be taken up again in time. Where other links to its pool hold,
+    /// that link is at fault; else the pool is bad, and the others need not find that out for themselves.
+    pub(super) fn give_up(&mut self, now: Now, index: usize) {
+        let pool = self.links[index].home();
+        self.abandon_shares(index);
+        let held = !self.is_lost_elsewhere(pool) && self.is_held_elsewhere(index, pool);
+        if !held {
+            let silence = None;
+            self.tell_all(&Letter::PoolBad { pool, silence });
+        }
+        self.keep_lease(now);
+        if !self.fail_over(now, index) && !held {
+            self.leave_lost_pool(now, index);
+        }
+    }
+
+    pub(super) fn is_lost_elsewhere(&self, pool: usize) -> bool {
+        self.neighbours.with(pool, Standing::Lost).next().is_some()
+    }
+
+    fn is_held_elsewhere(&self, index: usize, pool: usize) -> bool {
+        let holds = |link: &Link| link.key.index != index && link.is_up() && link.home() == pool;
+        let mut neighbours = self.neighbours.with(pool, Standing::Up);
+        neighbours.next().is_some() || self.serving().any(holds)
+    }
+
+    /// A neighbour leaves a pool. A link of ours that is well stays: nobody on it would win by a move.
+    pub(super) fn handle_pool_bad(&mut self, now: Now, pool: usize, silence: Option<LinkEnd>) {
+        let limits = self.settings.limits;
+        for index in 0..self.links.len() {
+            let link = &self.links[index];
+            let ours = link.serves() && !link.pass_through && link.lease.is_none();
+            if !ours || link.home() != pool {
+                continue;
+            }
+            if let Some(end) = silence
+                && link.is_half_silent(now.since_start, end, &limits)
+            {
+                self.lose_link(now, index, end, "a neighbour found it so".to_owned());
+            } else if link.lost.is_some() && !link.goes_on() {
+                self.abandon_shares(index);
+                self.keep_lease(now);
+                if !self.fail_over(now, index) {
+                    self.leave_lost_pool(now, index);
+                }
+            } else if matches!(link.state, LinkState::Waiting(_)) && link.pool == pool {
+                self.leave_lost_pool(now, index);
+            }
         }
     }
 

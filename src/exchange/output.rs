@@ -134,7 +134,7 @@ impl LinkOutput {
 mod tests {
     use super::*;
     use crate::exchange::facts::MinerToken;
-    use crate::exchange::pending::Pending;
+    use crate::exchange::pending::{Owner, Pending};
     use crate::wire::request_id::RequestId;
 
     fn share(output: &mut LinkOutput, pending: &mut PendingShares, line: &[u8]) -> u64 {
@@ -142,10 +142,10 @@ mod tests {
         let start = output.end();
         output.buffer().extend_from_slice(line);
         pending.push(Pending {
-            miner: MinerToken {
+            owner: Owner::Miner(MinerToken {
                 index: 0,
                 generation: 0,
-            },
+            }),
             id: RequestId::NULL,
             since: std::time::Duration::ZERO,
             start,

@@ -4,15 +4,25 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::exchange::facts::MinerToken;
+use crate::exchange::letters::LeaseId;
 use crate::proto::pool::SHARE_ID_FIRST;
 use crate::wire::request_id::RequestId;
+
+/// Who waits for the answer to a share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// A miner of this shard.
+    Miner(MinerToken),
+    /// An exchange that borrows, under its own number.
+    Guest(LeaseId, u64),
+}
 
 /// A share that the pool has not answered.
 #[derive(Debug)]
 pub(crate) struct Pending {
     /// Who waits.
-    pub(crate) miner: MinerToken,
-    /// For the answer to which of its requests.
+    pub(crate) owner: Owner,
+    /// For the answer to which of its requests, where it is a miner.
     pub(crate) id: RequestId,
     /// Since when.
     pub(crate) since: Duration,
@@ -119,7 +129,7 @@ impl PendingShares {
         waiting
             .filter(|(_, share)| {
                 let share = share.as_ref();
-                share.is_some_and(|share| share.miner == miner && !share.answered)
+                share.is_some_and(|share| share.owner == Owner::Miner(miner) && !share.answered)
             })
             .map(|(id, _)| id)
             .collect()
@@ -149,10 +159,10 @@ mod tests {
     fn push(pending: &mut PendingShares, seconds: u64) -> u64 {
         let id = pending.next_id();
         pending.push(Pending {
-            miner: MinerToken {
+            owner: Owner::Miner(MinerToken {
                 index: 0,
                 generation: 0,
-            },
+            }),
             id: RequestId::NULL,
             since: Duration::from_secs(seconds),
             start: 0,

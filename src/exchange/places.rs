@@ -107,6 +107,12 @@ impl Exchange {
         if let Some(link) = lane_links().filter(has_place).min_by_key(|link| link.pool) {
             return Place::On(link.key.index);
         }
+        let lane_index = |link: &Link| link.key.index;
+        let up: Vec<usize> = lane_links().map(lane_index).collect();
+        if up.into_iter().any(|index| self.ask_for_slots(index)) {
+            return Place::Wait;
+        }
+        let lane_links = || self.links.iter().filter(lane);
         // A link that is on its way may have room; each such link of one miner has it only once.
         let coming = |link: &&Link| !link.is_up();
         let room = match lane_links().find_map(|link| link.space.as_ref()) {
@@ -176,6 +182,7 @@ impl Exchange {
         let space = self.links.get(link)?.space.as_ref()?;
         let taken = space.borrow_mut().slots.take(oldest_job)?;
         self.counters.slots_unrested += u64::from(!taken.rested);
+        self.ask_ahead(link);
         Some(taken.slot & if cfg!(break_slots) { !1 } else { !0 })
     }
 

@@ -1,12 +1,13 @@
 //! What pools say: targets and jobs, and their way to all miners of a link.
 
-use super::{Exchange, Fact, LinkEnd, LinkKey};
+use super::{Exchange, Fact, HostSays, LinkEnd, LinkKey};
+use crate::exchange::early::Announced;
 use crate::exchange::jobs::NewJob;
 use crate::exchange::link::{LinkState, Role};
 
 use crate::exchange::outbox::Owed;
 use crate::proto::dialect::{AGENT, PoolMessage, Subscription};
-use crate::proto::job::Job;
+use crate::proto::job::{Job, JobId};
 use crate::proto::pool::{PoolEvent, PoolLogin, PoolState, Verdict};
 use crate::proto::target::Target;
 use crate::proto::time::Now;
@@ -125,8 +126,13 @@ impl Exchange {
         link.space_taken = 0;
         let resumed = link.lost.take().is_some();
         link.fresh |= !resumed;
+        if resumed {
+            self.tell_guests(index, |lease| HostSays::Resumed { lease });
+        }
+        let link = &mut self.links[index];
         if let Some(space) = link.next_space.take() {
             self.change_own_space(now, index, space);
+            self.lend_again(index);
         }
         self.end_warm(now, index);
         let link = &self.links[index];
@@ -151,20 +157,27 @@ impl Exchange {
                 capacity: plan.capacity().min(self.settings.miners_per_link),
             });
         }
-        // What the pool said before it answered authorize, its miners have not heard yet.
+        self.say_unsaid(index);
+        self.serve_waiting(now);
+        self.serve_borrowers();
+    }
+
+    /// Tells the miners of a link what its pool said before it was ready.
+    pub(super) fn say_unsaid(&mut self, index: usize) {
         if std::mem::take(&mut self.links[index].job_unsaid) && cfg!(not(break_jobs)) {
             self.fan_out_job(index);
         }
         if std::mem::take(&mut self.links[index].target_unsaid) {
             self.for_each_of(index, |owed| owed.and(Owed::TARGET).and(Owed::NEXT_TARGET));
         }
-        self.serve_waiting(now);
     }
 
-    fn handle_target(&mut self, index: usize, target: Target) {
+    pub(super) fn handle_target(&mut self, index: usize, target: Target) {
         let dialect = self.dialect.as_ref();
         let link = &mut self.links[index];
         if link.set_target(target, dialect, &mut self.scratch) {
+            self.tell_guests_target(index, target);
+            let link = &mut self.links[index];
             if link.is_spare() {
                 // Nobody works on it.
             } else if link.is_up() {
@@ -175,9 +188,10 @@ impl Exchange {
         }
     }
 
-    fn handle_job(&mut self, now: Now, index: usize, job: Job) {
+    pub(super) fn handle_job(&mut self, now: Now, index: usize, job: Job) {
+        let mut moves = false;
         if let Some(subscription) = self.links[index].next_subscription.take() {
-            self.change_space(now, index, &subscription);
+            moves = self.change_space(now, index, &subscription);
             // Where the bytes are of no use the connection is over.
             if matches!(
                 self.links[index].state,
@@ -186,33 +200,40 @@ impl Exchange {
                 return;
             }
         }
-        let id = self.next_job_id();
         if !std::mem::replace(&mut self.links[index].job_looked_at, true)
             && let Some(text) = self.dialect.oddity(&job)
         {
             let (pool, text) = (self.links[index].pool, printable(&text));
             self.fact(Fact::JobOdd { pool, text });
         }
-        let sequence = self.sequence;
-        let limits = self.settings.limits;
         let link = &mut self.links[index];
-        link.set_job(id, &job, self.dialect.as_ref(), &mut self.scratch);
-        link.fresh |= job.clean;
-        let target = link.target;
-        let new = NewJob {
-            id,
-            sequence,
-            time: self.dialect.job_time(&job),
-            job,
-            target,
-        };
         link.last_job = now.since_start;
-        link.jobs.announce(now.since_start, new, &limits);
-        if self.links[index].is_spare() {
+        // Where it is the first one of other bytes they are told with these.
+        let guests_wait = link.next_space.is_some() || moves;
+        if !link.is_spare() {
+            self.counters.jobs += 1;
+            self.counters.last_job_unix_seconds = now.unix_seconds;
+        }
+        let announced = self.settle_early(now, index, &job);
+        // They were not started early.
+        if !guests_wait {
+            self.tell_guests_job(index, &job);
+        }
+        if announced != Announced::Started {
+            let id = self.next_job_id();
+            if announced == Announced::New {
+                let link = &mut self.links[index];
+                link.set_job(id, &job, self.dialect.as_ref(), &mut self.scratch);
+                link.fresh |= job.clean;
+            }
+            self.keep_job(now, index, id, job);
+        }
+        if moves && self.links[index].is_up() {
+            self.lend_again(index);
+        }
+        if announced != Announced::New || self.links[index].is_spare() {
             return;
         }
-        self.counters.jobs += 1;
-        self.counters.last_job_unix_seconds = now.unix_seconds;
         if self.links[index].is_up() {
             self.fan_out_job(index);
         } else {
@@ -220,8 +241,22 @@ impl Exchange {
         }
     }
 
+    /// A job is known from now on, under our newest id and with the target in force.
+    pub(super) fn keep_job(&mut self, now: Now, index: usize, id: JobId, job: Job) {
+        let link = &mut self.links[index];
+        let new = NewJob {
+            id,
+            sequence: self.sequence,
+            time: self.dialect.job_time(&job),
+            job,
+            target: link.target,
+        };
+        link.jobs
+            .announce(now.since_start, new, &self.settings.limits);
+    }
+
     /// Owes the current job to all miners of the link.
-    fn fan_out_job(&mut self, index: usize) {
+    pub(super) fn fan_out_job(&mut self, index: usize) {
         let clean = std::mem::take(&mut self.links[index].fresh);
         self.for_each_of(index, |owed| {
             let mut owed = owed.and(Owed::JOB);

@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 use std::hash::BuildHasher;
 
-use super::{Exchange, Fact, MinerToken};
+use super::{Exchange, Fact, MinerToken, ShareEnd};
+use crate::exchange::held::Held;
 use crate::exchange::jobs::Remembered;
 use crate::exchange::miners::Stage;
-use crate::exchange::pending::Pending;
+use crate::exchange::pending::{Owner, Pending};
 use crate::exchange::pool_side::printable;
 use crate::exchange::settings::ShareReply;
 use crate::proto::dialect::ShareParts;
@@ -16,6 +17,23 @@ use crate::proto::share::{Reject, Submit};
 use crate::proto::time::Now;
 use crate::wire::encode;
 use crate::wire::request_id::RequestId;
+
+/// A share whose miner may submit it, with where it is to go.
+#[derive(Debug)]
+pub(super) struct Claim<'a> {
+    /// Whose it is.
+    pub(super) miner: MinerToken,
+    /// The miner's request.
+    pub(super) id: &'a RequestId,
+    /// The link whose job it is for.
+    pub(super) link: usize,
+    /// The miner's slot there.
+    pub(super) slot: u16,
+    /// Shares of the miner that were unanswered before.
+    pub(super) unanswered: u32,
+    /// What the miner wrote; `None` where that was held already.
+    pub(super) line: Option<&'a [u8]>,
+}
 
 impl Exchange {
     /// Decides what becomes of one submitted share.
@@ -28,8 +46,8 @@ impl Exchange {
         token: MinerToken,
         id: &RequestId,
         submit: &Submit<'_>,
+        line: &[u8],
     ) -> Result<(), Reject> {
-        let limits = &self.settings.limits;
         let miner = self.miners.get_mut(token).ok_or(Reject::NotSubscribed)?;
         if !miner.session.is_subscribed() {
             return Err(Reject::NotSubscribed);
@@ -47,7 +65,34 @@ impl Exchange {
         {
             (link, slot) = (former.link, former.slot);
         }
-        let link = self.links.get_mut(link).ok_or(Reject::UnknownJob)?;
+        let claim = Claim {
+            miner: token,
+            id,
+            link,
+            slot,
+            unanswered: miner.unanswered,
+            line: Some(line),
+        };
+        miner.unanswered += 1;
+        let carried = self.carry_share(now, &claim, submit);
+        if carried.is_err()
+            && let Some(miner) = self.miners.get_mut(token)
+        {
+            miner.unanswered -= 1;
+        }
+        carried
+    }
+
+    /// Takes a share to its link: sends it, or holds it where the pool's id for its job is not known yet.
+    #[inline]
+    pub(super) fn carry_share(
+        &mut self,
+        now: Now,
+        claim: &Claim<'_>,
+        submit: &Submit<'_>,
+    ) -> Result<(), Reject> {
+        let limits = &self.settings.limits;
+        let link = self.links.get_mut(claim.link).ok_or(Reject::UnknownJob)?;
         if !link.takes_shares() {
             let warm = link.is_kept_warm();
             return Err(if warm {
@@ -71,7 +116,7 @@ impl Exchange {
         let extranonce2_len = space.plan.extranonce2_len;
         self.dialect
             .check_share(submit, extranonce2_len, time_max)?;
-        if miner.unanswered >= limits.pending_shares_per_miner_max {
+        if claim.unanswered >= limits.pending_shares_per_miner_max {
             return Err(Reject::TooManyUnanswered);
         }
         if link.pending.len() >= limits.pending_shares_max
@@ -79,6 +124,22 @@ impl Exchange {
                 && cfg!(not(break_bounds))
         {
             return Err(Reject::PoolBusy);
+        }
+        if job.is_early() {
+            let line = claim.line.ok_or(Reject::EarlyJob)?;
+            if !link.early.held.has_room(limits) {
+                return Err(Reject::PoolBusy);
+            }
+            link.early.held.push(Held {
+                miner: claim.miner,
+                id: claim.id.clone(),
+                slot: claim.slot,
+                job: job.id,
+                since: now.since_start,
+                line: line.into(),
+            });
+            self.counters.shares_held += 1;
+            return Ok(());
         }
         // The share is written first, in the one form that every spelling of it has, and taken back
         // where that form is known: so a duplicate is found on decoded bytes without decoding.
@@ -92,7 +153,7 @@ impl Exchange {
                 // The pool of the job: the link may be trying another one while it is lost.
                 worker: &self.settings.pools[space.pool].worker,
                 pool_job_id: &job.job.pool_id,
-                slot: space.slot_bytes(slot).as_bytes(),
+                slot: space.slot_bytes(claim.slot).as_bytes(),
                 submit,
             },
         );
@@ -111,10 +172,9 @@ impl Exchange {
         if link.output.unwritten().len() == len {
             link.took_bytes = now.since_start;
         }
-        miner.unanswered += 1;
         link.pending.push(Pending {
-            miner: token,
-            id: id.clone(),
+            owner: Owner::Miner(claim.miner),
+            id: claim.id.clone(),
             since: now.since_start,
             start,
             len,
@@ -124,7 +184,9 @@ impl Exchange {
         });
         drop(space);
         if answered {
-            self.say(token, |out| encode::reply_true(out, id.as_bytes()));
+            self.say(claim.miner, |out| {
+                encode::reply_true(out, claim.id.as_bytes());
+            });
         }
         Ok(())
     }
@@ -137,7 +199,6 @@ impl Exchange {
             return;
         };
         link.output.release(&link.pending);
-        self.counters.count_reply(now.since(share.since));
         let answer = match verdict {
             Verdict::Accepted => Answer::Accepted,
             // It went out twice, so the pool has it already: the first one counted.
@@ -146,6 +207,11 @@ impl Exchange {
             }
             Verdict::Rejected { code, text } => Answer::Rejected(code, text),
         };
+        if let Owner::Guest(lease, number) = share.owner {
+            // Whoever borrows counts it.
+            return self.answer_guest(index, lease, number, answer.into());
+        }
+        self.counters.count_reply(now.since(share.since));
         match answer {
             Answer::Accepted => {
                 self.counters.accepted += 1;
@@ -178,8 +244,10 @@ impl Exchange {
                 &mut shares
             };
             *lost += 1;
-            self.refuse_share(&share, Reject::LinkLost);
+            self.refuse_share(index, &share, Reject::LinkLost);
         }
+        shares += self.abandon_held(index, Reject::LinkLost);
+        self.end_leases(index);
         let link = &mut self.links[index];
         if self.settings.keep_warm {
             link.keep_last_job();
@@ -206,23 +274,28 @@ impl Exchange {
         for index in 0..self.links.len() {
             for id in self.links[index].pending.ids_of(miner) {
                 if let Some(share) = self.links[index].pending.take(id) {
-                    self.refuse_share(&share, Reject::LinkLost);
+                    self.refuse_share(index, &share, Reject::LinkLost);
                 }
             }
             let link = &mut self.links[index];
             link.output.release(&link.pending);
+            self.abandon_held_of(index, miner, Reject::LinkLost);
         }
     }
 
-    /// Answers a share, if it was not answered at once. Its miner may be gone: then nobody is told.
+    /// Answers a miner's share, if it was not answered at once. The miner may be gone: then nobody is
+    /// told.
     fn answer_share(&mut self, share: &Pending, answer: &Answer<'_>) {
-        if let Some(miner) = self.miners.get_mut(share.miner) {
+        let Owner::Miner(token) = share.owner else {
+            return;
+        };
+        if let Some(miner) = self.miners.get_mut(token) {
             miner.unanswered -= 1;
         }
         if share.answered && cfg!(not(break_one_answer)) {
             return;
         }
-        self.say(share.miner, |out| match answer {
+        self.say(token, |out| match answer {
             Answer::Accepted => encode::reply_true(out, share.id.as_bytes()),
             Answer::Rejected(code, text) => {
                 encode::reply_error(out, share.id.as_bytes(), *code, text);
@@ -231,7 +304,10 @@ impl Exchange {
     }
 
     /// Answers a share that no pool will answer.
-    pub(super) fn refuse_share(&mut self, share: &Pending, reject: Reject) {
+    pub(super) fn refuse_share(&mut self, index: usize, share: &Pending, reject: Reject) {
+        if let Owner::Guest(lease, number) = share.owner {
+            return self.answer_guest(index, lease, number, ShareEnd::Refused(reject));
+        }
         if share.answered {
             self.counters.immediate_lost += 1;
         } else {
@@ -248,6 +324,18 @@ pub(super) enum Answer<'a> {
     Accepted,
     /// It doesn't; with the code and the text for the miner.
     Rejected(i64, Cow<'a, str>),
+}
+
+impl From<Answer<'_>> for ShareEnd {
+    fn from(answer: Answer<'_>) -> Self {
+        match answer {
+            Answer::Accepted => Self::Accepted,
+            Answer::Rejected(code, text) => Self::Rejected {
+                code,
+                text: text.into(),
+            },
+        }
+    }
 }
 
 /// Whether a pool says that it has the share already.

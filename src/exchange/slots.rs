@@ -1,6 +1,7 @@
 //! The slots of one nonce space: which part of the pool's extranonce2 is whose.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use crate::proto::extranonce::{Extranonce1, SlotBytes, SlotPlan};
 
@@ -28,11 +29,10 @@ struct Freed {
 pub struct Slots {
     capacity: u32,
     live_max: u32,
+    /// In use: by a miner, or lent.
     live: u32,
-    /// The number that is handed out first; the next ones follow, around the end.
-    first: u32,
-    /// How many numbers were handed out for the first time.
-    used: u32,
+    /// Numbers that were never handed out, in the order in which they will be.
+    fresh: VecDeque<Range<u32>>,
     freed: VecDeque<Freed>,
 }
 
@@ -47,14 +47,38 @@ impl Slots {
     pub fn new(capacity: u32, live_max: u32, (part, parts): (u32, u32)) -> Self {
         let capacity = capacity.min(1 << 16);
         let part = if cfg!(break_parts) { 0 } else { part };
+        let first = capacity / parts.max(1) * part % capacity.max(1);
+        let ranges = [first..capacity, 0..first];
         Self {
             capacity,
-            live_max,
+            live_max: live_max.min(capacity),
             live: 0,
-            first: capacity / parts.max(1) * part % capacity.max(1),
-            used: 0,
+            fresh: ranges
+                .into_iter()
+                .filter(|range| !range.is_empty())
+                .collect(),
             freed: VecDeque::new(),
         }
+    }
+
+    /// Those of a space of `capacity` numbers that another exchange lent.
+    pub(crate) fn lent(capacity: u32, slots: Vec<Range<u32>>) -> Self {
+        let mut lent = Self {
+            capacity: capacity.min(1 << 16),
+            live_max: 0,
+            live: 0,
+            fresh: VecDeque::new(),
+            freed: VecDeque::new(),
+        };
+        lent.add(slots);
+        lent
+    }
+
+    /// Takes in more slots that were lent.
+    pub(crate) fn add(&mut self, slots: Vec<Range<u32>>) {
+        self.live_max += count(&slots);
+        debug_assert!(self.live_max <= self.capacity);
+        self.fresh.extend(slots);
     }
 
     /// How many are in use.
@@ -65,14 +89,20 @@ impl Slots {
 
     /// How many may be in use at once.
     #[must_use]
-    pub(crate) fn room(&self) -> u32 {
-        self.live_max.min(self.capacity)
+    pub(crate) const fn room(&self) -> u32 {
+        self.live_max
+    }
+
+    /// How many more may be in use.
+    #[must_use]
+    pub(crate) const fn free(&self) -> u32 {
+        self.live_max.saturating_sub(self.live)
     }
 
     /// Whether another one may be handed out.
     #[must_use]
-    pub fn has_room(&self) -> bool {
-        self.live < self.room()
+    pub const fn has_room(&self) -> bool {
+        self.live < self.live_max
     }
 
     /// Hands out a slot; `oldest_job` is the oldest job that is still known. `None` when full.
@@ -84,17 +114,26 @@ impl Slots {
             .freed
             .front()
             .is_some_and(|freed| freed.newest_job < oldest_job);
-        let taken = if !rested && self.used < self.capacity {
-            let slot = u16::try_from((self.first + self.used) % self.capacity).ok()?;
-            self.used += 1;
-            Taken { slot, rested: true }
-        } else {
-            let slot = self.freed.pop_front()?.slot;
-            Taken { slot, rested }
+        let fresh = if rested { None } else { self.take_fresh() };
+        let taken = match fresh {
+            Some(slot) => Taken { slot, rested: true },
+            None => Taken {
+                slot: self.freed.pop_front()?.slot,
+                rested,
+            },
         };
         self.live += 1;
-        debug_assert!(self.live as usize + self.freed.len() == self.used as usize);
         Some(taken)
+    }
+
+    fn take_fresh(&mut self) -> Option<u16> {
+        let range = self.fresh.front_mut()?;
+        let slot = u16::try_from(range.start).ok()?;
+        range.start += 1;
+        if range.start == range.end {
+            self.fresh.pop_front();
+        }
+        Some(slot)
     }
 
     /// Takes a slot back; `newest_job` is the newest job that its owner may have worked on.
@@ -103,6 +142,56 @@ impl Slots {
         self.live -= 1;
         self.freed.push_back(Freed { slot, newest_job });
     }
+
+    /// Takes out as many as `wanted`, for another exchange to hand out. In the order of [`Slots::new`], so
+    /// that a shard stays within its part for as long as it can.
+    pub(crate) fn deal(&mut self, wanted: u32) -> Vec<Range<u32>> {
+        let wanted = wanted.min(self.free());
+        let (mut dealt, mut left) = (Vec::new(), wanted);
+        while left > 0 {
+            if let Some(range) = self.fresh.front_mut() {
+                let end = range.start + left.min(range.end - range.start);
+                dealt.push(range.start..end);
+                left -= end - range.start;
+                range.start = end;
+                if range.start == range.end {
+                    self.fresh.pop_front();
+                }
+            } else if let Some(freed) = self.freed.pop_front() {
+                let slot = u32::from(freed.slot);
+                dealt.push(slot..slot + 1);
+                left -= 1;
+            } else {
+                debug_assert!(false, "what is free is fresh or was freed");
+                break;
+            }
+        }
+        self.live += wanted - left;
+        dealt
+    }
+
+    /// Takes back what was dealt; `newest_job` as for [`Slots::give_back`].
+    pub(crate) fn take_back(&mut self, slots: &[Range<u32>], newest_job: u64) {
+        for slot in slots.iter().cloned().flatten() {
+            if let Ok(slot) = u16::try_from(slot) {
+                self.give_back(slot, newest_job);
+            }
+        }
+    }
+
+    /// Takes out of what was lent as many as `wanted`, to be given back: nobody here uses them.
+    pub(crate) fn part_with(&mut self, wanted: u32) -> Vec<Range<u32>> {
+        let dealt = self.deal(wanted);
+        let count = count(&dealt);
+        self.live -= count;
+        self.live_max -= count;
+        dealt
+    }
+}
+
+/// How many slots these are.
+pub(crate) fn count(slots: &[Range<u32>]) -> u32 {
+    slots.iter().map(|range| range.end - range.start).sum()
 }
 
 /// The nonce space that a pool gave a link. Two links that were given the same one share it.
@@ -190,6 +279,44 @@ mod tests {
             first,
             "a fresh one while the first rests"
         );
+    }
+
+    #[test]
+    fn what_is_dealt_is_nobody_elses() {
+        let mut slots = Slots::new(256, 200, (1, 4));
+        let mut owners = vec![0; 256];
+        for _ in 0..50 {
+            owners[usize::from(slots.take(1).unwrap().slot)] += 1;
+        }
+        let first = slots.deal(100);
+        assert_eq!(count(&first), 100);
+        let mut guest = Slots::lent(256, first);
+        let second = slots.deal(100);
+        assert_eq!(count(&second), 50, "no more than may live at once");
+        assert!(!slots.has_room() && slots.deal(1).is_empty());
+        guest.add(second);
+        while let Some(taken) = guest.take(1) {
+            owners[usize::from(taken.slot)] += 1;
+        }
+        assert!(owners.iter().all(|&owners| owners <= 1));
+        assert_eq!(owners.iter().sum::<i32>(), 200);
+    }
+
+    #[test]
+    fn what_was_dealt_and_is_taken_back_is_handed_out_again() {
+        let mut slots = Slots::new(256, 256, (0, 1));
+        let dealt = slots.deal(256);
+        assert!(slots.take(1).is_none());
+        let mut guest = Slots::lent(256, dealt);
+        let used = guest.take(1).unwrap().slot;
+        let surplus = guest.part_with(1000);
+        assert_eq!((count(&surplus), guest.free()), (255, 0));
+        slots.take_back(&surplus, 4);
+        let taken = slots.take(9).unwrap();
+        assert!(taken.rested && taken.slot != used);
+        assert_eq!(slots.free(), 254);
+        let freed = slots.deal(254);
+        assert_eq!(count(&freed), 254, "what was freed is dealt too");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::exchange::slots::{NonceSpace, Slots};
 use crate::exchange::spares::Former;
 use crate::proto::dialect::Subscription;
 use crate::proto::extranonce::{SlotPlan, SlotWidth};
+use crate::proto::share::Reject;
 use crate::proto::time::Now;
 
 /// Miners of a link that got another place.
@@ -67,12 +68,14 @@ impl Exchange {
         own.is_some_and(|own| own.borrow().is_same(space))
     }
 
-    /// The same space, where another link has it or is about to.
+    /// The same space, where another link has it or is about to. What is borrowed of it is not ours to
+    /// share: it is given back some day, and our miners have a part of their own in it.
     fn space_of_other(&self, index: usize, space: &NonceSpace) -> Option<Rc<RefCell<NonceSpace>>> {
         let others = self
             .links
             .iter()
-            .filter(|link| link.key.index != index && !matches!(link.state, LinkState::Idle));
+            .filter(|link| link.key.index != index && link.lease.is_none())
+            .filter(|link| !matches!(link.state, LinkState::Idle));
         others
             .flat_map(|link| [&link.space, &link.next_space])
             .flatten()
@@ -106,16 +109,22 @@ impl Exchange {
         })
     }
 
-    /// The bytes that a `mining.set_extranonce` announced hold from this job on.
-    pub(super) fn change_space(&mut self, now: Now, index: usize, subscription: &Subscription) {
+    /// The bytes that a `mining.set_extranonce` announced hold from this job on. Says whether the link goes
+    /// on with others than before.
+    pub(super) fn change_space(
+        &mut self,
+        now: Now,
+        index: usize,
+        subscription: &Subscription,
+    ) -> bool {
         let Some(space) = self.new_space(index, subscription) else {
             let detail = format!("it leaves {} bytes", subscription.extranonce2_len);
             self.lose_link(now, index, LinkEnd::NoNonceSpace, detail);
-            return;
+            return false;
         };
         // The same bytes again move nobody.
         if self.links[index].next_space.is_none() && self.is_own_space(index, &space) {
-            return;
+            return false;
         }
         let space = match self.space_of_other(index, &space) {
             Some(theirs) => {
@@ -124,15 +133,19 @@ impl Exchange {
             }
             None => Rc::new(RefCell::new(space)),
         };
+        // What was found for a job that the link never announced can't be sent any more.
+        self.abandon_held(index, Reject::EarlyJob);
         let link = &mut self.links[index];
         // Shares on their way are the pool's to judge; the older jobs belong to the older bytes.
         link.jobs.clear();
+        link.early.clear();
         link.fresh = true;
         if link.is_up() {
             self.change_own_space(now, index, space);
         } else {
             link.next_space = Some(space);
         }
+        true
     }
 
     /// The link's nonce space is another one from now on.

@@ -19,7 +19,7 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Command, Exchange, Fact, LinkEnd, LinkKey};
+use super::{Command, Exchange, Fact, HostSays, LinkEnd, LinkKey};
 use crate::exchange::link::{Link, LinkState, Role};
 use crate::exchange::miners::Stage;
 use crate::exchange::outbox::Owed;
@@ -119,11 +119,13 @@ impl Exchange {
             self.fact(Fact::ReturnFailed { pool, wait });
         }
         self.go_back(now);
+        self.follow_host(now);
+        self.keep_lease(now);
         for index in 0..self.links.len() {
             let link = &self.links[index];
             // One whose lost session may be resumed is waited for; another one may be ready before it.
             let is_away = !link.is_up() && link.lost.is_none() && link.next_space.is_none();
-            if link.serves() && !link.pass_through && link.space.is_some() && is_away {
+            if link.serves() && !link.pass_through && is_away {
                 self.fail_over(now, index);
             }
         }
@@ -135,7 +137,7 @@ impl Exchange {
 
     /// The pools at which a link of this role is to stand.
     fn pools_for(&self, role: Role) -> Range<usize> {
-        let Some(home) = self.worst_home() else {
+        let Some(home) = self.worst_home().filter(|_| self.landlord().is_none()) else {
             return 0..0;
         };
         // A pool that serves and is better than that is on the list of neither.
@@ -151,7 +153,7 @@ impl Exchange {
 
     /// The links on which many miners work, and those that are dialled for them. A link of one miner
     /// stays at its pool until that miner goes: its firmware could be moved by a reconnect only.
-    fn serving(&self) -> impl Iterator<Item = &Link> {
+    pub(super) fn serving(&self) -> impl Iterator<Item = &Link> {
         let links = self.links.iter();
         links.filter(|link| link.serves() && !link.pass_through)
     }
@@ -172,7 +174,7 @@ impl Exchange {
     fn keep_spare(&mut self, now: Now, role: Role, pools: Range<usize>) {
         let mut stands = false;
         for index in 0..self.links.len() {
-            if self.links[index].role != role {
+            if self.links[index].role != role || self.links[index].lease.is_some() {
                 continue;
             }
             if pools.contains(&self.links[index].pool) {
@@ -234,7 +236,8 @@ impl Exchange {
 
     /// Moves miners to a preferred pool that has been well for long enough.
     fn go_back(&mut self, now: Now) {
-        let Some(to) = self.links.iter().position(|link| link.role == Role::Probe) else {
+        let is_probe = |link: &Link| link.role == Role::Probe;
+        let Some(to) = self.links.iter().position(is_probe) else {
             return;
         };
         let link = &self.links[to];
@@ -242,7 +245,8 @@ impl Exchange {
             return;
         };
         // Where nobody is left, nobody goes back.
-        if self.miners.is_empty() {
+        let has_guests = self.links.iter().any(|link| !link.guests.is_empty());
+        if self.miners.is_empty() && !has_guests {
             return;
         }
         let pool = link.pool;
@@ -262,7 +266,7 @@ impl Exchange {
                 continue;
             }
             // One link's miners at least; those of others where all of them can be told.
-            if moved && live_in(link) > free_in(&self.links[to]) {
+            if moved && link.live() > self.links[to].free() {
                 continue;
             }
             moved = true;
@@ -275,8 +279,8 @@ impl Exchange {
 
     /// Whether the pool of this link has a place for all miners. Nobody is sent away for a preference.
     fn has_room_to_return(&mut self, to: usize) -> bool {
-        let miners: usize = self.serving().map(|link| live_in(link) as usize).sum();
-        let room = free_in(&self.links[to]) as usize * self.settings.links_max;
+        let miners: usize = self.serving().map(|link| link.live() as usize).sum();
+        let room = self.links[to].free() as usize * self.settings.links_max;
         let link = &mut self.links[to];
         let pool = link.pool;
         if miners > room && !std::mem::replace(&mut link.room_told, true) {
@@ -285,8 +289,8 @@ impl Exchange {
         miners <= room
     }
 
-    /// Moves the miners of a link whose session is over to another pool's that is ready. Says whether
-    /// there is one.
+    /// Moves the miners of a link whose session is over to another one that is ready. Says whether there is
+    /// one.
     pub(super) fn fail_over(&mut self, now: Now, from: usize) -> bool {
         let left = &self.links[from];
         let home = left.home();
@@ -294,8 +298,11 @@ impl Exchange {
             return false;
         }
         let is_ready = |link: &&Link| {
-            let has_room = link.serves() && !link.pass_through && live_in(left) <= free_in(link);
-            link.has_work() && link.pool != home && (link.is_spare() || has_room)
+            let has_room = link.serves() && !link.pass_through && left.live() <= link.free();
+            let other = link.key.index != from && link.has_work();
+            // Nobody works on a link that was never ready: only a lease, made for it, takes its place.
+            let fits = left.space.is_some() || link.lease.is_some();
+            other && fits && (link.is_spare() || has_room)
         };
         let ready = self.links.iter().filter(is_ready);
         let Some(to) = ready
@@ -311,17 +318,22 @@ impl Exchange {
         let moved = self.move_miners(now, from, to, old.as_ref(), false);
         self.let_go(now, from, LinkEnd::Unused, String::new());
         self.tell_taken_over(home, to, left, extranonce1, false, moved);
+        self.serve_waiting(now);
+        self.serve_borrowers();
         true
     }
 
     /// Moves the miners of a link that is well to another one, which is ready and serves from now on.
-    fn retire(&mut self, now: Now, from: usize, to: usize) {
+    pub(super) fn retire(&mut self, now: Now, from: usize, to: usize) {
         let extranonce1 = self.begin_to_serve(to);
+        self.tell_guests(from, |lease| HostSays::Retiring { lease });
         let link = &mut self.links[from];
         link.role = Role::Retiring(now.since_start);
         let (home, left, old) = (link.home(), link.key, link.space.clone());
         let moved = self.move_miners(now, from, to, old.as_ref(), true);
         self.tell_taken_over(home, to, left, extranonce1, true, moved);
+        self.serve_waiting(now);
+        self.serve_borrowers();
     }
 
     fn tell_taken_over(
@@ -340,6 +352,7 @@ impl Exchange {
             extranonce1,
             left,
             serves: link.key,
+            borrowed: link.lease.is_some(),
             returned,
             told,
             closed,
@@ -370,7 +383,8 @@ impl Exchange {
             let Role::Retiring(since) = link.role else {
                 continue;
             };
-            let done = link.pending.is_empty()
+            let done = link.is_drained()
+                && link.guests.is_empty()
                 && now.since(since) >= LATE_SHARES
                 && self.miners.iter().all(|miner| miner.link() != Some(index));
             if done {
@@ -408,17 +422,4 @@ impl Exchange {
             former.give_back(self.sequence);
         }
     }
-}
-
-fn live_in(link: &Link) -> u32 {
-    let space = link.space.as_ref();
-    space.map_or(0, |space| space.borrow().slots.live())
-}
-
-fn free_in(link: &Link) -> u32 {
-    let space = link.space.as_ref();
-    space.map_or(0, |space| {
-        let slots = &space.borrow().slots;
-        slots.room().saturating_sub(slots.live())
-    })
 }

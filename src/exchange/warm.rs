@@ -76,8 +76,11 @@ impl Exchange {
         // A pool that is about to take us may have announced its first job already.
         let is_welcomed = match &link.state {
             LinkState::Handshaking(_, session) => session.state() == PoolState::Authorizing,
-            LinkState::Up(..) => true,
-            LinkState::Idle | LinkState::Waiting(_) | LinkState::Dialling(_) => false,
+            LinkState::Up(..) | LinkState::Lent => true,
+            LinkState::Idle
+            | LinkState::Waiting(_)
+            | LinkState::Dialling(_)
+            | LinkState::Asking => false,
         };
         let Some(warm) = &mut link.warm else {
             return;

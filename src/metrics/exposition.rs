@@ -12,7 +12,7 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use crate::exchange::{Counters, REPLY_MICROS_BOUNDS};
+use crate::exchange::{Counters, LEAD_MICROS_BOUNDS, REPLY_MICROS_BOUNDS};
 use crate::metrics::{ProxySample, Sample, ShardSample};
 
 /// The type of the text, for HTTP.
@@ -38,6 +38,7 @@ impl Collector for Sample {
         encode_shards(self, &mut families)?;
         encode_miners(&self.proxies, &mut families)?;
         encode_pools(&self.proxies, &mut families)?;
+        encode_job_exchange(&self.proxies, &mut families)?;
         encode_shares(&self.proxies, &mut families)
     }
 }
@@ -252,6 +253,41 @@ fn encode_pools(proxies: &[ProxySample], families: &mut Families<'_, '_>) -> fmt
     )
 }
 
+fn encode_job_exchange(proxies: &[ProxySample], families: &mut Families<'_, '_>) -> fmt::Result {
+    let counters: [Row; 4] = [
+        (
+            "stratum_early_jobs_started",
+            "Jobs on which miners of a link were started before it announced them",
+            |it| it.early_jobs,
+        ),
+        (
+            "stratum_early_jobs_confirmed",
+            "Of these, jobs that their link announced afterwards",
+            Counters::early_confirmed,
+        ),
+        (
+            "stratum_early_jobs_missed",
+            "Of these, jobs that it did not announce in time: miners went back to the last one",
+            |it| it.early_missed,
+        ),
+        (
+            "stratum_shares_held",
+            "Shares for such jobs that waited for the link to announce them",
+            |it| it.shares_held,
+        ),
+    ];
+    for (name, help, of) in counters {
+        families.counters(name, help, of_proxies(proxies, |it| of(&it.counters)))?;
+    }
+    families.histogram(
+        "stratum_job_exchange_lead_seconds",
+        "Time from the start of a link's miners on a job to the link's own announcement of it",
+        proxies,
+        &LEAD_MICROS_BOUNDS,
+        |it| (&it.leads, it.lead_micros),
+    )
+}
+
 fn encode_shares(proxies: &[ProxySample], families: &mut Families<'_, '_>) -> fmt::Result {
     let counters: [Row; 9] = [
         (
@@ -309,27 +345,12 @@ fn encode_shares(proxies: &[ProxySample], families: &mut Families<'_, '_>) -> fm
          pool_silent are shares that no pool judged",
         by_reason(proxies, |it| it.counters.refused_by_reason()),
     )?;
-    families.family(
+    families.histogram(
         "stratum_share_reply_seconds",
         "Time from a share's submit to the pool's answer",
-        MetricType::Histogram,
-        |encoder| {
-            for proxy in proxies {
-                let counters = &proxy.counters;
-                let bounds = REPLY_MICROS_BOUNDS.map(seconds);
-                let bounds = bounds.into_iter().chain([f64::INFINITY]);
-                let buckets: Vec<(f64, u64)> = bounds.zip(counters.replies).collect();
-                encoder
-                    .encode_family(&[("proxy", proxy.name.as_str())])?
-                    .encode_histogram::<NoLabelSet>(
-                        seconds(counters.reply_micros),
-                        counters.replies.iter().sum(),
-                        &buckets,
-                        None,
-                    )?;
-            }
-            Ok(())
-        },
+        proxies,
+        &REPLY_MICROS_BOUNDS,
+        |it| (&it.replies, it.reply_micros),
     )
 }
 
@@ -403,6 +424,34 @@ impl Families<'_, '_> {
         })
     }
 
+    /// One for each proxy: how many fall into each bucket, and the sum of all in microseconds.
+    fn histogram(
+        &mut self,
+        name: &str,
+        help: &str,
+        proxies: &[ProxySample],
+        bounds: &[u64],
+        of: fn(&Counters) -> (&[u64], u64),
+    ) -> fmt::Result {
+        self.family(name, help, MetricType::Histogram, |encoder| {
+            for proxy in proxies {
+                let (counts, micros) = of(&proxy.counters);
+                let bounds = bounds.iter().map(|&bound| seconds(bound));
+                let bounds = bounds.chain([f64::INFINITY]);
+                let buckets: Vec<(f64, u64)> = bounds.zip(counts.iter().copied()).collect();
+                encoder
+                    .encode_family(&[("proxy", proxy.name.as_str())])?
+                    .encode_histogram::<NoLabelSet>(
+                        seconds(micros),
+                        counts.iter().sum(),
+                        &buckets,
+                        None,
+                    )?;
+            }
+            Ok(())
+        })
+    }
+
     /// The encoder adds `_total` to the name.
     fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
         self.family(name, help, MetricType::Counter, |encoder| {
@@ -453,12 +502,17 @@ mod tests {
             accepted: 9,
             without_link_millis: 1500,
             reply_micros: 2_000_000,
+            early_jobs: 5,
+            early_missed: 1,
+            shares_held: 7,
+            lead_micros: 40_000,
             ..Counters::default()
         };
         counters.closes[1] = 4;
         counters.replies[0] = 1;
         counters.replies[9] = 1;
         counters.replies[14] = 1;
+        counters.leads[3] = 4;
         let text = text(vec![ProxySample {
             name: "zcash".to_owned(),
             counters,
@@ -479,6 +533,14 @@ mod tests {
             "stratum_share_reply_seconds_bucket{le=\"1.0\",proxy=\"zcash\"} 2",
             "stratum_share_reply_seconds_bucket{le=\"30.0\",proxy=\"zcash\"} 2",
             "stratum_share_reply_seconds_bucket{le=\"+Inf\",proxy=\"zcash\"} 3",
+            "stratum_early_jobs_started_total{proxy=\"zcash\"} 5",
+            "stratum_early_jobs_confirmed_total{proxy=\"zcash\"} 4",
+            "stratum_early_jobs_missed_total{proxy=\"zcash\"} 1",
+            "stratum_shares_held_total{proxy=\"zcash\"} 7",
+            "stratum_job_exchange_lead_seconds_sum{proxy=\"zcash\"} 0.04",
+            "stratum_job_exchange_lead_seconds_bucket{le=\"0.005\",proxy=\"zcash\"} 0",
+            "stratum_job_exchange_lead_seconds_bucket{le=\"0.01\",proxy=\"zcash\"} 4",
+            "stratum_job_exchange_lead_seconds_bucket{le=\"+Inf\",proxy=\"zcash\"} 4",
         ] {
             has(&text, line);
         }

@@ -41,6 +41,8 @@ pub enum Reject {
     PoolSilent,
     /// No pool is up, and its job was only to keep the machine warm.
     KeptWarm,
+    /// Its job was begun on a neighbour's word, and the own link did not announce it in time.
+    EarlyJob,
     /// Every slot of every link is taken.
     Full,
     /// No pool came up in the time that a subscribe waits.
@@ -63,6 +65,7 @@ impl Reject {
             Self::LinkLost => "Job not found (=stale), the pool link was lost",
             Self::PoolSilent => "No answer from the pool in time",
             Self::KeptWarm => "Job not found (=stale), no pool is up",
+            Self::EarlyJob => "Job not found (=stale), it was not confirmed in time",
             Self::Full => "The proxy is full",
             Self::NoPool => "No pool is up, try again",
         }
@@ -72,7 +75,7 @@ impl Reject {
     #[must_use]
     pub const fn code(self) -> i64 {
         match self {
-            Self::UnknownJob | Self::LinkLost | Self::KeptWarm => 21,
+            Self::UnknownJob | Self::LinkLost | Self::KeptWarm | Self::EarlyJob => 21,
             Self::Duplicate => 22,
             Self::UnauthorizedWorker => 24,
             Self::NotSubscribed => 25,
@@ -87,7 +90,7 @@ impl Reject {
     }
 
     /// Every label that [`Reject::reason`] gives, in the order of [`Reject::index`].
-    pub const REASONS: [&'static str; 13] = [
+    pub const REASONS: [&'static str; 14] = [
         "malformed",
         "unknown_method",
         "unknown_job",
@@ -101,6 +104,7 @@ impl Reject {
         "full",
         "no_pool",
         "kept_warm",
+        "early_job",
     ];
 
     /// The place of this reason among [`Reject::REASONS`], for arrays of counters.
@@ -120,6 +124,7 @@ impl Reject {
             Self::Full => 10,
             Self::NoPool => 11,
             Self::KeptWarm => 12,
+            Self::EarlyJob => 13,
         }
     }
 

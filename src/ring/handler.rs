@@ -99,4 +99,7 @@ pub trait RingHandler {
     fn stream_writable(&mut self, stream: StreamId) {
         let _ = stream;
     }
+
+    /// Somebody has rung the [`Bell`](super::Bell) that the ring hears; once or more often.
+    fn rang(&mut self) {}
 }

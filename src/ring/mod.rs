@@ -34,6 +34,7 @@
 //!   close a connection that finds no place.
 
 mod accept;
+mod bell;
 mod buffers;
 mod connect;
 mod counters;
@@ -54,6 +55,7 @@ use std::time::Duration;
 
 use io_uring::{opcode, squeue, types};
 
+pub use bell::Bell;
 pub use counters::RingCounters;
 pub use error::{RingError, TableFull};
 pub use features::Features;
@@ -125,6 +127,7 @@ pub struct MinerRing {
     /// With so few buffers left a round takes no more from the kernel, but handles what it has.
     buffers_reserve: u16,
     eventfd: Eventfd,
+    bell: Option<Bell>,
     counters: RingCounters,
 }
 
@@ -191,6 +194,7 @@ impl MinerRing {
             events_per_round_max: config.events_per_round_max,
             buffers_reserve: (config.receive_buffers / 4).min(WORK_PER_ENTER),
             eventfd,
+            bell: None,
             counters: RingCounters::default(),
         })
     }
@@ -249,25 +253,35 @@ impl MinerRing {
     /// Whether [`MinerRing::drain`] has something to tell.
     #[must_use]
     pub fn has_completions(&self) -> bool {
-        !self.pending.is_empty() || self.outbox.has_refused() || self.can_restart()
+        !self.pending.is_empty()
+            || self.outbox.has_refused()
+            || self.can_restart()
+            || self.bell.as_ref().is_some_and(Bell::is_rung)
     }
 
     /// Submits, and says whether there is nothing left to do: then, and only then, the kernel will
     /// wake the thread, and [`Wake::wait`] may be awaited. Meanwhile other tasks of the thread may
     /// send and [`submit`](MinerRing::submit); what comes of it ends the wait.
     pub fn prepare_wait(&mut self) -> bool {
-        self.queue.wake_on_work(true);
+        self.wake_on_work(true);
         self.submit();
         let idle = !self.has_completions();
         if !idle {
-            self.queue.wake_on_work(false);
+            self.wake_on_work(false);
         }
         idle
     }
 
+    fn wake_on_work(&mut self, on: bool) {
+        self.queue.wake_on_work(on);
+        if let Some(bell) = &self.bell {
+            bell.wake_executor(on);
+        }
+    }
+
     /// Submits, and waits until [`MinerRing::drain`] has something to tell or `timeout` is over; all that
-    /// in one system call, as a rule. For a thread that has nothing else to wait for; [`Notifier`] does
-    /// not end this wait.
+    /// in one system call, as a rule. For a thread that has nothing else to wait for; a [`Bell`] ends this
+    /// wait, and a [`Notifier`] does not.
     pub fn wait_blocking(&mut self, timeout: Duration) {
         if !self.has_completions() {
             self.queue.enter_and_wait(timeout);
@@ -288,7 +302,10 @@ impl MinerRing {
     /// the order of the kernel. It is for the task that waits: it also tells the kernel that nobody
     /// needs waking.
     pub fn drain(&mut self, handler: &mut impl RingHandler) -> usize {
-        self.queue.wake_on_work(false);
+        self.wake_on_work(false);
+        if self.bell.as_ref().is_some_and(Bell::was_rung) {
+            handler.rang();
+        }
         self.report_refused(handler);
         let mut handled = 0;
         while handled < self.events_per_round_max {
@@ -390,13 +407,18 @@ impl MinerRing {
             Operation::Retry => self.acceptor.resume(),
             Operation::StreamReceive => self.stream_completed(completion, handler),
             Operation::StreamPoll => self.stream_poll_completed(token, handler),
+            Operation::Bell => self.bell_completed(completion),
             Operation::Aside => {}
         }
     }
 
     fn count_stale(&mut self, completion: Completion) {
         let is_told = match completion.operation() {
-            Operation::Accept | Operation::Close | Operation::Retry | Operation::Aside => return,
+            Operation::Accept
+            | Operation::Close
+            | Operation::Retry
+            | Operation::Bell
+            | Operation::Aside => return,
             _ if completion.outcome() == Err(libc::ECANCELED) => return,
             _ => self.table.get(completion.token()),
         };

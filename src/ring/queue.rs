@@ -32,6 +32,7 @@ pub(super) enum Operation {
     Retry,
     StreamReceive,
     StreamPoll,
+    Bell,
     /// What succeeds or fails with nothing to do: cancels, the option before a reset.
     Aside,
 }
@@ -62,6 +63,7 @@ impl Operation {
             8 => Self::Retry,
             9 => Self::StreamReceive,
             10 => Self::StreamPoll,
+            11 => Self::Bell,
             _ => Self::Aside,
         }
     }

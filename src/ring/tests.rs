@@ -32,6 +32,7 @@ pub(super) enum Event {
     Writable(Token),
     AcceptFailed(ListenerId, Option<i32>),
     TableFull(ListenerId),
+    Rang,
 }
 
 #[derive(Default)]
@@ -69,6 +70,9 @@ impl RingHandler for Recorder {
     }
     fn table_full(&mut self, listener: ListenerId) {
         self.0.push(Event::TableFull(listener));
+    }
+    fn rang(&mut self) {
+        self.0.push(Event::Rang);
     }
 }
 

@@ -16,8 +16,8 @@ use glommio::io::BufferedFile;
 
 use super::MinerRing;
 
-/// The eventfd of a ring, and whether a notification is on its way through it.
-#[derive(Debug)]
+/// An eventfd, and whether a notification is on its way through it. Each clone is the same one.
+#[derive(Debug, Clone)]
 pub(super) struct Eventfd {
     shared: Arc<Shared>,
 }
@@ -49,6 +49,22 @@ impl Eventfd {
     pub(super) fn descriptor(&self) -> RawFd {
         self.shared.file.as_raw_fd()
     }
+
+    /// Wakes whoever waits for it, unless that is under way.
+    pub(super) fn notify(&self) {
+        if !self.shared.notified.swap(true, Ordering::SeqCst) {
+            self.count_up();
+        }
+    }
+
+    /// Wakes whoever waits for it.
+    pub(super) fn count_up(&self) {
+        let counted = (&self.shared.file).write_all(&1_u64.to_ne_bytes());
+        debug_assert!(
+            counted.is_ok(),
+            "an eventfd counts further than anybody notifies"
+        );
+    }
 }
 
 impl MinerRing {
@@ -68,7 +84,7 @@ impl MinerRing {
         let file = unsafe { BufferedFile::from_raw_fd(descriptor.into_raw_fd()) };
         Ok(Wake {
             file,
-            shared: Arc::clone(&self.eventfd.shared),
+            eventfd: self.eventfd.clone(),
         })
     }
 }
@@ -76,7 +92,7 @@ impl MinerRing {
 /// Waits for the ring, in a glommio executor.
 pub struct Wake {
     file: BufferedFile,
-    shared: Arc<Shared>,
+    eventfd: Eventfd,
 }
 
 impl Wake {
@@ -96,7 +112,7 @@ impl Wake {
             .await
             .map_err(io::Error::from)?;
         // Whoever notifies from here on counts up again; whoever did so before is seen by the caller.
-        self.shared.notified.store(false, Ordering::SeqCst);
+        self.eventfd.shared.notified.store(false, Ordering::SeqCst);
         Ok(())
     }
 
@@ -104,7 +120,7 @@ impl Wake {
     #[must_use]
     pub fn notifier(&self) -> Notifier {
         Notifier {
-            shared: Arc::clone(&self.shared),
+            eventfd: self.eventfd.clone(),
         }
     }
 }
@@ -118,20 +134,13 @@ impl std::fmt::Debug for Wake {
 /// Wakes the task that waits for a ring; from the same thread or another one.
 #[derive(Debug, Clone)]
 pub struct Notifier {
-    shared: Arc<Shared>,
+    eventfd: Eventfd,
 }
 
 impl Notifier {
     /// Ends the current wait, or else the next one.
     pub fn notify(&self) {
-        if self.shared.notified.swap(true, Ordering::SeqCst) {
-            return;
-        }
-        let counted = (&self.shared.file).write_all(&1_u64.to_ne_bytes());
-        debug_assert!(
-            counted.is_ok(),
-            "an eventfd counts further than anybody notifies"
-        );
+        self.eventfd.notify();
     }
 }
 
@@ -141,6 +150,7 @@ mod tests {
 
     use glommio::{LocalExecutorBuilder, Placement};
 
+    use super::super::Bell;
     use super::super::tests::{Event, Recorder, client, reads, ring_with_listener, small_config};
     use super::{MinerRing, Wake};
 
@@ -219,5 +229,42 @@ mod tests {
                 wake.wait().await.expect("woken");
             }
         });
+    }
+
+    #[test]
+    fn a_bell_ends_the_wait_in_the_executor_too() {
+        let bell = Bell::new().expect("bell");
+        let ringer = bell.clone();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let other = std::thread::spawn(move || {
+            while receiver.recv().is_ok() {
+                ringer.ring();
+            }
+        });
+        let executor = LocalExecutorBuilder::new(Placement::Unbound)
+            .io_memory(65_536)
+            .make();
+        executor.expect("executor").run(async move {
+            let mut ring = MinerRing::new(&small_config()).expect("ring");
+            let wake = ring.wake().expect("a wake");
+            ring.hear(&bell);
+            for _ in 0..10_000 {
+                let mut recorder = Recorder::default();
+                let mut told = false;
+                while recorder.0.is_empty() {
+                    if ring.prepare_wait() {
+                        if !told {
+                            sender.send(()).expect("the other thread lives");
+                        }
+                        told = true;
+                        wake.wait().await.expect("woken");
+                    }
+                    ring.drain(&mut recorder);
+                }
+                assert!(told, "rung once for each time that it was told to");
+                assert_eq!(recorder.0, [Event::Rang]);
+            }
+        });
+        other.join().expect("it ends with the ring");
     }
 }

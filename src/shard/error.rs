@@ -122,6 +122,9 @@ pub enum StartError {
         /// What glommio said.
         detail: String,
     },
+    /// The shards can't wake each other.
+    #[error("can't make an eventfd for each shard: {0}")]
+    Bells(io::Error),
     /// Signals can't be caught.
     #[error("can't catch signals: {0}")]
     Signals(io::Error),

@@ -2,13 +2,15 @@
 //!
 //! [`run`] opens the listeners, starts one shard for each core and waits for a signal. A shard is one
 //! glommio executor with a ring of its own for the sockets of miners and pools. The loop around that ring
-//! is the executor's main task; links are connected by others. Shards share nothing.
+//! is the executor's main task; links are connected by others. Shards share nothing: the exchanges of a
+//! proxy write letters to each other (`mesh`).
 
 mod admin;
 mod clock;
 mod error;
 mod listen;
 mod machine;
+mod mesh;
 mod pool_link;
 mod report;
 mod space_watch;
@@ -28,6 +30,7 @@ use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 use crate::metrics::{Published, Pulse};
 use crate::ring::{MinerRing, Notifier, RingConfig};
 use crate::shard::clock::Clock;
+use crate::shard::mesh::MeshEnds;
 use crate::shard::report::Reporter;
 use crate::shard::space_watch::SpaceWatch;
 use crate::shard::state::{Proxy, Shard, ShellLimits};
@@ -64,6 +67,8 @@ pub(crate) struct ShardSetup {
     pub(crate) clock: Clock,
     pub(crate) connections_max: u32,
     pub(crate) proxies: Vec<ProxySetup>,
+    /// `None` where this is the only shard.
+    pub(crate) mesh: Option<MeshEnds>,
     pub(crate) pulse: Pulse,
     pub(crate) stopping: Arc<AtomicBool>,
     pub(crate) events: mpsc::Sender<ShardEvent>,
@@ -162,6 +167,11 @@ fn start_shard(setup: ShardSetup) -> Result<(Shard, Arc<AtomicBool>), StartError
         shard: setup.number,
         source,
     })?;
+    // Before it listens: a shard that takes miners has its neighbours.
+    let mesh = setup.mesh.map(|ends| {
+        ring.hear(ends.bell());
+        ends.join().connect()
+    });
     let mut listeners = Vec::new();
     let mut proxies = Vec::new();
     for (index, proxy) in (0..).zip(setup.proxies) {
@@ -181,7 +191,7 @@ fn start_shard(setup: ShardSetup) -> Result<(Shard, Arc<AtomicBool>), StartError
             links: std::collections::HashMap::new(),
         });
     }
-    let shard = Shard::new(ring, setup.clock, proxies, listeners, setup.pulse);
+    let shard = Shard::new(ring, setup.clock, proxies, listeners, mesh, setup.pulse);
     Ok((shard, setup.stopping))
 }
 

@@ -198,21 +198,50 @@ impl Reporter {
                 from,
                 to,
                 extranonce1,
+                borrowed,
                 returned,
                 told,
                 closed,
                 ..
             } => {
                 let (from, to) = (self.pool(*from), self.pool(*to));
-                let how = if *returned {
-                    "well again, miners go back to it"
-                } else {
-                    "takes over"
+                let how = match (*borrowed, *returned) {
+                    (true, _) => "another shard's link to it takes over",
+                    (false, true) => "well again, miners go back to it",
+                    (false, false) => "takes over",
                 };
                 log::warn!(
                     "proxy={proxy} shard={shard} pool={to}: {how} from {from}; extranonce1 \
                      {extranonce1:?}; {told} miners were told, {closed} can't be told and are closed, to \
                      come back"
+                );
+            }
+            Fact::Lent {
+                pool,
+                shard: guest,
+                slots,
+            } => {
+                let pool = self.pool(*pool);
+                log::info!(
+                    "proxy={proxy} shard={shard} pool={pool}: lends {slots} slots of its link to shard \
+                     {guest}"
+                );
+            }
+            Fact::Borrowed { pool, shard: host } => {
+                let pool = self.pool(*pool);
+                log::info!(
+                    "proxy={proxy} shard={shard} pool={pool}: has a part of the link of shard {host}"
+                );
+            }
+            Fact::LeaseEnded {
+                pool,
+                shard: host,
+                pending,
+            } => {
+                let pool = self.pool(*pool);
+                log::warn!(
+                    "proxy={proxy} shard={shard} pool={pool}: the link of shard {host}, of which this one \
+                     has a part, is lost or given other nonce space; {pending} shares are lost with it"
                 );
             }
             Fact::ReturnFailed { pool, wait } => {
@@ -275,6 +304,21 @@ impl Reporter {
                 log::warn!(
                     "proxy={proxy} shard={shard} pool={pool}: the pool rejected a share: [{code}] {text} \
                      (told once a minute)"
+                );
+            }
+            Fact::JobsAlike { pool, shard: other } => {
+                let pool = self.pool(*pool);
+                log::info!(
+                    "proxy={proxy} shard={shard} pool={pool}: announces the same jobs here and on shard \
+                     {other}; miners start on whichever comes first"
+                );
+            }
+            Fact::EarlyMissed { pool, shard: other } => {
+                let pool = self.pool(*pool);
+                log::warn!(
+                    "proxy={proxy} shard={shard} pool={pool}: announced a job on shard {other} and not \
+                     here; miners that were started on it are back on the last one, and shard {other} is \
+                     not believed for a while (told once a minute)"
                 );
             }
             Fact::JobOdd { pool, text } => {

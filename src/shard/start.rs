@@ -21,7 +21,7 @@ use crate::shard::error::{RunError, StartError};
 use crate::shard::machine::{Machine, Wanted, probe_rings};
 use crate::shard::space_watch::SpaceWatch;
 use crate::shard::state::ShellLimits;
-use crate::shard::{ProxySetup, ShardEvent, ShardSetup, listen, report, spawn};
+use crate::shard::{ProxySetup, ShardEvent, ShardSetup, listen, mesh, report, spawn};
 
 /// A second signal stops at once; one that comes sooner is the same signal twice.
 const SECOND_SIGNAL_AFTER: Duration = Duration::from_millis(500);
@@ -99,6 +99,7 @@ fn run_on(machine: &Machine, config: &Config, wanted: &Wanted) -> Result<(), Run
         };
         admin_port = Some(admin::spawn(address, watch, events.clone())?);
     }
+    let mut meshes = mesh::make(shards).map_err(StartError::Bells)?.into_iter();
     for (number, pulse) in pulses.into_iter().enumerate() {
         let setups = proxies
             .iter_mut()
@@ -110,6 +111,7 @@ fn run_on(machine: &Machine, config: &Config, wanted: &Wanted) -> Result<(), Run
             clock,
             connections_max,
             proxies: setups,
+            mesh: meshes.next(),
             pulse,
             stopping: Arc::clone(&stopping),
             events: events.clone(),

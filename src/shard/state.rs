@@ -20,6 +20,7 @@ use crate::proto::time::Now;
 use crate::ring::{Close, End, ListenerId, MinerRing, RingHandler, SentPiece, StreamId, Token};
 use crate::shard::TICK;
 use crate::shard::clock::Clock;
+use crate::shard::mesh::Mesh;
 use crate::shard::report::Reporter;
 use crate::shard::space_watch::SpaceWatch;
 use crate::wire::line::{Tail, TailPool, cut};
@@ -63,6 +64,7 @@ impl Proxy {
             | Fact::TakenOver {
                 to: pool,
                 extranonce1,
+                borrowed: false,
                 ..
             } => {
                 let other = self.space_watch.note(self.shard, *pool, extranonce1);
@@ -110,6 +112,8 @@ pub(crate) struct Shard {
     proxies: Vec<Proxy>,
     /// The proxy of each of the ring's listeners.
     listeners: Vec<u16>,
+    /// `None` where this is the only shard.
+    mesh: Option<Mesh>,
     /// By the ring's index.
     connections: Vec<Option<Connection>>,
     tails: TailPool,
@@ -137,6 +141,7 @@ impl Shard {
         clock: Clock,
         proxies: Vec<Proxy>,
         listeners: Vec<u16>,
+        mesh: Option<Mesh>,
         pulse: Pulse,
     ) -> Self {
         let connections_max = ring.free_slots();
@@ -146,6 +151,7 @@ impl Shard {
             clock,
             proxies,
             listeners,
+            mesh,
             connections: Vec::new(),
             tails: TailPool::new(TAIL_BLOCKS_KEPT),
             pulse,
@@ -193,19 +199,36 @@ impl Shard {
             pool_tails: &mut self.pool_tails,
             ended: &mut self.ended,
             told: false,
+            rang: false,
         };
         // Sends that were cut short are told too, and not counted.
         let handled = self.ring.drain(&mut events);
-        let told = events.told || self.fanning_out;
+        let rang = events.rang;
+        let told = events.told || rang || self.fanning_out;
+        if rang {
+            self.take_letters(now);
+        }
         if told {
             self.finish_round(now);
         }
         handled.max(usize::from(told))
     }
 
+    /// Gives the exchanges what those of other shards wrote to them.
+    fn take_letters(&mut self, now: Now) {
+        if let Some(mesh) = &mut self.mesh {
+            let proxies = &mut self.proxies;
+            mesh.take(|proxy, from, letter| {
+                proxies[proxy].exchange.handle_letter(now, from, letter);
+            });
+        }
+    }
+
     /// Time passed.
     fn tick(&mut self, now: Now, stopping: bool) {
-        if stopping {
+        // Rung or not: no letter waits for longer than this.
+        self.take_letters(now);
+        if stopping && !self.stopped {
             self.tick_shutdown(now);
         }
         for proxy in &mut self.proxies {
@@ -239,9 +262,10 @@ impl Shard {
         }
     }
 
-    /// Whether everything was answered and closed.
-    pub(crate) const fn has_stopped(&self) -> bool {
-        self.stopped
+    /// Whether everything was answered and closed, and the other shards were told what they are to know. One
+    /// that is there takes its letters, and one that is gone gets none, so that does not last.
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.stopped && self.mesh.as_ref().is_none_or(Mesh::is_sent)
     }
 
     fn tick_shutdown(&mut self, now: Now) {
@@ -272,7 +296,8 @@ impl Shard {
         }
     }
 
-    /// Sends what the exchanges have to say: to the pools at once, to miners with the next submit.
+    /// Sends what the exchanges have to say: to the pools and the other shards at once, to miners with the
+    /// next submit.
     fn finish_round(&mut self, now: Now) {
         self.fanning_out = false;
         for (index, proxy) in self.proxies.iter_mut().enumerate() {
@@ -347,6 +372,14 @@ impl Shard {
                 self.proxies[stream.proxy].links.remove(&stream.link);
                 self.ring.detach(id);
             }
+        }
+        if let Some(mesh) = &mut self.mesh {
+            for (index, proxy) in self.proxies.iter_mut().enumerate() {
+                while let Some((to, letter)) = proxy.exchange.poll_letter() {
+                    mesh.post(index, to, letter);
+                }
+            }
+            mesh.send();
         }
     }
 
@@ -442,6 +475,8 @@ struct Events<'a> {
     ended: &'a mut Vec<StreamId>,
     /// Whether there was anything to tell.
     told: bool,
+    /// Whether letters have come.
+    rang: bool,
 }
 
 impl Events<'_> {
@@ -457,6 +492,10 @@ impl Events<'_> {
 }
 
 impl RingHandler for Events<'_> {
+    fn rang(&mut self) {
+        self.rang = true;
+    }
+
     fn stream_received(&mut self, id: StreamId, bytes: &mut [u8]) {
         self.told = true;
         let Some(stream) = self.streams[id.index as usize].as_mut() else {

@@ -27,3 +27,4 @@ mod regression;
 mod shares;
 mod shutdown;
 mod vector;
+mod warm;

@@ -1,6 +1,6 @@
 //! A model of a pool: small, and as unkind as real ones.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use fastrand::Rng;
 
@@ -20,10 +20,11 @@ pub(crate) struct Pool {
     pub(crate) resumes: bool,
     /// Gives each connection the same nonce_1.
     pub(crate) one_nonce: bool,
-    /// Announces the same on all connections, which a new one is told at once.
+    /// Announces the same on all connections, which a new one is told at once. Not where they have one
+    /// nonce_1: then nothing else tells which link a miner is on.
     pub(crate) one_for_all: bool,
-    /// What it announced last, by group of connections.
-    pub(crate) newest: BTreeMap<usize, String>,
+    /// What it announced last.
+    pub(crate) newest: Option<String>,
     pub(crate) job_before_authorized: bool,
     pub(crate) always_clean: bool,
     /// Uses its few job ids again and again.
@@ -94,6 +95,7 @@ impl Conn {
 
 impl Pool {
     pub(crate) fn new(index: usize, random: &mut Rng) -> Self {
+        let one_nonce = random.u8(..8) == 0;
         Self {
             index,
             worker: format!("t1pool{index}.farm"),
@@ -101,9 +103,9 @@ impl Pool {
             mute: false,
             closed_door: false,
             resumes: random.bool(),
-            one_nonce: random.u8(..8) == 0,
-            one_for_all: random.bool(),
-            newest: BTreeMap::new(),
+            one_nonce,
+            one_for_all: !one_nonce && random.bool(),
+            newest: None,
             job_before_authorized: random.u8(..4) == 0,
             always_clean: random.u8(..3) == 0,
             ids_again: random.bool(),

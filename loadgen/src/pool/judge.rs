@@ -28,8 +28,9 @@ impl Space {
     }
 }
 
-/// When a pool has which job. The ids count the time since 1970 in intervals, whatever the pool, so two
-/// pools use the same ids at the same time and mean different jobs.
+/// When a pool has which job. They are counted by the time since 1970 in intervals, whatever the pool, so
+/// two pools use the same ids at the same time and mean different jobs. Two links to one pool are told the
+/// same jobs under different ids.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Jobs {
     pub(crate) space: Space,
@@ -58,10 +59,10 @@ impl Jobs {
         header
     }
 
-    fn append(self, number: u64, clean: bool, out: &mut Vec<u8>) {
+    fn append(self, number: u64, nonce_1: [u8; 4], clean: bool, out: &mut Vec<u8>) {
         let header = self.header(number);
         encode::notification(out, "mining.notify", |out| {
-            encode::append_string(out, &format!("{number:x}"));
+            encode::append_string(out, &format!("{:02x}{number:x}", nonce_1[3]));
             for field in [0..4, 4..36, 36..68, 68..100, TIME, 104..108] {
                 out.extend_from_slice(b",\"");
                 hex::append_encoded(out, &header[field]);
@@ -103,6 +104,8 @@ pub(crate) struct Judge {
     parameters: Parameters,
     /// The number in the next new nonce_1.
     next: u32,
+    /// How much later every second link is told of jobs than the others.
+    late: Duration,
     /// The nonces of the shares that were taken, by job.
     taken: BTreeMap<u64, HashSet<[u8; NONCE_LEN]>>,
     reader: Reader,
@@ -117,16 +120,27 @@ impl Judge {
             jobs,
             parameters: smallest(),
             next: u32::from(start) << 8,
+            late: Duration::ZERO,
             taken: BTreeMap::new(),
             reader: Reader::new(),
             verdicts: Verdicts::default(),
         }
     }
 
+    /// From now on every second link is told of jobs so much later than the others.
+    pub(crate) const fn be_late(&mut self, late: Duration) {
+        self.late = late;
+    }
+
     /// The job that a link is to be told of now, if it wants jobs and does not know it.
     pub(crate) fn announce(&mut self, link: &mut Link, since_1970: Duration, out: &mut Vec<u8>) {
-        let number = self.jobs.number(since_1970);
-        if !link.authorized || link.told == Some(number) {
+        let Some(nonce_1) = link.nonce_1.filter(|_| link.authorized) else {
+            return;
+        };
+        let is_late = nonce_1[3] % 2 == 1;
+        let late = if is_late { self.late } else { Duration::ZERO };
+        let number = self.jobs.number(since_1970.saturating_sub(late));
+        if link.told.is_some_and(|told| told >= number) {
             return;
         }
         if link.told.is_none() {
@@ -138,7 +152,7 @@ impl Judge {
             .told
             .is_none_or(|told| number / JOBS_PER_BLOCK != told / JOBS_PER_BLOCK);
         link.told = Some(number);
-        self.jobs.append(number, clean, out);
+        self.jobs.append(number, nonce_1, clean, out);
         self.taken = self.taken.split_off(&number.saturating_sub(JOBS_GOOD));
     }
 
@@ -218,6 +232,10 @@ impl Judge {
         let mut text = || texts.next().ok_or(Fault::Shape);
         let (job, time, nonce_2, solution) = (text()?, text()?, text()?, text()?);
         let digits = std::str::from_utf8(job).map_err(|_| Fault::Stale)?;
+        let (own, digits) = digits.split_at_checked(2).ok_or(Fault::Stale)?;
+        if own != format!("{:02x}", nonce_1[3]) {
+            return Err(Fault::OthersJob);
+        }
         let number = u64::from_str_radix(digits, 16).map_err(|_| Fault::Stale)?;
         let now = self.jobs.number(since_1970);
         if number > now || now - number >= JOBS_GOOD {
@@ -251,6 +269,8 @@ impl Judge {
 enum Fault {
     Stale,
     Duplicate,
+    /// An id that another link was told.
+    OthersJob,
     NotAuthorized,
     Shape,
     Solution,
@@ -261,6 +281,7 @@ impl Fault {
         match self {
             Self::Stale => (21, "job not found"),
             Self::Duplicate => (22, "duplicate share"),
+            Self::OthersJob => (20, "a job of another link"),
             Self::NotAuthorized => (24, "unauthorized worker"),
             Self::Shape => (20, "a share of the wrong shape"),
             Self::Solution => (20, "invalid solution"),
@@ -271,7 +292,9 @@ impl Fault {
         match self {
             Self::Stale => &mut verdicts.stale,
             Self::Duplicate => &mut verdicts.duplicate,
-            Self::NotAuthorized | Self::Shape | Self::Solution => &mut verdicts.wrong,
+            Self::OthersJob | Self::NotAuthorized | Self::Shape | Self::Solution => {
+                &mut verdicts.wrong
+            }
         }
     }
 }
@@ -345,7 +368,7 @@ mod tests {
         let line = share(&mut judge, &mut link, &nonce_1);
         let mut other = Link::default();
         subscribe(&mut judge, &mut other, "null");
-        assert!(say(&mut judge, &mut other, &line).contains("invalid solution"));
+        assert!(say(&mut judge, &mut other, &line).contains("another link"));
         assert!(say(&mut judge, &mut link, &line).contains("true"));
         assert!(say(&mut judge, &mut link, &line).contains("22"));
         let mut another = self::judge(0xb2, 7);
@@ -378,6 +401,35 @@ mod tests {
         assert_ne!(subscribe(&mut judge(0xa1, 8), &mut link, "null"), nonce_1);
         let moved = subscribe(&mut judge(0xb2, 8), &mut link, &session);
         assert!(moved.starts_with("b2"), "{moved}");
+    }
+
+    #[test]
+    fn a_late_link_is_told_the_same_job_later_and_under_another_id() {
+        let (mut judge, mut links) = (judge(0xa1, 7), [Link::default(), Link::default()]);
+        for link in &mut links {
+            subscribe(&mut judge, link, "null");
+            judge.announce(link, NOW, &mut Vec::new());
+        }
+        judge.be_late(Duration::from_millis(200));
+        let mut told_at = |millis: u64| {
+            links.each_mut().map(|link| {
+                let mut out = Vec::new();
+                judge.announce(link, NOW + Duration::from_millis(millis), &mut out);
+                String::from_utf8(out).unwrap()
+            })
+        };
+        assert_eq!(told_at(10), ["", ""], "nobody is told an older job");
+        let [first, none] = told_at(500);
+        let [no_more, second] = told_at(700);
+        assert_eq!([none.as_str(), no_more.as_str()], ["", ""]);
+        let parts = |line: &str| {
+            let (_, params) = line.split_once(r#""params":[""#).unwrap();
+            let (id, content) = params.split_once('"').unwrap();
+            (id.to_owned(), content.to_owned())
+        };
+        let (first, second) = (parts(&first), parts(&second));
+        assert_ne!(first.0, second.0);
+        assert_eq!(first.1, second.1);
     }
 
     #[test]

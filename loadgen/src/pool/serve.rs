@@ -42,7 +42,8 @@ struct Wire {
 }
 
 /// Serves until it is killed. Says on standard output where it listens, and takes commands from standard
-/// input: `reset` resets all links, `verdicts` prints what became of the shares.
+/// input: `reset` resets all links, `late` and a number of milliseconds makes every second link hear of jobs
+/// so much later, `verdicts` prints what became of the shares.
 ///
 /// # Errors
 ///
@@ -73,7 +74,13 @@ pub(crate) fn serve(settings: &Settings, clock: Clock) -> Result<(), String> {
                     let [duplicate, wrong] = [it.duplicate, it.wrong];
                     say(&format!("verdicts {accepted} {stale} {duplicate} {wrong}"));
                 }
-                _ => {}
+                command => {
+                    if let Some(millis) = command.strip_prefix("late ")
+                        && let Ok(millis) = millis.parse()
+                    {
+                        judge.be_late(Duration::from_millis(millis));
+                    }
+                }
             }
         }
         if let Ok((stream, _)) = listener.accept() {

@@ -24,6 +24,7 @@ impl World {
                 self.totals.spares_up += 1;
             }
             Fact::TakenOver {
+                borrowed,
                 left,
                 serves,
                 returned,
@@ -31,17 +32,17 @@ impl World {
                 closed,
                 ..
             } => {
-                let Shard {
-                    feeds, slots_given, ..
-                } = &mut self.shards[shard];
-                *slots_given += *told as u64;
-                let feed = &mut feeds[serves.index];
+                let shard = &mut self.shards[shard];
+                shard.slots_given += *told as u64;
+                let feed = shard.feed(serves.index);
                 (feed.retired, feed.stands_by) = (false, false);
-                let feed = &mut feeds[left.index];
+                let feed = shard.feed(left.index);
                 feed.retired = *returned;
                 if !*returned {
                     feed.nonce_1 = None;
                 }
+                self.totals.takeovers_by_lease += u64::from(*borrowed && !*returned);
+                self.totals.hosts_followed += u64::from(*borrowed && *returned);
                 self.totals.takeovers += u64::from(!*returned);
                 self.totals.returns += u64::from(*returned);
                 self.totals.told_to_return += *told as u64;

@@ -32,8 +32,13 @@ impl World {
             if shared.is_some() && miner.job.is_none() && !miner.socket.is_settled() {
                 continue;
             }
-            // Of a space that two shards were given, each has a part for its own miners.
-            let owner = if shared.is_some() { miner.shard } else { 0 };
+            let lease = self.home_of(miner).and_then(|link| {
+                let feed = &self.shards[miner.shard].feeds[link];
+                feed.lease
+            });
+            // Of a space that two shards were given, each has a part for its own miners and its guests'.
+            let host = lease.map_or(miner.shard, |lease| lease.host);
+            let owner = if shared.is_some() { host } else { 0 };
             if let Some(other) = owners.insert((nonce_1, owner), place) {
                 panic!(
                     "NO TWO LIVE MINERS SHARE NONCE SPACE: {nonce_1} {:?} {miner:?}",
@@ -41,7 +46,7 @@ impl World {
                 );
             }
             if let Some(pool) = shared {
-                self.check_part(miner, nonce_1, pool);
+                self.check_part(miner, nonce_1, pool, host);
             }
             if !self.shards[miner.shard].fanning_out {
                 self.check_job(miner);
@@ -50,14 +55,14 @@ impl World {
     }
 
     /// A pool may give the links of several shards one nonce space. They do not know of each other's
-    /// slots; what keeps their miners apart is that each begins with a part of its own, and leaves it
-    /// only when it has used it up.
-    fn check_part(&self, miner: &Miner, nonce_1: &str, pool: &Pool) {
+    /// slots; what keeps their miners apart is that each begins with a part of its own, for its miners and
+    /// its guests', and leaves it only when it has used it up.
+    fn check_part(&self, miner: &Miner, nonce_1: &str, pool: &Pool, host: usize) {
         let digits = nonce_1.strip_prefix(&pool.only_nonce_1());
         let digits = digits.expect("a nonce_1 of this pool");
-        let slot = u64::from_str_radix(digits, 16).unwrap_or(0);
+        let slot = u64::from(slot_number(digits));
         let capacity = 1_u64 << (4 * digits.len());
-        let shard = &self.shards[miner.shard];
+        let shard = &self.shards[host];
         let (part, parts) = shard.settings.part;
         let part_len = capacity / u64::from(parts);
         let first = part_len * u64::from(part);
@@ -90,19 +95,14 @@ impl World {
         let Some(link) = self.home_of(miner) else {
             return;
         };
-        let Shard {
-            exchange, feeds, ..
-        } = &self.shards[miner.shard];
-        let is_up = self.conns.iter().any(|(key, conn)| {
-            key.feed() == (miner.shard, link)
-                && conn.up
-                && conn.jobs_read > 0
-                && exchange.is_current(key.link())
-        });
-        if !is_up {
+        if !self.is_up((miner.shard, link)) {
             return;
         }
-        let feed = &feeds[link];
+        let feed = &self.shards[miner.shard].feeds[link];
+        // It was moved before it mined, and is told where it is with its first job.
+        if feed.retired && miner.takes_extranonce && miner.job.is_none() {
+            return;
+        }
         let newest = feed.jobs.last().expect("a job was read");
         let Some(job) = &miner.job else {
             panic!("A MINER ON A LINK THAT IS UP HAS A JOB: {miner:?}");
@@ -119,6 +119,22 @@ impl World {
             miner.target, feed.target,
             "A MINER HAS THE NEWEST TARGET: {miner:?}"
         );
+    }
+
+    /// Whether a link is up, and has announced a job.
+    pub(super) fn is_up(&self, (shard, link): FeedKey) -> bool {
+        let Shard {
+            exchange, feeds, ..
+        } = &self.shards[shard];
+        if let Some(lease) = feeds[link].lease {
+            return lease.up && lease.has_job;
+        }
+        self.conns.iter().any(|(key, conn)| {
+            key.feed() == (shard, link)
+                && conn.up
+                && conn.jobs_read > 0
+                && exchange.is_current(key.link())
+        })
     }
 
     /// Its pool, where that gives all links one nonce_1.
@@ -141,8 +157,15 @@ impl World {
                 .iter()
                 .any(|(key, conn)| key.feed() == (shard, link) && conn.goes_on && !conn.up);
             let expired = feed.lost.is_some_and(|lost| self.now - lost >= resume);
+            // A neighbour found that the pool is bad, so nobody waits for its return.
+            let told = self.shards[shard].told_bad.get(&pool) == Some(&self.now);
+            let bad = told && feed.lost.is_some() && !goes_on;
             let left = feed.retired && round.iter().any(is_hung_up);
-            let ended = left || feed.offered_other == Some(self.now) || (expired && !goes_on);
+            let ended = left
+                || bad
+                || feed.lease_ended == Some(self.now)
+                || feed.offered_other == Some(self.now)
+                || (expired && !goes_on);
             feed.pool == Some(pool) && ended
         };
         assert!(
@@ -156,7 +179,7 @@ impl World {
     pub(super) fn check_times(&self) {
         let limits = &self.settings().limits;
         let bound = limits.reply_timeout + 2 * limits.resume + limits.handshake_timeout;
-        let bound = u64::try_from(bound.as_millis()).expect("short");
+        let bound = u64::try_from(bound.as_millis()).expect("short") + 2 * self.mail.delay_max;
         for miner in self.miners.iter().filter(|miner| miner.socket.is_settled()) {
             for (id, at) in miner.unanswered_submits() {
                 assert!(

@@ -30,7 +30,13 @@ impl World {
             to != from && to < self.shards.len(),
             "A LETTER IS FOR ANOTHER SHARD: {from} to {to}: {letter:?}"
         );
-        self.totals.letters_standing += u64::from(matches!(letter, Letter::Standing { .. }));
+        match &letter {
+            Letter::Standing { .. } => self.totals.letters_standing += 1,
+            Letter::PoolBad { .. } => self.totals.letters_pool_bad += 1,
+            Letter::JobHeard(_) => {}
+            Letter::Guest(says) => self.guest_writes(from, to, says),
+            Letter::Host(says) => self.host_writes(from, says),
+        }
         let delay = self.random.u64(..=self.mail.delay_max);
         let last = self.mail.last.entry((from, to)).or_default();
         *last = (*last).max(self.now + delay);
@@ -41,12 +47,30 @@ impl World {
 
     pub(super) fn deliver(&mut self, to: usize, from: usize, letter: Letter) {
         self.mail.on_its_way -= 1;
-        let now = self.now();
-        let shard = &mut self.shards[to];
         // Nobody is there any more to take it.
-        if shard.stopped {
+        if self.shards[to].stopped {
             return;
         }
-        shard.exchange.handle_letter(now, from, letter);
+        let judged = match &letter {
+            Letter::Host(says) => self.guest_reads(to, from, says),
+            Letter::PoolBad { pool, .. } => {
+                self.shards[to].told_bad.insert(*pool, self.now);
+                Vec::new()
+            }
+            _ => Vec::new(),
+        };
+        let now = self.now();
+        let exchange = &mut self.shards[to].exchange;
+        let unexpected = exchange.counters().answers_unexpected;
+        exchange.handle_letter(now, from, letter);
+        // In the other mode its miner was told long ago.
+        if exchange.counters().answers_unexpected == unexpected
+            && self.settings().share_reply == ShareReply::Pool
+        {
+            for solution in judged {
+                let miner = self.shares[&solution].miner;
+                self.miners[miner].is_judged(&solution);
+            }
+        }
     }
 }

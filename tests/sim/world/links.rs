@@ -15,16 +15,12 @@ impl World {
         let Some(conn) = self.conns.get_mut(&key) else {
             return;
         };
-        let Shard {
-            exchange, feeds, ..
-        } = &mut self.shards[key.shard];
-        if !exchange.is_current(key.link()) {
+        let shard = &mut self.shards[key.shard];
+        if !shard.exchange.is_current(key.link()) {
             return;
         }
-        if feeds.len() <= key.index {
-            feeds.resize_with(key.index + 1, Feed::default);
-        }
-        let feed = &mut feeds[key.index];
+        let feed = shard.feed(key.index);
+        let mut job = None;
         let was_up = conn.up;
         let mut judged = None;
         if let Ok(message) = self.reader.read(line.as_bytes()) {
@@ -38,21 +34,7 @@ impl World {
                     if let Some(nonce_1) = feed.next_nonce_1.take() {
                         feed.gets(Some(nonce_1));
                     }
-                    let content = params[3].clone();
-                    let clean = params[7] == "true";
-                    let known = self.contents.entry(content.clone()).or_default();
-                    let elsewhere = known.heard.keys().any(|feed| feed.0 != key.shard);
-                    self.totals.jobs_heard_elsewhere += u64::from(elsewhere);
-                    known
-                        .heard
-                        .entry(key.feed())
-                        .or_default()
-                        .push(feed.jobs.len());
-                    feed.jobs.push(LinkJob {
-                        content,
-                        clean,
-                        target: feed.target.clone(),
-                    });
+                    job = Some((params[3].clone(), params[7] == "true"));
                     conn.jobs_read += 1;
                 }
                 Some(b"mining.set_target") => feed.target = Some(format!("{:0>64}", params[0])),
@@ -78,6 +60,13 @@ impl World {
                 _ => {}
             }
         }
+        let judged = judged
+            .filter(|solution| self.shares[*solution].shard == key.shard)
+            .cloned();
+        if let Some((content, clean)) = job {
+            self.feed_hears(key.feed(), &content, clean);
+        }
+        let exchange = &mut self.shards[key.shard].exchange;
         let unexpected = exchange.counters().answers_unexpected;
         exchange.handle_link_line(now, key.link(), line.as_bytes());
         let expected = exchange.counters().answers_unexpected == unexpected;
@@ -86,12 +75,26 @@ impl World {
             && expected
             && self.settings().share_reply == ShareReply::Pool
         {
-            let miner = self.shares[solution].miner;
-            self.miners[miner].is_judged(solution);
+            let miner = self.shares[&solution].miner;
+            self.miners[miner].is_judged(&solution);
         }
         if self.conns.get(&key).is_some_and(|conn| conn.up) && !was_up {
             self.note_shared_space(key);
         }
+    }
+
+    /// A job is heard on a link.
+    pub(super) fn feed_hears(&mut self, key: FeedKey, content: &str, clean: bool) {
+        let feed = &mut self.shards[key.0].feeds[key.1];
+        let known = self.contents.entry(content.to_owned()).or_default();
+        let elsewhere = known.heard.keys().any(|feed| feed.0 != key.0);
+        self.totals.jobs_heard_elsewhere += u64::from(elsewhere && feed.lease.is_none());
+        known.heard.entry(key).or_default().push(feed.jobs.len());
+        feed.jobs.push(LinkJob {
+            content: content.to_owned(),
+            clean,
+            target: feed.target.clone(),
+        });
     }
 
     /// Counts links whose bytes a link of another shard has too.
@@ -171,6 +174,7 @@ impl World {
                     .parse()
                     .expect("one");
                 let key = ConnKey::new(shard, link);
+                self.shards[shard].feed(link.index).stands_by = false;
                 let after = self.random.u64(1..80);
                 if self.pools[pool].up {
                     self.conns.insert(key, Conn::new(pool));

@@ -9,6 +9,7 @@ mod facts;
 mod hearing;
 mod invariants;
 mod judging;
+mod leases;
 mod letters;
 mod links;
 mod miners;
@@ -17,20 +18,23 @@ mod settings;
 mod shard;
 mod wire;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
 use fastrand::Rng;
 use stratum_uring::exchange::{
-    CloseHow, CloseReason, Command, Counters, Exchange, Fact, Letter, Limits, LinkEnd, LinkKey,
-    MinerToken, PoolLinks, PoolSettings, Settings, ShareReply, Tag, Transmit,
+    CloseHow, CloseReason, Command, Counters, Exchange, Fact, GuestSays, HostSays, LeaseId, Letter,
+    Limits, LinkEnd, LinkKey, MinerToken, PoolLinks, PoolSettings, Settings, ShareEnd, ShareReply,
+    Tag, Terms, Transmit,
 };
 use stratum_uring::proto::dialect::Equihash;
 use stratum_uring::proto::dialect::equihash::Parameters;
 use stratum_uring::proto::extranonce::SlotWidth;
+use stratum_uring::proto::job::Job;
 use stratum_uring::proto::miner::MinerLimits;
 use stratum_uring::proto::share::Reject;
+use stratum_uring::proto::target::Target;
 use stratum_uring::proto::time::Now;
 use stratum_uring::wire::{Message, Raw, Reader};
 
@@ -39,7 +43,7 @@ use crate::pool::{Conn, Pool};
 use crate::totals::Totals;
 use letters::Mail;
 use settings::settings;
-use shard::{ConnKey, Content, Feed, FeedKey, LinkJob, Shard};
+use shard::{ConnKey, Content, Feed, FeedKey, LinkJob, Shard, slot_number};
 use wire::Wire;
 
 const UNIX_START: u64 = 1_800_000_000;
@@ -147,7 +151,7 @@ impl World {
         if pools.iter().all(|pool| !pool.up) {
             pools[0].up = true;
         }
-        let settings = settings(seed, &pools, &mut random);
+        let settings = settings(seed, shard_count, &pools, &mut random);
         let miner_count = match random.u8(..8) {
             0 => random.usize(100..200),
             _ => random.usize(8..50),

@@ -28,35 +28,24 @@ impl World {
             );
             self.send_from_pool(place, line);
         }
-        let group = self.group_of(pool, place);
-        let content = match self.pools[pool].newest.get(&group) {
+        let content = match &self.pools[pool].newest {
             Some(content) if self.pools[pool].one_for_all => content.clone(),
-            _ => self.next_content(pool, group),
+            _ => self.next_content(pool),
         };
         let (line, _) = self.pools[pool].job(session, &content, clean);
         self.send_from_pool(place, line);
     }
 
-    /// Which of a pool's links are told the same where it tells all of them the same. One that gives all
-    /// links one nonce_1 tells those of one shard apart by what it announces, for nothing else does.
-    fn group_of(&self, pool: usize, place: ConnKey) -> usize {
-        if self.pools[pool].one_nonce {
-            place.index
-        } else {
-            0
-        }
-    }
-
-    fn next_content(&mut self, pool: usize, group: usize) -> String {
+    fn next_content(&mut self, pool: usize) -> String {
         self.content_count += 1;
         let content = format!("{:064x}", self.content_count);
-        self.pools[pool].newest.insert(group, content.clone());
+        self.pools[pool].newest = Some(content.clone());
         content
     }
 
     /// A pool has new work, and tells these connections of it.
     fn announce_new(&mut self, pool: usize, places: &[ConnKey], clean: bool, with_target: bool) {
-        self.pools[pool].newest.clear();
+        self.pools[pool].newest = None;
         for &place in places {
             self.announce(place, clean, with_target);
         }

@@ -1,5 +1,6 @@
 //! One shard: its exchange, the miners' places in it, and what it heard on its links.
 
+use super::leases::{Asked, Borrowed};
 use super::*;
 
 /// A connection to a pool, among those of all shards.
@@ -48,10 +49,9 @@ impl Content {
     /// links the same gives each its own nonce_1, or else tells those of one shard different things.
     pub(super) fn on_link_of(&self, miner: &Miner, feeds: &[Feed]) -> Option<(usize, &[usize])> {
         let nonce_1 = miner.nonce_1.as_deref()?;
-        let own = self
-            .heard
-            .range((miner.shard, 0)..(miner.shard + 1, 0))
-            .find(|((_, link), _)| feeds[*link].was_home_of(nonce_1));
+        let own = || self.heard.range((miner.shard, 0)..(miner.shard + 1, 0));
+        let now = own().find(|((_, link), _)| feeds[*link].is_home_of(nonce_1));
+        let own = now.or_else(|| own().find(|((_, link), _)| feeds[*link].was_home_of(nonce_1)));
         own.map(|((_, link), places)| (*link, places.as_slice()))
     }
 }
@@ -75,6 +75,13 @@ pub(super) struct Feed {
     /// Every nonce_1 that it had.
     pub(super) nonces: Vec<String>,
     pub(super) next_nonce_1: Option<String>,
+    /// What it is a part of, where it is a neighbour's link, and what was asked for.
+    pub(super) lease: Option<Borrowed>,
+    pub(super) asked: Option<Asked>,
+    /// The slots that were lent.
+    pub(super) lent: BTreeSet<u32>,
+    /// When a lease ended.
+    pub(super) lease_ended: Option<u64>,
     /// It has no miners yet.
     pub(super) stands_by: bool,
     /// Its miners were moved to another link.
@@ -100,14 +107,30 @@ impl Feed {
 
     /// Whether a miner with this nonce_1 is in its space.
     pub(super) fn is_home_of(&self, nonce_1: &str) -> bool {
+        !self.stands_by && self.has(nonce_1)
+    }
+
+    /// Whether this is a nonce_1 of the space that it has now. Two parts of one link are told apart by their
+    /// slots.
+    fn has(&self, nonce_1: &str) -> bool {
         let space = self.nonce_1.as_deref();
-        !self.stands_by && space.is_some_and(|space| nonce_1.starts_with(space))
+        space.is_some_and(|space| {
+            let slot = nonce_1.strip_prefix(space);
+            slot.is_some_and(|slot| self.lease.is_none() || self.lent.contains(&slot_number(slot)))
+        })
     }
 
     /// Whether a miner with this nonce_1 was in its space at some time.
     pub(super) fn was_home_of(&self, nonce_1: &str) -> bool {
-        self.nonces.iter().any(|space| nonce_1.starts_with(space))
+        let is_now = |space: &&String| self.nonce_1.as_ref() == Some(*space);
+        let mut before = self.nonces.iter().filter(|space| !is_now(space));
+        self.has(nonce_1) || before.any(|space| nonce_1.starts_with(space))
     }
+}
+
+/// The number of a slot, from its digits.
+pub(super) fn slot_number(digits: &str) -> u32 {
+    u32::from_str_radix(digits, 16).unwrap_or(0)
 }
 
 pub(super) struct Shard {
@@ -119,6 +142,8 @@ pub(super) struct Shard {
     pub(super) feeds: Vec<Feed>,
     /// What was announced is on its way to the miners.
     pub(super) fanning_out: bool,
+    /// By pool: when a neighbour said last that it leaves it.
+    pub(super) told_bad: HashMap<usize, u64>,
     /// How many slots it gave to miners, at the most.
     pub(super) slots_given: u64,
     /// Its shutdown is over.
@@ -142,9 +167,24 @@ impl Shard {
             free_places: VecDeque::new(),
             feeds: Vec::new(),
             fanning_out: false,
+            told_bad: HashMap::new(),
             slots_given: 0,
             stopped: false,
         }
+    }
+
+    /// What was heard on a link.
+    pub(super) fn feed(&mut self, index: usize) -> &mut Feed {
+        if self.feeds.len() <= index {
+            self.feeds.resize_with(index + 1, Feed::default);
+        }
+        &mut self.feeds[index]
+    }
+
+    /// Whether miners work on what this shard borrowed.
+    pub(super) fn is_guest(&self) -> bool {
+        let lease = |feed: &Feed| feed.lease.is_some_and(|lease| lease.up && !feed.stands_by);
+        self.feeds.iter().any(lease)
     }
 
     pub(super) fn miner_of(&self, token: MinerToken) -> Option<usize> {

@@ -1,0 +1,152 @@
+//! Shares for jobs that their link has yet to announce.
+//!
+//! Until then nobody knows what the pool calls the job, so such a share can't be sent. Its line is held as
+//! the miner wrote it, and goes the way of any other share once the job's id is known. It counts among the
+//! miner's unanswered shares meanwhile, and is answered when it is sent or refused, whatever is configured.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::{Exchange, MinerToken};
+use crate::exchange::settings::Limits;
+use crate::exchange::shares::Claim;
+use crate::proto::dialect::MinerRequest;
+use crate::proto::job::JobId;
+use crate::proto::share::Reject;
+use crate::proto::time::Now;
+use crate::wire::json::Raw;
+use crate::wire::request_id::RequestId;
+
+/// A share that can't be sent yet.
+#[derive(Debug)]
+pub(crate) struct Held {
+    /// Who waits.
+    pub(crate) miner: MinerToken,
+    /// For the answer to which of its requests.
+    pub(crate) id: RequestId,
+    /// Its slot in the nonce space of the link.
+    pub(crate) slot: u16,
+    /// The job for which it was found.
+    pub(crate) job: JobId,
+    /// Since when.
+    pub(crate) since: Duration,
+    /// What the miner wrote.
+    pub(crate) line: Box<[u8]>,
+}
+
+/// The shares of one link that can't be sent yet, in the order in which they came.
+#[derive(Debug, Default)]
+pub(crate) struct HeldShares {
+    shares: VecDeque<Held>,
+    /// All their lines together.
+    bytes: usize,
+}
+
+impl HeldShares {
+    /// Whether there are none.
+    #[must_use]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.shares.is_empty()
+    }
+
+    /// Whether one more fits, within the bounds of shares on their way.
+    #[must_use]
+    pub(crate) fn has_room(&self, limits: &Limits) -> bool {
+        self.shares.len() < limits.pending_shares_max && self.bytes < limits.pool_outbox_bytes_max
+    }
+
+    /// Holds one more.
+    pub(crate) fn push(&mut self, share: Held) {
+        self.bytes += share.line.len();
+        self.shares.push_back(share);
+    }
+
+    /// Takes out the oldest share if it came at `deadline` or before.
+    pub(crate) fn take_older(&mut self, deadline: Duration) -> Option<Held> {
+        if self.shares.front()?.since > deadline {
+            return None;
+        }
+        let share = self.shares.pop_front()?;
+        self.bytes -= share.line.len();
+        Some(share)
+    }
+
+    /// Takes out those that are meant, in their order.
+    fn take(&mut self, is_meant: impl Fn(&Held) -> bool) -> VecDeque<Held> {
+        if self.is_empty() {
+            return VecDeque::new();
+        }
+        let shares = std::mem::take(&mut self.shares);
+        let (taken, left): (VecDeque<Held>, VecDeque<Held>) =
+            shares.into_iter().partition(is_meant);
+        self.bytes = left.iter().map(|share| share.line.len()).sum();
+        self.shares = left;
+        taken
+    }
+}
+
+impl Exchange {
+    /// Sends the shares that were held for a job, now that its link has announced it.
+    pub(super) fn send_held(&mut self, now: Now, index: usize, job: JobId) {
+        for share in self.links[index].early.held.take(|share| share.job == job) {
+            if let Err(reject) = self.send_held_share(now, index, &share) {
+                self.refuse_held(&share, reject);
+            }
+        }
+    }
+
+    fn send_held_share(&mut self, now: Now, link: usize, share: &Held) -> Result<(), Reject> {
+        let claim = Claim {
+            miner: share.miner,
+            id: &share.id,
+            link,
+            slot: share.slot,
+            // It is counted since it came.
+            unanswered: 0,
+            line: None,
+        };
+        let message = self.reader.read(&share.line);
+        debug_assert!(message.is_ok(), "it was read before");
+        let message = message.map_err(|_| Reject::EarlyJob)?;
+        let method = message.method.and_then(Raw::as_str).unwrap_or_default();
+        match self.dialect.read_miner_request(method, message.params)? {
+            MinerRequest::Submit(submit) => self.carry_share(now, &claim, &submit),
+            _ => Err(Reject::EarlyJob),
+        }
+    }
+
+    /// Refuses the shares of a link that were held for too long.
+    pub(super) fn expire_held(&mut self, now: Now, index: usize, hold: Duration) {
+        let Some(deadline) = now.since_start.checked_sub(hold) else {
+            return;
+        };
+        while let Some(share) = self.links[index].early.held.take_older(deadline) {
+            self.refuse_held(&share, Reject::EarlyJob);
+        }
+    }
+
+    /// Refuses all shares of a link that are held. Returns how many.
+    pub(super) fn abandon_held(&mut self, index: usize, reject: Reject) -> usize {
+        let shares = self.links[index].early.held.take(|_| true);
+        for share in &shares {
+            self.refuse_held(share, reject);
+        }
+        shares.len()
+    }
+
+    /// Refuses the shares of one miner that a link holds.
+    pub(super) fn abandon_held_of(&mut self, index: usize, miner: MinerToken, reject: Reject) {
+        let held = &mut self.links[index].early.held;
+        for share in held.take(|share| share.miner == miner) {
+            self.refuse_held(&share, reject);
+        }
+    }
+
+    /// Answers a share that was held. Its miner may be gone: then nobody is told.
+    fn refuse_held(&mut self, share: &Held, reject: Reject) {
+        if let Some(miner) = self.miners.get_mut(share.miner) {
+            miner.unanswered -= 1;
+        }
+        self.refuse_request(share.miner, &share.id, reject);
+    }
+}
