@@ -5,10 +5,12 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::iter::Sum;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::str::FromStr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
@@ -150,14 +152,27 @@ impl Proxy {
         let admin = self.admin.ok_or("the proxy has no metrics")?;
         let deadline = clock.now() + METRICS_TIMEOUT;
         loop {
-            let page =
-                scrape(admin).map_err(|error| format!("no metrics of the proxy: {error}"))?;
-            let submits = parse_submits(&page);
+            let page = metrics(admin)?;
+            let submits = sum_of(&page, "stratum_submits_total");
             if submits >= at_least || clock.now() > deadline {
                 return Ok(submits);
             }
             Clock::pause(Duration::from_millis(50));
         }
+    }
+
+    /// How many jobs the exchange of jobs started early, and how far ahead of their own links that was in
+    /// the mean.
+    ///
+    /// # Errors
+    ///
+    /// A text, when it does not say.
+    pub(crate) fn job_lead(&self) -> Result<(u64, Duration), String> {
+        let page = metrics(self.admin.ok_or("the proxy has no metrics")?)?;
+        let jobs: u32 = sum_of(&page, "stratum_job_exchange_lead_seconds_count");
+        let seconds = sum_of(&page, "stratum_job_exchange_lead_seconds_sum");
+        let total = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+        Ok((jobs.into(), total / jobs.max(1)))
     }
 
     /// Stops it as an operator does.
@@ -286,11 +301,19 @@ fn scrape(admin: SocketAddr) -> io::Result<String> {
 }
 
 /// The sum over all proxies of the lines `stratum_submits_total{proxy="…"} 123`.
-fn parse_submits(page: &str) -> u64 {
-    let lines = page
-        .lines()
-        .filter(|line| line.starts_with("stratum_submits_total"));
-    let values = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+fn metrics(admin: SocketAddr) -> Result<String, String> {
+    scrape(admin).map_err(|error| format!("no metrics of the proxy: {error}"))
+}
+
+/// The sum of a metric over all its labels.
+fn sum_of<T: FromStr + Sum>(page: &str, name: &str) -> T {
+    let values = page.lines().filter_map(|line| {
+        let labels_and_value = line.strip_prefix(name)?;
+        if !labels_and_value.starts_with(['{', ' ']) {
+            return None;
+        }
+        labels_and_value.rsplit(' ').next()?.parse().ok()
+    });
     values.sum()
 }
 
@@ -428,10 +451,11 @@ mod tests {
     }
 
     #[test]
-    fn the_shares_that_it_read_are_summed() {
+    fn a_metric_is_summed_over_its_labels() {
         let page = "# TYPE stratum_submits counter\nstratum_submits_total{proxy=\"a\"} 7\n\
                     stratum_submits_total{proxy=\"b\"} 5\nstratum_submit_x 9\n";
-        assert_eq!(parse_submits(page), 12);
+        assert_eq!(sum_of::<u64>(page, "stratum_submits_total"), 12);
+        assert_eq!(sum_of::<u64>(page, "stratum_submit"), 0);
     }
 
     #[test]

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 pub use self::error::{ConfigError, ConfigErrors};
 pub use self::limits::{Failover, Limits};
+use crate::proto::dialect::Coin;
 use crate::proto::dialect::equihash::Parameters;
 
 /// A config with every key, its default, its unit and why; it runs as it is.
@@ -54,8 +55,8 @@ pub struct AdminConfig {
 pub struct ProxyConfig {
     /// Unique; stands in logs and metrics. 1 to 64 letters, digits, `_` and `-`.
     pub name: String,
-    /// What its dialect needs to know of the coin.
-    pub equihash: EquihashConfig,
+    /// What it mines, and so how its miners and pools talk.
+    pub coin: CoinConfig,
     /// At least one. No two listeners of a config overlap.
     pub listen: Vec<ListenConfig>,
     /// At least one, in order of preference.
@@ -64,13 +65,18 @@ pub struct ProxyConfig {
     pub slot_bytes: SlotBytes,
     /// At most as many as the slots have room for.
     pub miners_per_link: u32,
-    /// Links that one shard may open to a pool as they fill up.
+    /// Links that one shard may open to a pool as they fill up; where the links are shared it has one.
     pub links_per_shard_max: u32,
+    /// Who connects to the pools. With a number no miner needs a link of its own: there are slot bytes, and
+    /// no agents that pass through.
+    pub pool_links: PoolLinks,
     /// A miner whose user agent contains one of these gets the pool's own nonce_1 length. In lower
     /// case, to be looked for in the agent in lower case.
     pub pass_through_agents: Vec<String>,
     /// When a miner is told what became of its share.
     pub share_reply: ShareReply,
+    /// Whether shards tell each other of jobs.
+    pub job_exchange: JobExchange,
     /// When to leave a pool, and how.
     pub failover: Failover,
     /// Whether the next pool's link is kept ready all the time: `failover.standby`.
@@ -79,6 +85,26 @@ pub struct ProxyConfig {
     pub keep_warm: bool,
     /// The bound of everything.
     pub limits: Limits,
+}
+
+/// What a proxy mines: `dialect`, and the keys of that dialect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CoinConfig {
+    /// `dialect: equihash`
+    Equihash(EquihashConfig),
+    /// `dialect: bitcoin`
+    Bitcoin,
+}
+
+impl CoinConfig {
+    /// The coin, as its dialect knows it.
+    #[must_use]
+    pub const fn coin(self) -> Coin {
+        match self {
+            Self::Equihash(equihash) => Coin::Equihash(equihash.parameters),
+            Self::Bitcoin => Coin::Bitcoin,
+        }
+    }
 }
 
 /// An Equihash coin.
@@ -149,8 +175,10 @@ pub struct PracticeConfig {
     pub block_interval_jobs: u32,
     /// The target of its shares, big-endian. Never zero.
     pub target: [u8; 32],
-    /// Length of the nonce_1 that it gives a link.
+    /// Length of the nonce_1 that it gives a link; of Bitcoin, extranonce1.
     pub nonce_1_bytes: usize,
+    /// Of Bitcoin, length of the extranonce2 that it leaves to a link.
+    pub extranonce2_bytes: usize,
 }
 
 /// What a practice pool looks at in a share.
@@ -169,6 +197,26 @@ pub enum SlotBytes {
     Auto,
     /// 0, 1 or 2.
     Fixed(u8),
+}
+
+/// Who connects to the pools.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolLinks {
+    /// Each shard.
+    PerShard,
+    /// So many shards have one link each, or all where they are fewer; the others share these. Never 0.
+    Number(usize),
+}
+
+/// Whether miners are started on a job that only another shard's link has announced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JobExchange {
+    /// Off by default.
+    pub enabled: bool,
+    /// Two links announced the same job when their announcements are no further apart.
+    pub match_within: Duration,
+    /// How long a share for such a job waits for its own link to announce it.
+    pub hold: Duration,
 }
 
 /// When a miner is told what became of its share.

@@ -50,6 +50,8 @@ fn full_example() -> String {
         ("\n#admin:\n#  ", "\nadmin:\n  "),
         ("\n      #-", "\n      -"),
         ("\n      #  ", "\n        "),
+        ("\n  #-", "\n  -"),
+        ("\n  #  ", "\n    "),
     ] {
         assert!(text.contains(off), "{off}");
         text = text.replace(off, on);
@@ -68,10 +70,10 @@ fn a_minimal_config_has_a_default_for_the_rest() {
         *proxy,
         ProxyConfig {
             name: "zcash".to_owned(),
-            equihash: EquihashConfig {
+            coin: CoinConfig::Equihash(EquihashConfig {
                 parameters: Parameters::new(200, 9).unwrap(),
                 personalization: *b"ZcashPoW",
-            },
+            }),
             listen: vec![ListenConfig {
                 address: "0.0.0.0:3333".parse().unwrap(),
             }],
@@ -88,8 +90,14 @@ fn a_minimal_config_has_a_default_for_the_rest() {
             slot_bytes: SlotBytes::Auto,
             miners_per_link: 65_536,
             links_per_shard_max: 4,
+            pool_links: PoolLinks::PerShard,
             pass_through_agents: Vec::new(),
             share_reply: ShareReply::Pool,
+            job_exchange: JobExchange {
+                enabled: false,
+                match_within: Duration::from_secs(2),
+                hold: Duration::from_secs(10),
+            },
             failover: Failover::default(),
             standby: false,
             keep_warm: false,
@@ -130,7 +138,14 @@ fn the_example_runs_the_practice_pool_with_every_default() {
     assert_eq!(admin.listen, "127.0.0.1:9333".parse().unwrap());
     let real = full.proxies[0].pools[0].clone();
     assert_eq!(real, Config::load(MINIMAL).unwrap().proxies[0].pools[0]);
+    let bitcoin = full.proxies[1].clone();
+    let least_bitcoin = Config::load(
+        r#"{proxies: [{name: bitcoin, dialect: bitcoin, listen: [{address: "0.0.0.0:3334"}],
+            pools: [{url: "practice:"}]}]}"#,
+    );
+    assert_eq!(bitcoin, least_bitcoin.unwrap().proxies[0]);
     for config in [&mut example, &mut least] {
+        config.proxies.push(bitcoin.clone());
         config.miners_expected = full.miners_expected;
         config.admin = full.admin;
         config.cores = full.cores;
@@ -199,7 +214,7 @@ cores: 0
 proxys: 1
 proxies:
   - name: one
-    dialect: bitcoin
+    dialect: monero
     listen: { address: "0.0.0.0:1" }
     pools:
       - url: stratum+tcp://pool.example
@@ -218,7 +233,8 @@ proxies:
     let expected = [
         "line 2: cores: 0 is out of range; write a whole number from 1 to 256",
         "line 3: proxys: unknown key; did you mean proxies?",
-        "line 6: proxies[0].dialect: bitcoin is not available in this version; write equihash",
+        "line 6: proxies[0].dialect: monero is not available in this version; write equihash or \
+         bitcoin",
         "line 7: proxies[0].listen: this is a map; write a list, each item behind \"- \"",
         "line 9: proxies[0].pools[0].url: \"stratum+tcp://pool.example\" has no port; \
          write stratum+tcp://host:port, e.g. stratum+tcp://pool.example:3333",
@@ -235,8 +251,8 @@ proxies:
         "line 19: proxies[1].pools: this list is empty; \
          write a list of pools, the preferred one first",
         "line 20: proxies[1].tls: unknown key; the keys here are name, dialect, equihash, listen, \
-         pools, slot_bytes, miners_per_link, links_per_shard_max, pass_through_agents, shares, \
-         failover, limits",
+         pools, slot_bytes, miners_per_link, links_per_shard_max, pool_links, \
+         pass_through_agents, shares, job_exchange, failover, limits",
     ];
     assert_eq!(mistakes(text), expected);
     let errors = Config::load(text).unwrap_err();
@@ -567,14 +583,12 @@ proxies:
     dialect: monero
     authorize: { mode: any }
     worker_name: "{pool_worker}"
-    job_exchange: { enabled: true }
-    pool_links: 2
     listen: [ { address: "0.0.0.0:1", tls: {}, proxy_protocol: {} } ]
     pools: [ { url: "stratum+tcp://a:1", worker: w, tls: {} } ]
     shares: { check: full }
 "#;
     let found = mistakes(text);
-    assert_eq!(found.len(), 9, "{found:#?}");
+    assert_eq!(found.len(), 7, "{found:#?}");
     for mistake in found {
         assert!(
             mistake.contains("not available in this version"),
@@ -603,6 +617,69 @@ fn a_share_is_answered_by_the_pool_or_at_once() {
         "    dialect: equihash",
         "    dialect: equihash\n    shares:\n      reply: soon",
         "line 5: proxies[0].shares.reply: \"soon\" is unknown; write pool or immediate",
+    );
+}
+
+#[test]
+fn pool_links_are_each_shards_own_or_a_number() {
+    let links = |text: &str| {
+        let links = format!("    dialect: equihash\n    pool_links: {text}");
+        let config = Config::load(&with("    dialect: equihash", &links)).unwrap();
+        config.proxies[0].pool_links
+    };
+    assert_eq!(links("per_shard"), PoolLinks::PerShard);
+    assert_eq!(links("1"), PoolLinks::Number(1));
+    assert_eq!(links("256"), PoolLinks::Number(256));
+    for (text, expected) in [
+        (
+            "pool_links: 0",
+            "line 4: proxies[0].pool_links: 0 is out of range; write a whole number from 1 to 256",
+        ),
+        (
+            "pool_links: \"2\"",
+            "line 4: proxies[0].pool_links: write per_shard, or a number from 1 to 256, without \
+             quotes",
+        ),
+        (
+            "pool_links: 1\n    slot_bytes: 0",
+            "line 5: proxies[0].slot_bytes: with 0 bytes a miner has no part of a link; it needs \
+             one of its own, and a number of pool_links leaves none; write pool_links: per_shard",
+        ),
+        (
+            "pool_links: 8\n    pass_through_agents: [z15]",
+            "line 5: proxies[0].pass_through_agents: such a miner takes no part of a link; it \
+             needs one of its own, and a number of pool_links leaves none; write pool_links: \
+             per_shard",
+        ),
+    ] {
+        prints(
+            "dialect: equihash",
+            &format!("dialect: equihash\n    {text}"),
+            expected,
+        );
+    }
+    let alone = "dialect: equihash\n    pool_links: per_shard\n    slot_bytes: 0";
+    assert!(Config::load(&with("dialect: equihash", alone)).is_ok());
+}
+
+#[test]
+fn jobs_are_exchanged_where_the_operator_says_so() {
+    let section = |text: &str| format!("    dialect: equihash\n    job_exchange: {text}");
+    let text = section("{ enabled: true, match_seconds: 0.5, hold_seconds: 4 }");
+    let config = Config::load(&with("    dialect: equihash", &text)).unwrap();
+    let expected = JobExchange {
+        enabled: true,
+        match_within: Duration::from_millis(500),
+        hold: Duration::from_secs(4),
+    };
+    assert_eq!(config.proxies[0].job_exchange, expected);
+    prints(
+        "    dialect: equihash",
+        &section("{ enabled: 1, match_seconds: 0, hold: 3 }"),
+        "line 4: proxies[0].job_exchange.enabled: write true or false, without quotes\n\
+         line 4: proxies[0].job_exchange.match_seconds: 0 is out of range; write a number of \
+         seconds from 0.01 to 60\n\
+         line 4: proxies[0].job_exchange.hold: unknown key; did you mean hold_seconds?",
     );
 }
 
@@ -697,7 +774,7 @@ fn names_words_and_sets_are_checked() {
         (
             "dialect: equihash",
             "dialect: equihsh",
-            "line 3: proxies[0].dialect: \"equihsh\" is unknown; write equihash",
+            "line 3: proxies[0].dialect: \"equihsh\" is unknown; write equihash or bitcoin",
         ),
         (
             "dialect: equihash",
@@ -759,6 +836,43 @@ fn names_words_and_sets_are_checked() {
         Config::load(&agents).unwrap().proxies[0].pass_through_agents,
         ["nheq"]
     );
+}
+
+#[test]
+fn a_bitcoin_proxy_has_no_keys_of_equihash() {
+    let config = Config::load(&with("dialect: equihash", "dialect: bitcoin")).unwrap();
+    assert_eq!(config.proxies[0].coin, CoinConfig::Bitcoin);
+    prints(
+        "dialect: equihash",
+        "dialect: bitcoin\n    equihash: { n: 200, k: 9 }",
+        "line 4: proxies[0].equihash: only for dialect: equihash; leave it out",
+    );
+    let practice = |keys: &str| {
+        format!(
+            "proxies: [{{name: a, dialect: bitcoin, listen: [{{address: 0.0.0.0:1}}], \
+             pools: [{{url: 'practice:', practice: {{{keys}}}}}]}}]"
+        )
+    };
+    let config = Config::load(&practice("difficulty: 2, extranonce2_bytes: 4")).unwrap();
+    let PoolUrl::Practice(pool) = &config.proxies[0].pools[0].url else {
+        panic!("a practice pool");
+    };
+    assert_eq!(pool.target[..7], [0, 0, 0, 0, 0x7f, 0xff, 0x80]);
+    assert_eq!((pool.nonce_1_bytes, pool.extranonce2_bytes), (4, 4));
+    let no_difficulty = "difficulty: this is no difficulty; write a number above 0 without quotes, \
+                         e.g. 1024";
+    let keys = "the keys here are judge, job_interval_seconds, block_interval_jobs, difficulty, \
+                extranonce1_bytes, extranonce2_bytes";
+    for (line, expected) in [
+        ("difficulty: 0", no_difficulty.to_owned()),
+        ("difficulty: .nan", no_difficulty.to_owned()),
+        ("difficulty: 1e308", no_difficulty.to_owned()),
+        ("difficulty: '1'", no_difficulty.to_owned()),
+        ("target: '7ff'", format!("target: unknown key; {keys}")),
+    ] {
+        let expected = format!("line 1: proxies[0].pools[0].practice.{expected}");
+        assert_eq!(mistakes(&practice(line)), [expected]);
+    }
 }
 
 #[test]

@@ -123,6 +123,11 @@ impl Exchange {
                     self.handle_target(index, target);
                 }
             }
+            HostSays::VersionMask { lease, mask } => {
+                if let Some(index) = self.leased(lease, host) {
+                    self.handle_version_mask(index, mask);
+                }
+            }
             HostSays::Slots { lease, slots } => {
                 if let Some(index) = self.leased(lease, host) {
                     self.handle_slots(now, index, slots);
@@ -187,6 +192,7 @@ impl Exchange {
             pool,
             extranonce1,
             plan,
+            version_mask,
             slots,
             job,
             next_target,
@@ -210,6 +216,7 @@ impl Exchange {
             plan,
             slots: Slots::lent(plan.capacity(), slots),
         };
+        self.handle_version_mask(index, version_mask);
         self.change_own_space(now, index, Rc::new(RefCell::new(space)));
         self.end_warm(now, index);
         if let Some((job, target)) = job {

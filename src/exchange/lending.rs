@@ -18,6 +18,7 @@ use crate::proto::job::Job;
 use crate::proto::share::Reject;
 use crate::proto::target::Target;
 use crate::proto::time::Now;
+use crate::proto::version_mask::VersionMask;
 use crate::wire::encode;
 use crate::wire::request_id::RequestId;
 
@@ -205,6 +206,7 @@ impl Exchange {
             pool: space.pool,
             extranonce1: space.extranonce1,
             plan: space.plan,
+            version_mask: link.version_mask,
             slots,
             job: newest.map(|known| (known.job.clone(), known.pool_target)),
             next_target: link.target.filter(|_| link.target != in_force),
@@ -252,6 +254,10 @@ impl Exchange {
 
     pub(super) fn tell_guests_target(&mut self, index: usize, target: Target) {
         self.tell_guests(index, |lease| HostSays::Target { lease, target });
+    }
+
+    pub(super) fn tell_guests_version_mask(&mut self, index: usize, mask: VersionMask) {
+        self.tell_guests(index, |lease| HostSays::VersionMask { lease, mask });
     }
 
     fn handle_more_slots(&mut self, lease: LeaseId, wanted: u32) {

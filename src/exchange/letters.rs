@@ -14,6 +14,7 @@ use crate::proto::job::Job;
 use crate::proto::share::Reject;
 use crate::proto::target::Target;
 use crate::proto::time::Now;
+use crate::proto::version_mask::VersionMask;
 
 /// Names what one exchange lent to another one: unique for the lender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -142,6 +143,13 @@ pub enum HostSays {
         /// The target.
         target: Target,
     },
+    /// The pool grants other version bits.
+    VersionMask {
+        /// On what was lent.
+        lease: LeaseId,
+        /// The bits.
+        mask: VersionMask,
+    },
     /// More slots, or none where there are no more.
     Slots {
         /// On what was lent.
@@ -188,6 +196,8 @@ pub struct Terms {
     pub extranonce1: Extranonce1,
     /// How the rest is divided.
     pub plan: SlotPlan,
+    /// The version bits that the pool grants.
+    pub version_mask: VersionMask,
     /// The slots that are lent.
     pub slots: Vec<Range<u32>>,
     /// The newest job, with the target in force.

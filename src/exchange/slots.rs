@@ -223,7 +223,7 @@ impl NonceSpace {
     /// What the miner with this slot is told: the pool's bytes and its own.
     #[must_use]
     pub(crate) fn extranonce1_of(&self, slot: u16) -> Extranonce1 {
-        // The plan leaves the miner at least four of the bytes that may follow, so the slot fits.
+        // The plan takes the slot off the bytes that may follow, so it fits.
         self.extranonce1
             .with_slot(self.slot_bytes(slot))
             .unwrap_or(self.extranonce1)

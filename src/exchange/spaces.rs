@@ -11,7 +11,7 @@ use crate::exchange::outbox::Owed;
 use crate::exchange::slots::{NonceSpace, Slots};
 use crate::exchange::spares::Former;
 use crate::proto::dialect::Subscription;
-use crate::proto::extranonce::{SlotPlan, SlotWidth};
+use crate::proto::extranonce::SlotWidth;
 use crate::proto::share::Reject;
 use crate::proto::time::Now;
 
@@ -96,7 +96,11 @@ impl Exchange {
         } else {
             self.settings.slot_width
         };
-        let plan = SlotPlan::new(width, subscription.extranonce2_len)?;
+        let plan = self.dialect.plan(
+            width,
+            subscription.extranonce2_len,
+            link.granted_version_mask,
+        )?;
         Some(NonceSpace {
             pool: link.pool,
             extranonce1: subscription.extranonce1,
@@ -233,6 +237,7 @@ impl Exchange {
                 }
             }
         }
+        self.tell_version_masks(to);
         Moved { told, closed }
     }
 

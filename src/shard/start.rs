@@ -10,7 +10,9 @@ use std::time::Duration;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::config::{Config, PoolConfig, PoolUrl, PracticeConfig, ProxyConfig, SlotBytes};
-use crate::exchange::{Counters, Limits, PoolLinks, PoolSettings, Settings, ShareReply};
+use crate::exchange::{
+    Counters, JobExchange, Limits, PoolLinks, PoolSettings, Settings, ShareReply,
+};
 use crate::metrics::{Published, Pulse};
 use crate::practice::{Judge, PracticeServer, PracticeSettings};
 use crate::proto::extranonce::SlotWidth;
@@ -259,6 +261,9 @@ impl StartedProxy {
             }
             listeners.push(opened);
         }
+        if config.job_exchange.enabled && shards == 1 {
+            log::info!("proxy={name}: job_exchange: one shard: nothing to exchange");
+        }
         let mut pools = Vec::new();
         let mut practice = Vec::new();
         for pool in &config.pools {
@@ -321,6 +326,16 @@ impl StartedProxy {
         sum
     }
 
+    /// When miners are started on a neighbour's job; never where there is no neighbour.
+    fn job_exchange(&self) -> Option<JobExchange> {
+        let config = self.config.job_exchange;
+        let is_on = config.enabled && self.published.len() > 1;
+        is_on.then_some(JobExchange {
+            match_within: config.match_within,
+            hold: config.hold,
+        })
+    }
+
     /// What shard `number` needs of this proxy. Asked for once for each shard, in order.
     fn setup(&mut self, number: usize, start_unix_seconds: u64) -> ProxySetup {
         let pools = self.pool_names();
@@ -345,10 +360,18 @@ impl StartedProxy {
                 },
                 miners_per_link: self.config.miners_per_link,
                 standby: self.config.standby,
-                links_max: self.config.links_per_shard_max as usize,
+                links_max: match self.config.pool_links {
+                    crate::config::PoolLinks::PerShard => self.config.links_per_shard_max as usize,
+                    crate::config::PoolLinks::Number(_) => 1,
+                },
                 pass_through_agents: self.config.pass_through_agents.clone(),
-                pool_links: PoolLinks::PerShard,
-                job_exchange: None,
+                pool_links: match self.config.pool_links {
+                    crate::config::PoolLinks::PerShard => PoolLinks::PerShard,
+                    crate::config::PoolLinks::Number(links) => {
+                        PoolLinks::Shared(links.min(self.published.len()))
+                    }
+                },
+                job_exchange: self.job_exchange(),
                 share_reply: match self.config.share_reply {
                     crate::config::ShareReply::Pool => ShareReply::Pool,
                     crate::config::ShareReply::Immediate => ShareReply::Immediate,
@@ -356,7 +379,7 @@ impl StartedProxy {
                 keep_warm: self.config.keep_warm,
                 limits: exchange_limits(&self.config),
             },
-            parameters: self.config.equihash.parameters,
+            coin: self.config.coin.coin(),
             limits: ShellLimits {
                 miner_line_len_max: limits.miner_line_bytes_max,
                 pool_line_len_max: limits.pool_line_bytes_max,
@@ -379,7 +402,7 @@ fn start_practice(
 ) -> Result<PracticeServer, StartError> {
     let name = &config.name;
     let settings = PracticeSettings {
-        parameters: config.equihash.parameters,
+        coin: config.coin.coin(),
         judge: match practice.judge {
             crate::config::Judge::Full => Judge::Full,
             crate::config::Judge::Shape => Judge::Shape,
@@ -388,6 +411,7 @@ fn start_practice(
         block_interval_jobs: practice.block_interval_jobs,
         target: practice.target,
         nonce_1_bytes: practice.nonce_1_bytes,
+        extranonce2_bytes: practice.extranonce2_bytes,
         shares_remembered_max: PRACTICE_SHARES_REMEMBERED_MAX,
         ..PracticeSettings::default()
     };

@@ -20,6 +20,7 @@ mod handshake;
 mod jobs;
 mod limits;
 mod many;
+mod mesh;
 mod metrics;
 mod practice;
 mod proxies;

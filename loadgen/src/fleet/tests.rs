@@ -1,6 +1,7 @@
 use std::num::NonZero;
 
 use stratum_uring::practice::{Judge, Knobs, PracticeServer, PracticeSettings, Refusal};
+use stratum_uring::proto::dialect::Coin;
 
 use super::*;
 
@@ -71,7 +72,7 @@ fn real_shares_of_200_miners_are_all_accepted_by_a_pool_that_judges_them_fully()
 #[test]
 fn filler_passes_a_pool_that_judges_the_shape() {
     let mut settings = settings();
-    settings.parameters = Parameters::new(200, 9).unwrap();
+    settings.coin = Coin::Equihash(Parameters::new(200, 9).unwrap());
     settings.judge = Judge::Shape;
     let (report, judged) = run_against(settings, Knobs::default(), |plan| {
         plan.parameters = Parameters::new(200, 9).unwrap();
@@ -170,7 +171,7 @@ fn an_interrupt_ends_it_with_a_report() {
 #[test]
 fn saturation_sends_as_fast_as_answers_come() {
     let mut settings = settings();
-    settings.parameters = Parameters::new(200, 9).unwrap();
+    settings.coin = Coin::Equihash(Parameters::new(200, 9).unwrap());
     settings.judge = Judge::Shape;
     let knobs = Knobs {
         reply_delay: Duration::from_millis(100),

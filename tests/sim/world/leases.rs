@@ -103,6 +103,7 @@ impl World {
             HostSays::Resumed { .. } => &mut totals.letters_resumed,
             HostSays::Retiring { .. } => &mut totals.letters_retiring,
             HostSays::Ended { .. } => &mut totals.letters_ended,
+            HostSays::VersionMask { .. } => panic!("Equihash has no version bits"),
         } += 1;
     }
 
