@@ -65,21 +65,19 @@ impl Exchange {
 
     fn is_own_space(&self, index: usize, space: &NonceSpace) -> bool {
         let own = self.links[index].space.as_ref();
-        own.is_some_and(|own| own.borrow().is_same(space))
+        own.is_some_and(|own| is_ours(&own.borrow(), space))
     }
 
-    /// The same space, where another link has it or is about to. What is borrowed of it is not ours to
-    /// share: it is given back some day, and our miners have a part of their own in it.
+    /// The same space, where another link has it or is about to.
     fn space_of_other(&self, index: usize, space: &NonceSpace) -> Option<Rc<RefCell<NonceSpace>>> {
         let others = self
             .links
             .iter()
-            .filter(|link| link.key.index != index && link.lease.is_none())
-            .filter(|link| !matches!(link.state, LinkState::Idle));
+            .filter(|link| link.key.index != index && !matches!(link.state, LinkState::Idle));
         others
             .flat_map(|link| [&link.space, &link.next_space])
             .flatten()
-            .find(|theirs| theirs.borrow().is_same(space))
+            .find(|theirs| is_ours(&theirs.borrow(), space))
             .map(Rc::clone)
     }
 
@@ -285,4 +283,10 @@ impl Exchange {
             }
         }
     }
+}
+
+/// Whether this is the same space, and ours. What is borrowed of one is not: it is given back some day, or
+/// was already, and our miners have a part of their own.
+fn is_ours(known: &NonceSpace, space: &NonceSpace) -> bool {
+    known.is_same(space) && !known.slots.are_lent()
 }
