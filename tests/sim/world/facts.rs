@@ -38,6 +38,7 @@ impl World {
                 (feed.retired, feed.stands_by) = (false, false);
                 let feed = shard.feed(left.index);
                 feed.retired = *returned;
+                feed.moved_to = Some(serves.index);
                 if !*returned {
                     feed.nonce_1 = None;
                 }

@@ -99,8 +99,10 @@ impl World {
             return;
         }
         let feed = &self.shards[miner.shard].feeds[link];
-        // It was moved before it mined, and is told where it is with its first job.
-        if feed.retired && miner.takes_extranonce && miner.job.is_none() {
+        // Where a miner is that was moved it is told with its next job there: not before it mines, and not
+        // while that link is lost.
+        let may_be_told = |to: usize| miner.job.is_some() && self.is_up((miner.shard, to));
+        if feed.retired && miner.takes_extranonce && !feed.moved_to.is_some_and(may_be_told) {
             return;
         }
         let newest = feed.jobs.last().expect("a job was read");

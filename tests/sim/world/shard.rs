@@ -86,6 +86,8 @@ pub(super) struct Feed {
     pub(super) stands_by: bool,
     /// Its miners were moved to another link.
     pub(super) retired: bool,
+    /// To which.
+    pub(super) moved_to: Option<usize>,
     /// What the answer to subscribe gave; it holds when authorize was answered.
     pub(super) offered: Option<String>,
     /// When it last offered bytes that are not those of the session before.
