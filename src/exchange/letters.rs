@@ -100,6 +100,8 @@ pub enum GuestSays {
     FewerSlots {
         /// Of what was lent.
         lease: LeaseId,
+        /// Of which of its nonce spaces they are, from 1: it may have another one by now.
+        space: u32,
         /// Which ones.
         slots: Vec<Range<u32>>,
     },

@@ -166,15 +166,19 @@ impl Exchange {
                 capacity: plan.capacity().min(self.settings.miners_per_link),
             });
         }
-        // What the pool said before it answered authorize, its miners have not heard yet.
+        self.say_unsaid(index);
+        self.serve_waiting(now);
+        self.serve_borrowers();
+    }
+
+    /// Tells the miners of a link what its pool said before it was ready.
+    pub(super) fn say_unsaid(&mut self, index: usize) {
         if std::mem::take(&mut self.links[index].job_unsaid) && cfg!(not(break_jobs)) {
             self.fan_out_job(index);
         }
         if std::mem::take(&mut self.links[index].target_unsaid) {
             self.for_each_of(index, |owed| owed.and(Owed::TARGET).and(Owed::NEXT_TARGET));
         }
-        self.serve_waiting(now);
-        self.serve_borrowers();
     }
 
     pub(super) fn handle_target(&mut self, index: usize, target: Target) {
@@ -197,10 +201,9 @@ impl Exchange {
         if let Some(target) = job.target {
             self.handle_target(index, target);
         }
-        let next_subscription = self.links[index].next_subscription.take();
-        let moves = next_subscription.is_some();
-        if let Some(subscription) = next_subscription {
-            self.change_space(now, index, &subscription);
+        let mut moves = false;
+        if let Some(subscription) = self.links[index].next_subscription.take() {
+            moves = self.change_space(now, index, &subscription);
             // Where the bytes are of no use the connection is over.
             if matches!(
                 self.links[index].state,

@@ -65,7 +65,7 @@ impl Exchange {
 
     fn is_own_space(&self, index: usize, space: &NonceSpace) -> bool {
         let own = self.links[index].space.as_ref();
-        own.is_some_and(|own| own.borrow().is_same(space))
+        own.is_some_and(|own| is_ours(&own.borrow(), space))
     }
 
     /// The same space, where another link has it or is about to.
@@ -77,7 +77,7 @@ impl Exchange {
         others
             .flat_map(|link| [&link.space, &link.next_space])
             .flatten()
-            .find(|theirs| theirs.borrow().is_same(space))
+            .find(|theirs| is_ours(&theirs.borrow(), space))
             .map(Rc::clone)
     }
 
@@ -112,16 +112,22 @@ impl Exchange {
         })
     }
 
-    /// The bytes that a `mining.set_extranonce` announced hold from this job on.
-    pub(super) fn change_space(&mut self, now: Now, index: usize, subscription: &Subscription) {
+    /// The bytes that a `mining.set_extranonce` announced hold from this job on. Says whether the link goes
+    /// on with others than before.
+    pub(super) fn change_space(
+        &mut self,
+        now: Now,
+        index: usize,
+        subscription: &Subscription,
+    ) -> bool {
         let Some(space) = self.new_space(index, subscription) else {
             let detail = format!("it leaves {} bytes", subscription.extranonce2_len);
             self.lose_link(now, index, LinkEnd::NoNonceSpace, detail);
-            return;
+            return false;
         };
         // The same bytes again move nobody.
         if self.links[index].next_space.is_none() && self.is_own_space(index, &space) {
-            return;
+            return false;
         }
         let space = match self.space_of_other(index, &space) {
             Some(theirs) => {
@@ -133,7 +139,8 @@ impl Exchange {
         // What was found for a job that the link never announced can't be sent any more.
         self.abandon_held(index, Reject::EarlyJob);
         let link = &mut self.links[index];
-        // Shares on their way are the pool's to judge; the older jobs belong to the older bytes.
+        // Shares on their way are the pool's to judge, once; the older jobs belong to the older bytes.
+        link.output.let_go_of_written();
         link.jobs.clear();
         link.early.clear();
         link.fresh = true;
@@ -142,6 +149,7 @@ impl Exchange {
         } else {
             link.next_space = Some(space);
         }
+        true
     }
 
     /// The link's nonce space is another one from now on.
@@ -152,6 +160,13 @@ impl Exchange {
         space: Rc<RefCell<NonceSpace>>,
     ) {
         let old = self.links[index].space.replace(space);
+        // Another link may still have it.
+        if let Some(old) = &old {
+            for guest in &self.links[index].guests {
+                let slots = &mut old.borrow_mut().slots;
+                slots.take_back(&guest.slots, self.sequence);
+            }
+        }
         let moved = self.move_miners(now, index, index, old.as_ref(), false);
         let pool = self.links[index].pool;
         let Moved { told, closed } = moved;
@@ -277,4 +292,10 @@ impl Exchange {
             }
         }
     }
+}
+
+/// Whether this is the same space, and ours. What is borrowed of one is not: it is given back some day, or
+/// was already, and our miners have a part of their own.
+fn is_ours(known: &NonceSpace, space: &NonceSpace) -> bool {
+    known.is_same(space) && !known.slots.are_lent()
 }
