@@ -99,6 +99,7 @@ pub(crate) fn are_real(coin: PracticeCoin) -> bool {
     match coin {
         PracticeCoin::Equihash(parameters) => (parameters.n(), parameters.k()) == (48, 5),
         PracticeCoin::Bitcoin => true,
+        PracticeCoin::Monero => false,
     }
 }
 
@@ -109,7 +110,7 @@ impl ShareMaker {
     pub(crate) fn new(coin: PracticeCoin) -> Self {
         let parameters = match coin {
             PracticeCoin::Equihash(parameters) => Some(parameters),
-            PracticeCoin::Bitcoin => None,
+            PracticeCoin::Bitcoin | PracticeCoin::Monero => None,
         };
         let digits = parameters
             .map_or("", Parameters::solution_prefix_hex)
