@@ -94,7 +94,7 @@ fn run_load(arguments: &Arguments) -> Result<bool, String> {
 /// Starts the pool behind what is to be measured, where that is one of this process.
 fn start_pool(arguments: &Arguments, clock: Clock) -> Result<Option<MockPool>, String> {
     match (arguments.pool, &arguments.relay) {
-        (PoolKind::Mock, _) if arguments.coin() == PracticeCoin::Bitcoin => {
+        (PoolKind::Mock, _) if !matches!(arguments.coin(), PracticeCoin::Equihash(_)) => {
             Err("the mock pool speaks Equihash: use --pool practice".to_owned())
         }
         (PoolKind::Mock, _) => {

@@ -3,6 +3,8 @@
 //! A job is a block's header with the root of its transactions, in which the miner rolls four bytes. The
 //! hash is RandomX, which takes a machine some milliseconds and 256 MiB, so nobody computes it here.
 
+use sha2::{Digest, Sha256};
+
 use super::jobs::Random;
 use crate::wire::{encode, hex};
 
@@ -11,6 +13,9 @@ pub const NONCE_LEN: usize = 4;
 
 /// Length of a made-up blob: that of a block with 1 to 127 transactions.
 pub const BLOB_LEN: usize = 76;
+
+/// Where the nonce stands in a blob.
+pub const NONCE: std::ops::Range<usize> = 39..39 + NONCE_LEN;
 
 /// Where the hash of the block before stands in a blob, and the root of the transactions.
 const PREVIOUS: std::ops::Range<usize> = 7..39;
@@ -79,6 +84,25 @@ pub fn claims_target(result: &[u8; 32], target: &[u8; 32]) -> bool {
     u64::from_le_bytes(last) < highest(target)
 }
 
+/// What simulated miners claim in place of the hash: bytes of the blob's SHA-256, and behind them a number
+/// that meets the target. A pool of their own sees by it that a share is for the blob that it gave.
+#[must_use]
+pub fn stand_in(blob: &[u8], target: &[u8; 32]) -> [u8; 32] {
+    let mut result: [u8; 32] = Sha256::digest(blob).into();
+    if let Some(last) = result.last_chunk_mut() {
+        let number = u64::from_le_bytes(*last) % highest(target).max(1);
+        *last = number.to_le_bytes();
+    }
+    result
+}
+
+/// Whether a result is one of these for this blob, whatever the target.
+#[must_use]
+pub fn is_stand_in(result: &[u8; 32], blob: &[u8]) -> bool {
+    let hash: [u8; 32] = Sha256::digest(blob).into();
+    result[..24] == hash[..24]
+}
+
 /// The part of a target that Monero's miners know.
 fn highest(target: &[u8; 32]) -> u64 {
     u64::from_be_bytes(target.first_chunk().copied().unwrap_or_default())
@@ -115,6 +139,21 @@ mod tests {
         assert_ne!(one, two);
         assert_eq!(one[..46], two[..46]);
         assert_eq!(one[47..], two[47..]);
+    }
+
+    #[test]
+    fn what_stands_for_a_hash_is_of_one_blob_and_meets_any_target() {
+        for first in [
+            [0xff; 8],
+            [0, 0, 0, 0, 0, 0, 0, 1],
+            [0, 0, 0xff, 0, 0, 0, 0, 0],
+        ] {
+            let mut target = [0; 32];
+            target[..8].copy_from_slice(&first);
+            let result = stand_in(b"one", &target);
+            assert!(claims_target(&result, &target));
+            assert!(is_stand_in(&result, b"one") && !is_stand_in(&result, b"two"));
+        }
     }
 
     #[test]
