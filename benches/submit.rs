@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use stratum_uring::proto::dialect::equihash::Parameters;
-use stratum_uring::proto::dialect::{Dialect, Equihash, MinerRequest, ShareParts};
+use stratum_uring::proto::dialect::{Dialect, Equihash, MinerRequest, ShareParts, ShareTerms};
+use stratum_uring::proto::version_mask::VersionMask;
 use stratum_uring::wire::Reader;
 
 use crate::support::lines;
@@ -79,12 +80,17 @@ fn rewrite(criterion: &mut Criterion) {
         panic!("it is a submit: {request:?}");
     };
     let mut out = Vec::new();
+    let terms = ShareTerms {
+        extranonce2_len: 26,
+        version_mask: VersionMask::NONE,
+        time_max: u64::MAX,
+    };
     group.throughput(Throughput::Bytes(text.len() as u64));
     group.bench_function("rewrite", |bencher| {
         bencher.iter(|| {
             out.clear();
             dialect
-                .check_share(black_box(&submit), 26, u64::MAX)
+                .check_share(black_box(&submit), terms)
                 .expect("the right shape");
             let parts = ShareParts {
                 request_id: 16,

@@ -5,16 +5,18 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::iter::Sum;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::str::FromStr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use stratum_uring::proto::dialect::equihash::Parameters;
+use stratum_uring::proto::dialect::Coin;
 
 use crate::clock::Clock;
 use crate::{progress, shares, tied};
@@ -39,7 +41,7 @@ const LOG_LINES_MAX: usize = 20;
 /// What the proxy is to be.
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {
-    pub(crate) parameters: Parameters,
+    pub(crate) coin: Coin,
     /// Its shards; one for each CPU, if not given.
     pub(crate) cores: Option<u32>,
     pub(crate) job_interval_seconds: u32,
@@ -150,14 +152,27 @@ impl Proxy {
         let admin = self.admin.ok_or("the proxy has no metrics")?;
         let deadline = clock.now() + METRICS_TIMEOUT;
         loop {
-            let page =
-                scrape(admin).map_err(|error| format!("no metrics of the proxy: {error}"))?;
-            let submits = parse_submits(&page);
+            let page = metrics(admin)?;
+            let submits = sum_of(&page, "stratum_submits_total");
             if submits >= at_least || clock.now() > deadline {
                 return Ok(submits);
             }
             Clock::pause(Duration::from_millis(50));
         }
+    }
+
+    /// How many jobs the exchange of jobs started early, and how far ahead of their own links that was in
+    /// the mean.
+    ///
+    /// # Errors
+    ///
+    /// A text, when it does not say.
+    pub(crate) fn job_lead(&self) -> Result<(u64, Duration), String> {
+        let page = metrics(self.admin.ok_or("the proxy has no metrics")?)?;
+        let jobs: u32 = sum_of(&page, "stratum_job_exchange_lead_seconds_count");
+        let seconds = sum_of(&page, "stratum_job_exchange_lead_seconds_sum");
+        let total = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+        Ok((jobs.into(), total / jobs.max(1)))
     }
 
     /// Stops it as an operator does.
@@ -286,11 +301,19 @@ fn scrape(admin: SocketAddr) -> io::Result<String> {
 }
 
 /// The sum over all proxies of the lines `stratum_submits_total{proxy="…"} 123`.
-fn parse_submits(page: &str) -> u64 {
-    let lines = page
-        .lines()
-        .filter(|line| line.starts_with("stratum_submits_total"));
-    let values = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+fn metrics(admin: SocketAddr) -> Result<String, String> {
+    scrape(admin).map_err(|error| format!("no metrics of the proxy: {error}"))
+}
+
+/// The sum of a metric over all its labels.
+fn sum_of<T: FromStr + Sum>(page: &str, name: &str) -> T {
+    let values = page.lines().filter_map(|line| {
+        let labels_and_value = line.strip_prefix(name)?;
+        if !labels_and_value.starts_with(['{', ' ']) {
+            return None;
+        }
+        labels_and_value.rsplit(' ').next()?.parse().ok()
+    });
     values.sum()
 }
 
@@ -304,42 +327,49 @@ fn parse_listening(line: &str) -> Option<SocketAddr> {
 const BLOCK_SECONDS: u32 = 75;
 
 fn config_text(wanted: &Wanted) -> String {
-    let parameters = wanted.parameters;
+    let coin = match wanted.coin {
+        Coin::Equihash(set) => format!(
+            "    dialect: equihash\n    equihash: {{ n: {}, k: {} }}\n",
+            set.n(),
+            set.k()
+        ),
+        Coin::Bitcoin => "    dialect: bitcoin\n".to_owned(),
+    };
     let pool = match wanted.pool {
         Some(pool) => format!(
             "      - url: stratum+tcp://{pool}\n        worker: loadgen\n        password: x\n"
         ),
-        None => practice_text(parameters, wanted.job_interval_seconds),
+        None => practice_text(wanted.coin, wanted.job_interval_seconds),
     };
     format!(
         r#"proxies:
   - name: loadgen
-    dialect: equihash
-    equihash: {{ n: {n}, k: {k} }}
-    listen:
+{coin}    listen:
       - address: 127.0.0.1:0
     pools:
-{pool}"#,
-        n = parameters.n(),
-        k = parameters.k(),
+{pool}"#
     )
 }
 
 /// The practice pool's part of the config.
-fn practice_text(parameters: Parameters, job_interval_seconds: u32) -> String {
-    let real = shares::are_real(parameters);
+fn practice_text(coin: Coin, job_interval_seconds: u32) -> String {
+    let real = shares::are_real(coin);
     let judge = if real { "full" } else { "shape" };
-    // Half of the solutions are shares, so both kinds are met and finding one stays cheap.
+    let target = match coin {
+        // Half of the solutions are shares, so both kinds are met and finding one stays cheap.
+        Coin::Equihash(_) => format!("target: 7f{}", "f".repeat(62)),
+        // One header in 64 is one: to hash so many takes as long.
+        Coin::Bitcoin => format!("difficulty: {}", 1.0 / f64::from(1 << 26)),
+    };
     format!(
         r#"      - url: "practice:"
         practice:
           judge: {judge}
           job_interval_seconds: {job_interval_seconds}
           block_interval_jobs: {block_interval_jobs}
-          target: 7f{target}
+          {target}
 "#,
         block_interval_jobs = BLOCK_SECONDS.div_ceil(job_interval_seconds),
-        target = "f".repeat(62),
     )
 }
 
@@ -395,14 +425,17 @@ fn find_binary() -> Result<PathBuf, String> {
 
 #[cfg(test)]
 mod tests {
+    use stratum_uring::proto::dialect::equihash::Parameters;
+
     use super::*;
 
     #[test]
     fn the_config_is_one_that_the_proxy_reads() {
-        for parameters in Parameters::ALL {
+        let coins = Parameters::ALL.map(Coin::Equihash);
+        for coin in coins.into_iter().chain([Coin::Bitcoin]) {
             for pool in [None, Some(SocketAddr::from(([127, 0, 0, 1], 3333)))] {
                 let text = config_text(&Wanted {
-                    parameters,
+                    coin,
                     cores: None,
                     job_interval_seconds: 5,
                     pool,
@@ -428,10 +461,11 @@ mod tests {
     }
 
     #[test]
-    fn the_shares_that_it_read_are_summed() {
+    fn a_metric_is_summed_over_its_labels() {
         let page = "# TYPE stratum_submits counter\nstratum_submits_total{proxy=\"a\"} 7\n\
                     stratum_submits_total{proxy=\"b\"} 5\nstratum_submit_x 9\n";
-        assert_eq!(parse_submits(page), 12);
+        assert_eq!(sum_of::<u64>(page, "stratum_submits_total"), 12);
+        assert_eq!(sum_of::<u64>(page, "stratum_submit"), 0);
     }
 
     #[test]

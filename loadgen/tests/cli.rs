@@ -9,12 +9,13 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use stratum_uring::practice::{Judge, Knobs, PracticeServer, PracticeSettings};
+use stratum_uring::proto::dialect::Coin;
 use stratum_uring::proto::dialect::equihash::Parameters;
 
 /// A pool for filler, with a job every fifth of a second.
 fn pool(knobs: Knobs) -> PracticeServer {
     let settings = PracticeSettings {
-        parameters: Parameters::new(200, 9).unwrap(),
+        coin: Coin::Equihash(Parameters::new(200, 9).unwrap()),
         judge: Judge::Shape,
         job_interval: Duration::from_millis(200),
         block_interval_jobs: 1000,
@@ -114,6 +115,18 @@ fn rubbish_makes_it_fail() {
 #[test]
 fn the_proxy_that_it_starts_is_loaded_and_stopped() {
     let output = loadgen("--miners 50 --duration 1 --saturate 8 --churn 10 --job-interval 1");
+    let table = String::from_utf8(output.stdout).unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{table}{told}");
+    assert!(table.contains("50 of 50 mining at the end"), "{table}");
+    assert!(table.contains("\nproxy "), "{table}");
+}
+
+#[test]
+fn a_farm_of_bitcoin_rolls_version_bits_and_loses_nothing() {
+    let output = loadgen(
+        "--dialect bitcoin --miners 50 --duration 1 --saturate 8 --churn 10 --job-interval 1",
+    );
     let table = String::from_utf8(output.stdout).unwrap();
     let told = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(0), "{table}{told}");

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 pub use self::error::{ConfigError, ConfigErrors};
 pub use self::limits::{Failover, Limits};
+use crate::proto::dialect::Coin;
 use crate::proto::dialect::equihash::Parameters;
 
 /// A config with every key, its default, its unit and why; it runs as it is.
@@ -54,8 +55,8 @@ pub struct AdminConfig {
 pub struct ProxyConfig {
     /// Unique; stands in logs and metrics. 1 to 64 letters, digits, `_` and `-`.
     pub name: String,
-    /// What its dialect needs to know of the coin.
-    pub equihash: EquihashConfig,
+    /// What it mines, and so how its miners and pools talk.
+    pub coin: CoinConfig,
     /// At least one. No two listeners of a config overlap.
     pub listen: Vec<ListenConfig>,
     /// At least one, in order of preference.
@@ -84,6 +85,26 @@ pub struct ProxyConfig {
     pub keep_warm: bool,
     /// The bound of everything.
     pub limits: Limits,
+}
+
+/// What a proxy mines: `dialect`, and the keys of that dialect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CoinConfig {
+    /// `dialect: equihash`
+    Equihash(EquihashConfig),
+    /// `dialect: bitcoin`
+    Bitcoin,
+}
+
+impl CoinConfig {
+    /// The coin, as its dialect knows it.
+    #[must_use]
+    pub const fn coin(self) -> Coin {
+        match self {
+            Self::Equihash(equihash) => Coin::Equihash(equihash.parameters),
+            Self::Bitcoin => Coin::Bitcoin,
+        }
+    }
 }
 
 /// An Equihash coin.
@@ -154,8 +175,10 @@ pub struct PracticeConfig {
     pub block_interval_jobs: u32,
     /// The target of its shares, big-endian. Never zero.
     pub target: [u8; 32],
-    /// Length of the nonce_1 that it gives a link.
+    /// Length of the nonce_1 that it gives a link; of Bitcoin, extranonce1.
     pub nonce_1_bytes: usize,
+    /// Of Bitcoin, length of the extranonce2 that it leaves to a link.
+    pub extranonce2_bytes: usize,
 }
 
 /// What a practice pool looks at in a share.

@@ -11,9 +11,11 @@ use serde_yaml::Value;
 use super::address::{overlap, parse_host, parse_listen, parse_pool};
 use super::raw::{Node, Section, shown};
 use super::{
-    AdminConfig, Config, EquihashConfig, Failover, JobExchange, Judge, Limits, ListenConfig,
-    PoolConfig, PoolLinks, PoolUrl, PracticeConfig, ProxyConfig, Secret, ShareReply, SlotBytes,
+    AdminConfig, CoinConfig, Config, EquihashConfig, Failover, JobExchange, Judge, Limits,
+    ListenConfig, PoolConfig, PoolLinks, PoolUrl, PracticeConfig, ProxyConfig, Secret, ShareReply,
+    SlotBytes,
 };
+use crate::proto::dialect::bitcoin::target_of;
 use crate::proto::dialect::equihash::Parameters;
 
 pub(super) fn config(root: &Node<'_>) -> Option<Config> {
@@ -67,16 +69,16 @@ fn proxy(node: &Node<'_>, taken: &mut Taken) -> Option<ProxyConfig> {
         "write a name for logs and metrics, e.g. name: zcash",
     );
     let name = name.and_then(|node| proxy_name(&node, &mut taken.names));
-    let dialect = section.required("dialect", "write dialect: equihash");
-    let dialect = dialect.and_then(|node| node.choice(&[("equihash", ())], &LATER_DIALECTS));
-    let equihash = equihash(section.section("equihash"));
+    let dialect = section.required("dialect", "write dialect: equihash or dialect: bitcoin");
+    let dialect = dialect.and_then(|node| node.choice(&DIALECTS, &LATER_DIALECTS));
+    let coin = coin(&mut section, dialect);
     let listen = items(
         &mut section,
         "listen",
         "write a list, e.g. - address: 0.0.0.0:3333",
     );
     let listen = all(listen, |node| listener(node, &mut taken.listeners));
-    let pools = pools(&mut section, equihash);
+    let pools = pools(&mut section, coin);
     let (slot_bytes, miners_per_link) = slots(&mut section);
     let links_per_shard_max = section.number("links_per_shard_max", 4, 1..=1024);
     let pool_links = pool_links(&mut section);
@@ -111,10 +113,9 @@ fn proxy(node: &Node<'_>, taken: &mut Taken) -> Option<ProxyConfig> {
     below.finish(&[]);
     section.finish(&["authorize", "worker_name"]);
 
-    dialect?;
     Some(ProxyConfig {
         name: name?,
-        equihash: equihash?,
+        coin: coin?,
         listen: listen?,
         pools: pools?,
         slot_bytes,
@@ -131,7 +132,36 @@ fn proxy(node: &Node<'_>, taken: &mut Taken) -> Option<ProxyConfig> {
     })
 }
 
-const LATER_DIALECTS: [&str; 2] = ["bitcoin", "monero"];
+#[derive(Clone, Copy)]
+enum Dialect {
+    Equihash,
+    Bitcoin,
+}
+
+const DIALECTS: [(&str, Dialect); 2] = [
+    ("equihash", Dialect::Equihash),
+    ("bitcoin", Dialect::Bitcoin),
+];
+
+const LATER_DIALECTS: [&str; 1] = ["monero"];
+
+/// The coin, from the keys of its dialect. Where the dialect has a mistake these are read all the same.
+fn coin(section: &mut Section<'_>, dialect: Option<Dialect>) -> Option<CoinConfig> {
+    match dialect {
+        Some(Dialect::Bitcoin) => {
+            if let Some(node) = section.get("equihash") {
+                node.mistake("only for dialect: equihash; leave it out");
+            }
+            Some(CoinConfig::Bitcoin)
+        }
+        Some(Dialect::Equihash) | None => {
+            let equihash = equihash(section.section("equihash"));
+            equihash
+                .filter(|_| dialect.is_some())
+                .map(CoinConfig::Equihash)
+        }
+    }
+}
 
 fn proxy_name(node: &Node<'_>, taken: &mut Vec<(String, String)>) -> Option<String> {
     const WANTED: &str = "write 1 to 64 letters, digits, _ or -";
@@ -205,7 +235,7 @@ fn address(node: &Node<'_>, taken: &mut Vec<(SocketAddr, String)>) -> Option<Soc
     Some(address)
 }
 
-fn pools(section: &mut Section<'_>, equihash: Option<EquihashConfig>) -> Option<Vec<PoolConfig>> {
+fn pools(section: &mut Section<'_>, coin: Option<CoinConfig>) -> Option<Vec<PoolConfig>> {
     let nodes = items(
         section,
         "pools",
@@ -213,7 +243,7 @@ fn pools(section: &mut Section<'_>, equihash: Option<EquihashConfig>) -> Option<
     );
     let mut taken: Vec<(PoolConfig, String)> = Vec::new();
     all(nodes, |node| {
-        let pool = pool(node, equihash)?;
+        let pool = pool(node, coin)?;
         let is_same = |other: &PoolConfig| other.url == pool.url && other.worker == pool.worker;
         if let Some((_, path)) = taken.iter().find(|(other, _)| is_same(other))
             && !matches!(pool.url, PoolUrl::Practice(_))
@@ -227,7 +257,7 @@ fn pools(section: &mut Section<'_>, equihash: Option<EquihashConfig>) -> Option<
     })
 }
 
-fn pool(node: &Node<'_>, equihash: Option<EquihashConfig>) -> Option<PoolConfig> {
+fn pool(node: &Node<'_>, coin: Option<CoinConfig>) -> Option<PoolConfig> {
     let mut section = node.section();
     let url = section.required("url", "write url: stratum+tcp://host:port");
     let text = url
@@ -235,7 +265,7 @@ fn pool(node: &Node<'_>, equihash: Option<EquihashConfig>) -> Option<PoolConfig>
         .and_then(|url| url.text("write stratum+tcp://host:port"));
     let is_practice = text.is_some_and(|text| text == "practice:");
     let url = if is_practice {
-        practice_pool(section.section("practice"), equihash).map(PoolUrl::Practice)
+        practice_pool(section.section("practice"), coin).map(PoolUrl::Practice)
     } else {
         let practice = section.get("practice");
         let parsed = url
@@ -298,15 +328,14 @@ fn word<'a>(node: &Node<'a>, word: &str) -> Option<&'a str> {
 /// Pools cut longer names or refuse them.
 const WORD_BYTES_MAX: usize = 256;
 
-fn practice_pool(
-    mut section: Section<'_>,
-    equihash: Option<EquihashConfig>,
-) -> Option<PracticeConfig> {
+fn practice_pool(mut section: Section<'_>, coin: Option<CoinConfig>) -> Option<PracticeConfig> {
     let judge = match section.get("judge") {
         Some(node) => node.choice(&[("full", Judge::Full), ("shape", Judge::Shape)], &[]),
         None => Some(Judge::Full),
     };
-    if judge == Some(Judge::Full) && equihash.is_some_and(|equihash| !is_checkable(equihash)) {
+    if let (Some(Judge::Full), Some(CoinConfig::Equihash(equihash))) = (judge, coin)
+        && !is_checkable(equihash)
+    {
         let sets = CHECKABLE.map(|(n, k)| format!("{n},{k}"));
         section.mistake(
             "judge",
@@ -316,19 +345,55 @@ fn practice_pool(
             ),
         );
     }
-    let target = match section.get("target") {
-        Some(node) => target(&node),
-        None => Some(PRACTICE_TARGET),
-    };
-    let config = PracticeConfig {
-        judge: judge.unwrap_or(Judge::Full),
-        job_interval: section.number("job_interval_seconds", 30.0, 0.1..=3600.0),
-        block_interval_jobs: section.number("block_interval_jobs", 4, 1..=1_000_000),
-        target: target.unwrap_or(PRACTICE_TARGET),
-        nonce_1_bytes: section.number("nonce_1_bytes", 4, 1..=24),
+    let job_interval = section.number("job_interval_seconds", 30.0, 0.1..=3600.0);
+    let block_interval_jobs = section.number("block_interval_jobs", 4, 1..=1_000_000);
+    let is_bitcoin = coin == Some(CoinConfig::Bitcoin);
+    let (target, nonce_1_bytes, extranonce2_bytes) = if is_bitcoin {
+        let target = match section.get("difficulty") {
+            Some(node) => difficulty(&node),
+            None => difficulty_target(PRACTICE_DIFFICULTY),
+        };
+        let extranonce1_bytes = section.number("extranonce1_bytes", 4, 1..=24);
+        let extranonce2_bytes = section.number("extranonce2_bytes", EXTRANONCE2_BYTES, 1..=32);
+        (target, extranonce1_bytes, extranonce2_bytes)
+    } else {
+        let target = match section.get("target") {
+            Some(node) => target(&node),
+            None => Some(PRACTICE_TARGET),
+        };
+        let nonce_1_bytes = section.number("nonce_1_bytes", 4, 1..=24);
+        (target, nonce_1_bytes, EXTRANONCE2_BYTES)
     };
     section.finish(&[]);
-    Some(config)
+    Some(PracticeConfig {
+        judge: judge.unwrap_or(Judge::Full),
+        job_interval,
+        block_interval_jobs,
+        target: target.unwrap_or(PRACTICE_TARGET),
+        nonce_1_bytes,
+        extranonce2_bytes,
+    })
+}
+
+/// What most pools leave.
+const EXTRANONCE2_BYTES: usize = 8;
+
+/// A share every few seconds from a small machine, and some in each second from a large one.
+const PRACTICE_DIFFICULTY: f64 = 1024.0;
+
+fn difficulty(node: &Node<'_>) -> Option<[u8; 32]> {
+    let target = match node.value() {
+        Value::Number(number) => number.as_f64().and_then(difficulty_target),
+        _ => None,
+    };
+    if target.is_none() {
+        node.mistake("this is no difficulty; write a number above 0 without quotes, e.g. 1024");
+    }
+    target
+}
+
+fn difficulty_target(difficulty: f64) -> Option<[u8; 32]> {
+    target_of(difficulty).map(|target| *target.as_bytes())
 }
 
 /// One solution in 256 is a share: some for a CPU that mines 48,5, and more than enough for a

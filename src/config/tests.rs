@@ -50,6 +50,8 @@ fn full_example() -> String {
         ("\n#admin:\n#  ", "\nadmin:\n  "),
         ("\n      #-", "\n      -"),
         ("\n      #  ", "\n        "),
+        ("\n  #-", "\n  -"),
+        ("\n  #  ", "\n    "),
     ] {
         assert!(text.contains(off), "{off}");
         text = text.replace(off, on);
@@ -68,10 +70,10 @@ fn a_minimal_config_has_a_default_for_the_rest() {
         *proxy,
         ProxyConfig {
             name: "zcash".to_owned(),
-            equihash: EquihashConfig {
+            coin: CoinConfig::Equihash(EquihashConfig {
                 parameters: Parameters::new(200, 9).unwrap(),
                 personalization: *b"ZcashPoW",
-            },
+            }),
             listen: vec![ListenConfig {
                 address: "0.0.0.0:3333".parse().unwrap(),
             }],
@@ -136,7 +138,14 @@ fn the_example_runs_the_practice_pool_with_every_default() {
     assert_eq!(admin.listen, "127.0.0.1:9333".parse().unwrap());
     let real = full.proxies[0].pools[0].clone();
     assert_eq!(real, Config::load(MINIMAL).unwrap().proxies[0].pools[0]);
+    let bitcoin = full.proxies[1].clone();
+    let least_bitcoin = Config::load(
+        r#"{proxies: [{name: bitcoin, dialect: bitcoin, listen: [{address: "0.0.0.0:3334"}],
+            pools: [{url: "practice:"}]}]}"#,
+    );
+    assert_eq!(bitcoin, least_bitcoin.unwrap().proxies[0]);
     for config in [&mut example, &mut least] {
+        config.proxies.push(bitcoin.clone());
         config.miners_expected = full.miners_expected;
         config.admin = full.admin;
         config.cores = full.cores;
@@ -205,7 +214,7 @@ cores: 0
 proxys: 1
 proxies:
   - name: one
-    dialect: bitcoin
+    dialect: monero
     listen: { address: "0.0.0.0:1" }
     pools:
       - url: stratum+tcp://pool.example
@@ -224,7 +233,8 @@ proxies:
     let expected = [
         "line 2: cores: 0 is out of range; write a whole number from 1 to 256",
         "line 3: proxys: unknown key; did you mean proxies?",
-        "line 6: proxies[0].dialect: bitcoin is not available in this version; write equihash",
+        "line 6: proxies[0].dialect: monero is not available in this version; write equihash or \
+         bitcoin",
         "line 7: proxies[0].listen: this is a map; write a list, each item behind \"- \"",
         "line 9: proxies[0].pools[0].url: \"stratum+tcp://pool.example\" has no port; \
          write stratum+tcp://host:port, e.g. stratum+tcp://pool.example:3333",
@@ -764,7 +774,7 @@ fn names_words_and_sets_are_checked() {
         (
             "dialect: equihash",
             "dialect: equihsh",
-            "line 3: proxies[0].dialect: \"equihsh\" is unknown; write equihash",
+            "line 3: proxies[0].dialect: \"equihsh\" is unknown; write equihash or bitcoin",
         ),
         (
             "dialect: equihash",
@@ -826,6 +836,43 @@ fn names_words_and_sets_are_checked() {
         Config::load(&agents).unwrap().proxies[0].pass_through_agents,
         ["nheq"]
     );
+}
+
+#[test]
+fn a_bitcoin_proxy_has_no_keys_of_equihash() {
+    let config = Config::load(&with("dialect: equihash", "dialect: bitcoin")).unwrap();
+    assert_eq!(config.proxies[0].coin, CoinConfig::Bitcoin);
+    prints(
+        "dialect: equihash",
+        "dialect: bitcoin\n    equihash: { n: 200, k: 9 }",
+        "line 4: proxies[0].equihash: only for dialect: equihash; leave it out",
+    );
+    let practice = |keys: &str| {
+        format!(
+            "proxies: [{{name: a, dialect: bitcoin, listen: [{{address: 0.0.0.0:1}}], \
+             pools: [{{url: 'practice:', practice: {{{keys}}}}}]}}]"
+        )
+    };
+    let config = Config::load(&practice("difficulty: 2, extranonce2_bytes: 4")).unwrap();
+    let PoolUrl::Practice(pool) = &config.proxies[0].pools[0].url else {
+        panic!("a practice pool");
+    };
+    assert_eq!(pool.target[..7], [0, 0, 0, 0, 0x7f, 0xff, 0x80]);
+    assert_eq!((pool.nonce_1_bytes, pool.extranonce2_bytes), (4, 4));
+    let no_difficulty = "difficulty: this is no difficulty; write a number above 0 without quotes, \
+                         e.g. 1024";
+    let keys = "the keys here are judge, job_interval_seconds, block_interval_jobs, difficulty, \
+                extranonce1_bytes, extranonce2_bytes";
+    for (line, expected) in [
+        ("difficulty: 0", no_difficulty.to_owned()),
+        ("difficulty: .nan", no_difficulty.to_owned()),
+        ("difficulty: 1e308", no_difficulty.to_owned()),
+        ("difficulty: '1'", no_difficulty.to_owned()),
+        ("target: '7ff'", format!("target: unknown key; {keys}")),
+    ] {
+        let expected = format!("line 1: proxies[0].pools[0].practice.{expected}");
+        assert_eq!(mistakes(&practice(line)), [expected]);
+    }
 }
 
 #[test]

@@ -223,6 +223,8 @@ impl Exchange {
         if matches!(link.state, LinkState::Waiting(_)) {
             let from = link.pool;
             link.pool = (from + 1) % pools;
+            // The pool that is left may have sent us elsewhere.
+            link.redirect = None;
             link.tries = 1;
             link.state = LinkState::Waiting(now.since_start);
             let to = link.pool;

@@ -14,6 +14,7 @@ use crate::proto::dialect::MinerRequest;
 use crate::proto::job::JobId;
 use crate::proto::share::Reject;
 use crate::proto::time::Now;
+use crate::proto::version_mask::VersionMask;
 use crate::wire::json::Raw;
 use crate::wire::request_id::RequestId;
 
@@ -103,6 +104,8 @@ impl Exchange {
             slot: share.slot,
             // It is counted since it came.
             unanswered: 0,
+            // It was held against its own mask when it came.
+            version_mask: VersionMask::ALL,
             line: None,
         };
         let message = self.reader.read(&share.line);

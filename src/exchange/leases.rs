@@ -39,6 +39,8 @@ pub(crate) struct Lease {
     pub(crate) host: usize,
     /// What it is called there; `None` while it is asked for.
     pub(crate) id: Option<LeaseId>,
+    /// How many nonce spaces were lent under that name, one after the other.
+    spaces: u32,
     /// The host's miners go elsewhere, and ours should too.
     pub(crate) leaving: bool,
     /// More slots were asked for.
@@ -65,6 +67,7 @@ impl Exchange {
         link.lease = Some(Lease {
             host,
             id: None,
+            spaces: 0,
             leaving: false,
             more_asked: false,
             none_left: None,
@@ -120,6 +123,11 @@ impl Exchange {
                     self.handle_target(index, target);
                 }
             }
+            HostSays::VersionMask { lease, mask } => {
+                if let Some(index) = self.leased(lease, host) {
+                    self.handle_version_mask(index, mask);
+                }
+            }
             HostSays::Slots { lease, slots } => {
                 if let Some(index) = self.leased(lease, host) {
                     self.handle_slots(now, index, slots);
@@ -144,6 +152,7 @@ impl Exchange {
                     let link = &mut self.links[index];
                     link.lost = None;
                     link.state = LinkState::Lent;
+                    self.say_unsaid(index);
                     self.serve_waiting(now);
                 }
             }
@@ -183,6 +192,7 @@ impl Exchange {
             pool,
             extranonce1,
             plan,
+            version_mask,
             slots,
             job,
             next_target,
@@ -190,6 +200,7 @@ impl Exchange {
         let link = &mut self.links[index];
         if let Some(own) = &mut link.lease {
             own.id = Some(lease);
+            own.spaces += 1;
             (own.more_asked, own.none_left) = (false, None);
         }
         link.pool = pool;
@@ -205,6 +216,7 @@ impl Exchange {
             plan,
             slots: Slots::lent(plan.capacity(), slots),
         };
+        self.handle_version_mask(index, version_mask);
         self.change_own_space(now, index, Rc::new(RefCell::new(space)));
         self.end_warm(now, index);
         if let Some((job, target)) = job {
@@ -400,7 +412,7 @@ impl Exchange {
             };
             let again = |at: Duration| now.since(at) >= ASK_AGAIN_AFTER;
             own.none_left = own.none_left.filter(|&at| !again(at));
-            let (Some(lease), host) = (own.id, own.host) else {
+            let (Some(lease), host, spaces) = (own.id, own.host, own.spaces) else {
                 continue;
             };
             let slots = {
@@ -412,7 +424,14 @@ impl Exchange {
                 }
                 space.slots.part_with(free - spare)
             };
-            self.write_host(host, GuestSays::FewerSlots { lease, slots });
+            self.write_host(
+                host,
+                GuestSays::FewerSlots {
+                    lease,
+                    space: spaces,
+                    slots,
+                },
+            );
         }
     }
 

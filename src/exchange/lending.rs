@@ -18,6 +18,7 @@ use crate::proto::job::Job;
 use crate::proto::share::Reject;
 use crate::proto::target::Target;
 use crate::proto::time::Now;
+use crate::proto::version_mask::VersionMask;
 use crate::wire::encode;
 use crate::wire::request_id::RequestId;
 
@@ -32,6 +33,9 @@ pub(crate) struct Guest {
     lease: LeaseId,
     /// The guest's name for it.
     request: LinkKey,
+    /// How many nonce spaces were lent to it: the link may get another one within its session.
+    spaces: u32,
+    /// The slots of the last one.
     slots: Vec<Range<u32>>,
     /// What became of its shares and was not told yet.
     answers: Vec<(u64, ShareEnd)>,
@@ -61,7 +65,11 @@ impl Exchange {
             } => self.handle_borrow(now, shard, request, pool, slots),
             GuestSays::Shares { lease, lines } => self.handle_guest_shares(now, lease, &lines),
             GuestSays::MoreSlots { lease, slots } => self.handle_more_slots(lease, slots),
-            GuestSays::FewerSlots { lease, slots } => self.handle_fewer_slots(lease, &slots),
+            GuestSays::FewerSlots {
+                lease,
+                space,
+                slots,
+            } => self.handle_fewer_slots(lease, space, &slots),
             GuestSays::GiveBack { lease } => {
                 if let Some((index, place)) = self.find_guest(lease) {
                     let guest = self.links[index].guests.swap_remove(place);
@@ -156,6 +164,7 @@ impl Exchange {
             shard,
             lease,
             request,
+            spaces: 1,
             slots: slots.clone(),
             answers: Vec::new(),
         });
@@ -197,6 +206,7 @@ impl Exchange {
             pool: space.pool,
             extranonce1: space.extranonce1,
             plan: space.plan,
+            version_mask: link.version_mask,
             slots,
             job: newest.map(|known| (known.job.clone(), known.pool_target)),
             next_target: link.target.filter(|_| link.target != in_force),
@@ -219,7 +229,9 @@ impl Exchange {
             let (shard, request, lease) = (guest.shard, guest.request, guest.lease);
             let wanted = slots::count(&guest.slots);
             let slots = self.deal(index, wanted);
-            self.links[index].guests[place].slots.clone_from(&slots);
+            let guest = &mut self.links[index].guests[place];
+            guest.spaces += 1;
+            guest.slots.clone_from(&slots);
             self.tell_terms(index, shard, request, lease, slots);
         }
     }
@@ -244,6 +256,10 @@ impl Exchange {
         self.tell_guests(index, |lease| HostSays::Target { lease, target });
     }
 
+    pub(super) fn tell_guests_version_mask(&mut self, index: usize, mask: VersionMask) {
+        self.tell_guests(index, |lease| HostSays::VersionMask { lease, mask });
+    }
+
     fn handle_more_slots(&mut self, lease: LeaseId, wanted: u32) {
         let Some((index, place)) = self.find_guest(lease) else {
             return;
@@ -255,11 +271,15 @@ impl Exchange {
         self.write_to(shard, HostSays::Slots { lease, slots });
     }
 
-    fn handle_fewer_slots(&mut self, lease: LeaseId, slots: &[Range<u32>]) {
+    fn handle_fewer_slots(&mut self, lease: LeaseId, space: u32, slots: &[Range<u32>]) {
         let Some((index, place)) = self.find_guest(lease) else {
             return;
         };
         let guest = &mut self.links[index].guests[place];
+        // Those of a space before are gone with it.
+        if guest.spaces != space {
+            return;
+        }
         guest.slots = without(&guest.slots, slots);
         self.take_back(index, slots);
     }

@@ -14,6 +14,7 @@ use crate::proto::job::Job;
 use crate::proto::share::Reject;
 use crate::proto::target::Target;
 use crate::proto::time::Now;
+use crate::proto::version_mask::VersionMask;
 
 /// Names what one exchange lent to another one: unique for the lender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -99,6 +100,8 @@ pub enum GuestSays {
     FewerSlots {
         /// Of what was lent.
         lease: LeaseId,
+        /// Of which of its nonce spaces they are, from 1: it may have another one by now.
+        space: u32,
         /// Which ones.
         slots: Vec<Range<u32>>,
     },
@@ -139,6 +142,13 @@ pub enum HostSays {
         lease: LeaseId,
         /// The target.
         target: Target,
+    },
+    /// The pool grants other version bits.
+    VersionMask {
+        /// On what was lent.
+        lease: LeaseId,
+        /// The bits.
+        mask: VersionMask,
     },
     /// More slots, or none where there are no more.
     Slots {
@@ -186,6 +196,8 @@ pub struct Terms {
     pub extranonce1: Extranonce1,
     /// How the rest is divided.
     pub plan: SlotPlan,
+    /// The version bits that the pool grants.
+    pub version_mask: VersionMask,
     /// The slots that are lent.
     pub slots: Vec<Range<u32>>,
     /// The newest job, with the target in force.

@@ -18,6 +18,7 @@ use crate::proto::dialect::{Dialect, Subscription};
 use crate::proto::job::{Job, JobId};
 use crate::proto::pool::{PoolSession, PoolState};
 use crate::proto::target::Target;
+use crate::proto::version_mask::VersionMask;
 
 /// The first try after a loss comes within this time.
 const FIRST_DELAY_MAX: Duration = Duration::from_millis(250);
@@ -112,6 +113,10 @@ pub(crate) struct Link {
     pub(crate) session_id: Option<(usize, Box<[u8]>)>,
     /// The nonce space of its epoch.
     pub(crate) space: Option<Rc<RefCell<NonceSpace>>>,
+    /// The version bits that its miners may roll.
+    pub(crate) version_mask: VersionMask,
+    /// Those that the pool granted on this connection; they hold once the link is ready.
+    pub(crate) granted_version_mask: VersionMask,
     /// Other bytes in front, from the next job on.
     pub(crate) next_subscription: Option<Subscription>,
     /// The nonce space to which its miners move once the link is ready.
@@ -175,6 +180,8 @@ impl Link {
             guests: Vec::new(),
             session_id: None,
             space: None,
+            version_mask: VersionMask::NONE,
+            granted_version_mask: VersionMask::NONE,
             next_subscription: None,
             next_space: None,
             fresh: true,
@@ -363,6 +370,7 @@ impl Link {
         self.redirect = None;
         self.next_space = None;
         self.next_subscription = None;
+        self.granted_version_mask = VersionMask::NONE;
         let ended = self.key;
         self.key.dial += 1;
         ended

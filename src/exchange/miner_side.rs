@@ -141,7 +141,10 @@ impl Exchange {
                     // Stale shares and duplicates are everyday's; these mean that something is set wrong.
                     let odd = matches!(
                         reject,
-                        Reject::Malformed(_) | Reject::UnauthorizedWorker | Reject::NotSubscribed
+                        Reject::Malformed(_)
+                            | Reject::UnauthorizedWorker
+                            | Reject::NotSubscribed
+                            | Reject::VersionBits
                     );
                     if odd && Self::is_told(&mut self.refusal_told, now) {
                         let miner = token;
@@ -155,6 +158,9 @@ impl Exchange {
             }
             MinerEvent::Request(id, MinerRequest::Authorize { worker, .. }) => {
                 self.handle_authorize(token, &id, &worker);
+            }
+            MinerEvent::Request(id, MinerRequest::Configure { params }) => {
+                self.handle_configure(now, token, id, params, line);
             }
             MinerEvent::Request(..) => debug_assert!(false, "the session answers the others"),
         }
@@ -198,6 +204,7 @@ impl Exchange {
         // Its place may have moved before it authorized: that is still to be said.
         miner.owed = miner.owed.and(owed_to_newcomer());
         Self::list(&mut self.listed, miner);
+        self.tell_newcomer_version_mask(token);
     }
 
     /// Looks at some miners' time-outs; after `SWEEP_TICKS` ticks it has looked at all.

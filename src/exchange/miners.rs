@@ -13,8 +13,8 @@ pub(crate) enum Stage {
     /// It has not subscribed.
     #[default]
     New,
-    /// Its subscribe waits for a pool; later replies wait behind its answer.
-    Waiting(Box<WaitingSubscribe>),
+    /// Its subscribe or its configure waits for a pool; later replies wait behind the answer.
+    Waiting(Box<Waiting>),
     /// It has a slot on a link.
     Placed {
         /// Which link.
@@ -28,13 +28,24 @@ pub(crate) enum Stage {
     Unplaced,
 }
 
-/// A subscribe that waits for a pool.
+/// What waits for a pool.
 #[derive(Clone, Debug)]
-pub(crate) struct WaitingSubscribe {
-    /// The id to answer under.
-    pub(crate) id: RequestId,
+pub(crate) struct Waiting {
     /// Since when.
     pub(crate) since: Duration,
+    /// The id to answer its subscribe under, once it sent one.
+    pub(crate) subscribe: Option<RequestId>,
+    /// A configure that asks for what only a pool can grant.
+    pub(crate) configure: Option<HeldConfigure>,
+}
+
+/// A configure that is answered later.
+#[derive(Clone, Debug)]
+pub(crate) struct HeldConfigure {
+    /// The id to answer under.
+    pub(crate) id: RequestId,
+    /// The whole line, to be read again.
+    pub(crate) line: Box<[u8]>,
 }
 
 /// One miner.

@@ -23,6 +23,7 @@ mod leases;
 mod lending;
 mod letters;
 mod link;
+mod masks;
 mod miner_side;
 mod miners;
 mod neighbours;

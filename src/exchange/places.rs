@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{CloseHow, CloseReason, Exchange, Fact, MinerToken};
 use crate::exchange::link::Link;
 use crate::exchange::miner_side::write_reject;
-use crate::exchange::miners::{Stage, WaitingSubscribe};
+use crate::exchange::miners::{HeldConfigure, Stage, Waiting};
 use crate::exchange::pool_side::printable;
 use crate::proto::share::Reject;
 use crate::proto::time::Now;
@@ -23,7 +23,7 @@ impl Exchange {
         let Some(miner) = self.miners.get_mut(token) else {
             return;
         };
-        match &miner.stage {
+        match &mut miner.stage {
             // Again: the same data again.
             Stage::Placed { link, slot } => {
                 let (link, slot) = (*link, *slot);
@@ -32,11 +32,23 @@ impl Exchange {
             // Again while it waits: it waits once, under the newer id, and the older one is not left
             // without an answer.
             Stage::Waiting(waiting) => {
-                let older = waiting.id.clone();
-                let since = waiting.since;
-                miner.stage = Stage::Waiting(Box::new(WaitingSubscribe { id, since }));
-                let reject = Reject::Malformed("subscribed again before the answer");
-                self.refuse_request(token, &older, reject);
+                let older = waiting.subscribe.replace(id);
+                if let Some(older) = older {
+                    let reject = Reject::Malformed("subscribed again before the answer");
+                    self.refuse_request(token, &older, reject);
+                    return;
+                }
+                // Its configure waits for the answer. Only now is known where it will be placed.
+                let was = std::mem::replace(&mut miner.pass_through, wanted);
+                self.waiting_counts[usize::from(was)] -= 1;
+                self.waiting_counts[usize::from(wanted)] += 1;
+                self.fact(Fact::Subscribed {
+                    miner: token,
+                    agent: printable(agent),
+                });
+                if wanted {
+                    self.find_place(now, true);
+                }
             }
             Stage::New => {
                 miner.pass_through = wanted;
@@ -71,8 +83,11 @@ impl Exchange {
             Place::Full => None,
             Place::Wait => {
                 if let Some(miner) = self.miners.get_mut(token) {
-                    let since = now.since_start;
-                    miner.stage = Stage::Waiting(Box::new(WaitingSubscribe { id, since }));
+                    miner.stage = Stage::Waiting(Box::new(Waiting {
+                        since: now.since_start,
+                        subscribe: Some(id),
+                        configure: None,
+                    }));
                     self.waiting.push_back(token);
                     self.waiting_counts[usize::from(pass_through)] += 1;
                 }
@@ -210,17 +225,24 @@ impl Exchange {
             let Some(miner) = self.miners.get_mut(token) else {
                 continue;
             };
-            let Stage::Waiting(waiting) = miner.stage.clone() else {
+            if !matches!(miner.stage, Stage::Waiting(_)) {
+                continue;
+            }
+            let Stage::Waiting(waiting) = std::mem::take(&mut miner.stage) else {
                 continue;
             };
-            miner.stage = Stage::New;
             self.waiting_counts[usize::from(miner.pass_through)] -= 1;
             // Its answer goes in front of the replies that waited behind it.
             let held = miner.outbox.take();
-            self.place_subscribe(now, token, waiting.id.clone());
+            let Waiting {
+                since,
+                subscribe,
+                configure,
+            } = *waiting;
+            self.serve_one(now, token, subscribe, configure);
             if let Some(miner) = self.miners.get_mut(token) {
                 if let Stage::Waiting(again) = &mut miner.stage {
-                    again.since = waiting.since;
+                    again.since = since;
                 }
                 match (&mut miner.outbox, held) {
                     (Some(outbox), Some(held)) => {
@@ -234,7 +256,27 @@ impl Exchange {
         }
     }
 
-    /// Refuses subscribes that waited too long for a pool.
+    /// Answers what a miner waited for, the configure first: it is ahead of the subscribe in all firmware.
+    fn serve_one(
+        &mut self,
+        now: Now,
+        token: MinerToken,
+        subscribe: Option<RequestId>,
+        configure: Option<HeldConfigure>,
+    ) {
+        if let Some(held) = configure {
+            self.configure_again(now, token, held);
+        }
+        let Some(id) = subscribe else {
+            return;
+        };
+        match self.miners.get_mut(token).map(|miner| &mut miner.stage) {
+            Some(Stage::Waiting(waiting)) => waiting.subscribe = Some(id),
+            _ => self.place_subscribe(now, token, id),
+        }
+    }
+
+    /// Refuses what waited too long for a pool.
     pub(super) fn expire_waiting(&mut self, now: Now, wait_max: Duration) {
         while let Some(&token) = self.waiting.front() {
             let miner = self.miners.get_mut(token);
@@ -245,24 +287,32 @@ impl Exchange {
             if now.since(waiting.since) < wait_max {
                 return;
             }
-            let id = waiting.id.clone();
+            let configure = waiting.configure.as_ref().map(|held| held.id.clone());
+            let ids = [configure, waiting.subscribe.clone()];
             self.waiting.pop_front();
-            self.refuse_waiting(token, &id, Reject::NoPool);
+            self.refuse_waiting(token, ids.iter().flatten(), Reject::NoPool);
             self.close_miner(token, CloseHow::Graceful, CloseReason::NoPool);
         }
     }
 
-    fn refuse_waiting(&mut self, token: MinerToken, id: &RequestId, reject: Reject) {
-        self.counters.refused[reject.index()] += 1;
+    fn refuse_waiting<'a>(
+        &mut self,
+        token: MinerToken,
+        ids: impl Iterator<Item = &'a RequestId>,
+        reject: Reject,
+    ) {
+        let mut replies = Vec::new();
+        for id in ids {
+            self.counters.refused[reject.index()] += 1;
+            write_reject(&mut replies, id, reject);
+        }
         let Some(miner) = self.miners.get_mut(token) else {
             return;
         };
         miner.stage = Stage::New;
         self.waiting_counts[usize::from(miner.pass_through)] -= 1;
         self.say(token, |out| {
-            let mut reply = Vec::new();
-            write_reject(&mut reply, id, reject);
-            out.splice(0..0, reply);
+            out.splice(0..0, replies);
         });
     }
 }

@@ -6,7 +6,7 @@ use crate::exchange::jobs::NewJob;
 use crate::exchange::link::{LinkState, Role};
 
 use crate::exchange::outbox::Owed;
-use crate::proto::dialect::{AGENT, PoolMessage, Subscription};
+use crate::proto::dialect::{PoolMessage, Subscription};
 use crate::proto::job::{Job, JobId};
 use crate::proto::pool::{PoolEvent, PoolLogin, PoolState, Verdict};
 use crate::proto::target::Target;
@@ -61,10 +61,8 @@ impl Exchange {
                 let detail = refusal_text(step, &pool.worker, &verdict);
                 self.lose_link(now, key.index, LinkEnd::Refused, detail);
             }
-            Ok(PoolEvent::Message(PoolMessage::VersionRequest)) => {
+            Ok(PoolEvent::Message(PoolMessage::Request(answer))) => {
                 let id = message.id.map_or(&b"null"[..], |id| id.bytes());
-                let mut agent = Vec::new();
-                encode::append_string(&mut agent, AGENT);
                 // Behind the shares that wait: one of them may be written in part. A pool that asks and
                 // does not read is not answered without end.
                 if link.unwritten().len() >= self.settings.limits.pool_outbox_bytes_max {
@@ -75,7 +73,7 @@ impl Exchange {
                 } else {
                     &mut link.handshake
                 };
-                encode::reply_result(out, id, &agent);
+                encode::reply_result(out, id, answer.as_bytes());
             }
             Ok(PoolEvent::Message(message)) => self.handle_message(now, key.index, message),
             Err(fault) => {
@@ -109,7 +107,8 @@ impl Exchange {
                 let text = printable(&text);
                 self.fact(Fact::PoolText { pool, text });
             }
-            PoolMessage::VersionRequest | PoolMessage::Ignored | PoolMessage::Unknown => {}
+            PoolMessage::VersionMask(mask) => self.handle_version_mask(index, mask),
+            PoolMessage::Request(_) | PoolMessage::Ignored | PoolMessage::Unknown => {}
         }
     }
 
@@ -134,6 +133,7 @@ impl Exchange {
             self.change_own_space(now, index, space);
             self.lend_again(index);
         }
+        self.use_granted_version_mask(index);
         self.end_warm(now, index);
         let link = &self.links[index];
         let pool = link.pool;
@@ -157,15 +157,19 @@ impl Exchange {
                 capacity: plan.capacity().min(self.settings.miners_per_link),
             });
         }
-        // What the pool said before it answered authorize, its miners have not heard yet.
+        self.say_unsaid(index);
+        self.serve_waiting(now);
+        self.serve_borrowers();
+    }
+
+    /// Tells the miners of a link what its pool said before it was ready.
+    pub(super) fn say_unsaid(&mut self, index: usize) {
         if std::mem::take(&mut self.links[index].job_unsaid) && cfg!(not(break_jobs)) {
             self.fan_out_job(index);
         }
         if std::mem::take(&mut self.links[index].target_unsaid) {
             self.for_each_of(index, |owed| owed.and(Owed::TARGET).and(Owed::NEXT_TARGET));
         }
-        self.serve_waiting(now);
-        self.serve_borrowers();
     }
 
     pub(super) fn handle_target(&mut self, index: usize, target: Target) {
@@ -185,10 +189,9 @@ impl Exchange {
     }
 
     pub(super) fn handle_job(&mut self, now: Now, index: usize, job: Job) {
-        let next_subscription = self.links[index].next_subscription.take();
-        let moves = next_subscription.is_some();
-        if let Some(subscription) = next_subscription {
-            self.change_space(now, index, &subscription);
+        let mut moves = false;
+        if let Some(subscription) = self.links[index].next_subscription.take() {
+            moves = self.change_space(now, index, &subscription);
             // Where the bytes are of no use the connection is over.
             if matches!(
                 self.links[index].state,

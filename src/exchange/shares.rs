@@ -10,11 +10,12 @@ use crate::exchange::miners::Stage;
 use crate::exchange::pending::{Owner, Pending};
 use crate::exchange::pool_side::printable;
 use crate::exchange::settings::ShareReply;
-use crate::proto::dialect::ShareParts;
+use crate::proto::dialect::{ShareParts, ShareTerms};
 use crate::proto::job::JobId;
 use crate::proto::pool::Verdict;
 use crate::proto::share::{Reject, Submit};
 use crate::proto::time::Now;
+use crate::proto::version_mask::VersionMask;
 use crate::wire::encode;
 use crate::wire::request_id::RequestId;
 
@@ -31,6 +32,8 @@ pub(super) struct Claim<'a> {
     pub(super) slot: u16,
     /// Shares of the miner that were unanswered before.
     pub(super) unanswered: u32,
+    /// The version bits that it can roll itself.
+    pub(super) version_mask: VersionMask,
     /// What the miner wrote; `None` where that was held already.
     pub(super) line: Option<&'a [u8]>,
 }
@@ -71,6 +74,7 @@ impl Exchange {
             link,
             slot,
             unanswered: miner.unanswered,
+            version_mask: miner.session.version_mask(VersionMask::ALL),
             line: Some(line),
         };
         miner.unanswered += 1;
@@ -113,9 +117,12 @@ impl Exchange {
         );
         // The pool's clock counts, and its job says what that is: ours may be years behind.
         let time_max = now.unix_seconds.max(job.time) + limits.ntime_ahead.as_secs();
-        let extranonce2_len = space.plan.extranonce2_len;
-        self.dialect
-            .check_share(submit, extranonce2_len, time_max)?;
+        let terms = ShareTerms {
+            extranonce2_len: space.plan.extranonce2_len,
+            version_mask: claim.version_mask.and(link.version_mask),
+            time_max,
+        };
+        self.dialect.check_share(submit, terms)?;
         if claim.unanswered >= limits.pending_shares_per_miner_max {
             return Err(Reject::TooManyUnanswered);
         }

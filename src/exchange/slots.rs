@@ -27,6 +27,8 @@ struct Freed {
 /// seconds are all served.
 #[derive(Debug)]
 pub struct Slots {
+    /// Another exchange's: they go back to it.
+    lent: bool,
     capacity: u32,
     live_max: u32,
     /// In use: by a miner, or lent.
@@ -46,9 +48,11 @@ impl Slots {
     #[must_use]
     pub fn new(capacity: u32, live_max: u32, (part, parts): (u32, u32)) -> Self {
         let capacity = capacity.min(1 << 16);
+        let part = if cfg!(break_parts) { 0 } else { part };
         let first = capacity / parts.max(1) * part % capacity.max(1);
         let ranges = [first..capacity, 0..first];
         Self {
+            lent: false,
             capacity,
             live_max: live_max.min(capacity),
             live: 0,
@@ -63,6 +67,7 @@ impl Slots {
     /// Those of a space of `capacity` numbers that another exchange lent.
     pub(crate) fn lent(capacity: u32, slots: Vec<Range<u32>>) -> Self {
         let mut lent = Self {
+            lent: true,
             capacity: capacity.min(1 << 16),
             live_max: 0,
             live: 0,
@@ -71,6 +76,12 @@ impl Slots {
         };
         lent.add(slots);
         lent
+    }
+
+    /// Whether they are another exchange's.
+    #[must_use]
+    pub(crate) const fn are_lent(&self) -> bool {
+        self.lent
     }
 
     /// Takes in more slots that were lent.
@@ -222,7 +233,7 @@ impl NonceSpace {
     /// What the miner with this slot is told: the pool's bytes and its own.
     #[must_use]
     pub(crate) fn extranonce1_of(&self, slot: u16) -> Extranonce1 {
-        // The plan leaves the miner at least four of the bytes that may follow, so the slot fits.
+        // The plan takes the slot off the bytes that may follow, so it fits.
         self.extranonce1
             .with_slot(self.slot_bytes(slot))
             .unwrap_or(self.extranonce1)

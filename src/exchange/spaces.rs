@@ -11,7 +11,7 @@ use crate::exchange::outbox::Owed;
 use crate::exchange::slots::{NonceSpace, Slots};
 use crate::exchange::spares::Former;
 use crate::proto::dialect::Subscription;
-use crate::proto::extranonce::{SlotPlan, SlotWidth};
+use crate::proto::extranonce::SlotWidth;
 use crate::proto::share::Reject;
 use crate::proto::time::Now;
 
@@ -65,7 +65,7 @@ impl Exchange {
 
     fn is_own_space(&self, index: usize, space: &NonceSpace) -> bool {
         let own = self.links[index].space.as_ref();
-        own.is_some_and(|own| own.borrow().is_same(space))
+        own.is_some_and(|own| is_ours(&own.borrow(), space))
     }
 
     /// The same space, where another link has it or is about to.
@@ -77,7 +77,7 @@ impl Exchange {
         others
             .flat_map(|link| [&link.space, &link.next_space])
             .flatten()
-            .find(|theirs| theirs.borrow().is_same(space))
+            .find(|theirs| is_ours(&theirs.borrow(), space))
             .map(Rc::clone)
     }
 
@@ -94,7 +94,11 @@ impl Exchange {
         } else {
             self.settings.slot_width
         };
-        let plan = SlotPlan::new(width, subscription.extranonce2_len)?;
+        let plan = self.dialect.plan(
+            width,
+            subscription.extranonce2_len,
+            link.granted_version_mask,
+        )?;
         Some(NonceSpace {
             pool: link.pool,
             extranonce1: subscription.extranonce1,
@@ -107,16 +111,22 @@ impl Exchange {
         })
     }
 
-    /// The bytes that a `mining.set_extranonce` announced hold from this job on.
-    pub(super) fn change_space(&mut self, now: Now, index: usize, subscription: &Subscription) {
+    /// The bytes that a `mining.set_extranonce` announced hold from this job on. Says whether the link goes
+    /// on with others than before.
+    pub(super) fn change_space(
+        &mut self,
+        now: Now,
+        index: usize,
+        subscription: &Subscription,
+    ) -> bool {
         let Some(space) = self.new_space(index, subscription) else {
             let detail = format!("it leaves {} bytes", subscription.extranonce2_len);
             self.lose_link(now, index, LinkEnd::NoNonceSpace, detail);
-            return;
+            return false;
         };
         // The same bytes again move nobody.
         if self.links[index].next_space.is_none() && self.is_own_space(index, &space) {
-            return;
+            return false;
         }
         let space = match self.space_of_other(index, &space) {
             Some(theirs) => {
@@ -137,6 +147,7 @@ impl Exchange {
         } else {
             link.next_space = Some(space);
         }
+        true
     }
 
     /// The link's nonce space is another one from now on.
@@ -224,6 +235,7 @@ impl Exchange {
                 }
             }
         }
+        self.tell_version_masks(to);
         Moved { told, closed }
     }
 
@@ -271,4 +283,10 @@ impl Exchange {
             }
         }
     }
+}
+
+/// Whether this is the same space, and ours. What is borrowed of one is not: it is given back some day, or
+/// was already, and our miners have a part of their own.
+fn is_ours(known: &NonceSpace, space: &NonceSpace) -> bool {
+    known.is_same(space) && !known.slots.are_lent()
 }

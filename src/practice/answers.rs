@@ -1,6 +1,10 @@
 //! The lines that a practice pool sends, in the shapes that real pools have.
 
-use super::{equihash::HEADER_LEN, jobs::Job, settings::ErrorShape};
+use super::{
+    equihash::HEADER_LEN,
+    jobs::{Job, Work},
+    settings::ErrorShape,
+};
 use crate::wire::{encode, hex};
 
 /// Where the fields of a job stand in the header, in the order of `mining.notify`.
@@ -30,18 +34,33 @@ pub(super) fn set_target(out: &mut Vec<u8>, target: &[u8; 32]) {
     encode::notification(out, "mining.set_target", |out| append_hex(out, target));
 }
 
-/// Appends `mining.set_extranonce`, which has one parameter with Equihash.
-pub(super) fn set_extranonce(out: &mut Vec<u8>, nonce_1: &[u8]) {
-    encode::notification(out, "mining.set_extranonce", |out| append_hex(out, nonce_1));
+/// Appends `mining.set_extranonce`, which has one parameter with Equihash, and the size of the rest with
+/// Bitcoin.
+pub(super) fn set_extranonce(out: &mut Vec<u8>, nonce_1: &[u8], size: Option<usize>) {
+    encode::notification(out, "mining.set_extranonce", |out| {
+        append_hex(out, nonce_1);
+        if let Some(size) = size {
+            out.push(b',');
+            encode::append_u64(out, size as u64);
+        }
+    });
 }
 
 /// Appends `mining.notify`.
 pub(super) fn notify(out: &mut Vec<u8>, job: &Job, clean: bool) {
     encode::notification(out, "mining.notify", |out| {
         encode::append_string(out, &job.id());
-        for field in NOTIFY_FIELDS {
-            out.push(b',');
-            append_hex(out, &job.header[field]);
+        match &job.work {
+            Work::Equihash(header) => {
+                for field in NOTIFY_FIELDS {
+                    out.push(b',');
+                    append_hex(out, &header[field]);
+                }
+            }
+            Work::Bitcoin(work) => {
+                out.push(b',');
+                work.append_params(job.time, out);
+            }
         }
         out.extend_from_slice(if clean { b",true" } else { b",false" });
     });
@@ -56,6 +75,33 @@ pub(super) fn subscribed(out: &mut Vec<u8>, id: &[u8], session: Option<&str>, no
     }
     result.push(b',');
     append_hex(&mut result, nonce_1);
+    result.push(b']');
+    encode::reply_result(out, id, &result);
+}
+
+/// Appends Bitcoin's answer to a subscribe, as public-pool and nomp have it.
+pub(super) fn subscribed_with_size(
+    out: &mut Vec<u8>,
+    id: &[u8],
+    session: Option<&str>,
+    nonce_1: &[u8],
+    size: usize,
+) {
+    let mut result = vec![b'['];
+    match session {
+        Some(session) => {
+            result.extend_from_slice(b"[[\"mining.set_difficulty\",");
+            encode::append_string(&mut result, session);
+            result.extend_from_slice(b"],[\"mining.notify\",");
+            encode::append_string(&mut result, session);
+            result.extend_from_slice(b"]]");
+        }
+        None => result.extend_from_slice(b"null"),
+    }
+    result.push(b',');
+    append_hex(&mut result, nonce_1);
+    result.push(b',');
+    encode::append_u64(&mut result, size as u64);
     result.push(b']');
     encode::reply_result(out, id, &result);
 }
@@ -147,7 +193,7 @@ mod tests {
         let header = std::array::from_fn(|place| u8::try_from(place).unwrap());
         let job = Job {
             number: 1,
-            header,
+            work: Work::Equihash(header),
             time: 0,
             target: [0; 32],
             clean: true,

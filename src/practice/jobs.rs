@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
+use super::bitcoin;
 use super::equihash::HEADER_LEN;
+use crate::proto::dialect::Coin;
 
 /// Jobs of one block that stay known. A pool that announces more forgets the oldest.
 const JOBS_PER_BLOCK_MAX: usize = 256;
@@ -20,14 +22,23 @@ const BITS: [u8; 4] = 0x1c03_abe1_u32.to_le_bytes();
 pub(super) struct Job {
     /// Counts from 1, over all blocks.
     pub(super) number: u64,
-    /// The header without its nonce, with the time of the job.
-    pub(super) header: [u8; HEADER_LEN],
+    /// What is to be hashed.
+    pub(super) work: Work,
     /// When it was made, in Unix seconds.
     pub(super) time: u32,
     /// The share target, a big-endian number.
     pub(super) target: [u8; 32],
     /// Whether it is announced as clean.
     pub(super) clean: bool,
+}
+
+/// What there is to do, of either coin.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// The header without its nonce, with the time of the job.
+    Equihash([u8; HEADER_LEN]),
+    /// The parts of the header.
+    Bitcoin(Box<bitcoin::Work>),
 }
 
 impl Job {
@@ -58,15 +69,20 @@ pub(super) struct JobBook {
     /// The hash of the block that the current one stands on.
     previous_block: [u8; 32],
     random: Random,
+    coin: Coin,
+    /// Bytes of both nonces in a coinbase.
+    extranonce_len: usize,
 }
 
 impl JobBook {
-    pub(super) fn new(random: Random) -> Self {
+    pub(super) fn new(random: Random, coin: Coin, extranonce_len: usize) -> Self {
         Self {
             jobs: VecDeque::new(),
             last_number: 0,
             previous_block: [0; 32],
             random,
+            coin,
+            extranonce_len,
         }
     }
 
@@ -81,6 +97,27 @@ impl JobBook {
         if self.jobs.len() == JOBS_PER_BLOCK_MAX {
             self.jobs.pop_front();
         }
+        let work = match self.coin {
+            Coin::Equihash(_) => Work::Equihash(self.header(time)),
+            Coin::Bitcoin => Work::Bitcoin(Box::new(bitcoin::Work::make(
+                &mut self.random,
+                self.previous_block,
+                time,
+                self.extranonce_len,
+            ))),
+        };
+        self.last_number += 1;
+        self.jobs.push_back(Job {
+            number: self.last_number,
+            work,
+            time,
+            target,
+            clean,
+        });
+    }
+
+    /// A header of Equihash, all but its nonce.
+    fn header(&mut self, time: u32) -> [u8; HEADER_LEN] {
         let mut header = [0; HEADER_LEN];
         header[..4].copy_from_slice(&VERSION);
         header[4..36].copy_from_slice(&self.previous_block);
@@ -88,14 +125,7 @@ impl JobBook {
         header[68..100].copy_from_slice(&self.random.bytes());
         header[Job::TIME].copy_from_slice(&time.to_le_bytes());
         header[104..].copy_from_slice(&BITS);
-        self.last_number += 1;
-        self.jobs.push_back(Job {
-            number: self.last_number,
-            header,
-            time,
-            target,
-            clean,
-        });
+        header
     }
 
     /// The newest job, if there ever was one.
@@ -167,8 +197,16 @@ impl Random {
 mod tests {
     use super::*;
 
+    fn header(book: &JobBook) -> [u8; HEADER_LEN] {
+        match book.newest().unwrap().work {
+            Work::Equihash(header) => header,
+            Work::Bitcoin(_) => panic!("a job of another coin"),
+        }
+    }
+
     fn book() -> JobBook {
-        let mut book = JobBook::new(Random::new(1));
+        let [.., set] = crate::proto::dialect::equihash::Parameters::ALL;
+        let mut book = JobBook::new(Random::new(1), Coin::Equihash(set), 0);
         book.make(1_700_000_000, [0xff; 32], true, true);
         book
     }
@@ -216,16 +254,16 @@ mod tests {
     #[test]
     fn jobs_of_a_block_share_the_block_before_and_nothing_random_else() {
         let mut book = book();
-        let first = book.newest().unwrap().header;
+        let first = header(&book);
         book.make(1_700_000_000, [0xff; 32], false, false);
-        let second = book.newest().unwrap().header;
+        let second = header(&book);
         assert_eq!(first[..36], second[..36]);
         assert_eq!(first[32..36], [0; 4], "below the network's target");
         assert_ne!(first[36..68], second[36..68]);
         assert_ne!(first[68..100], second[68..100]);
         assert_eq!(first[100..], second[100..]);
         book.make(1_700_000_000, [0xff; 32], true, true);
-        assert_ne!(first[4..32], book.newest().unwrap().header[4..32]);
+        assert_ne!(first[4..32], header(&book)[4..32]);
     }
 
     #[test]

@@ -2,11 +2,12 @@
 //!
 //! **Nothing real is mined here.** The jobs are made up, no block of any chain stands behind them,
 //! and a share that is accepted earns nothing. What is real is the conversation: jobs, targets and
-//! answers have the shape that pools of Equihash coins give them, and shares are judged as such
+//! answers have the shape that pools of such a coin give them, and shares are judged as these
 //! pools judge them, down to the proof of work if it is asked for.
 //!
 //! From the inside out:
 //!
+//! - [`bitcoin`]: what a share of a job hashes to.
 //! - [`equihash`]: is this solution one, and does it meet the target?
 //! - [`solver`]: finds real solutions for the small parameters 48,5 in microseconds.
 //! - [`PracticePool`]: the pool itself. Pure: lines in, lines out, time as an argument.
@@ -18,6 +19,7 @@
 #![warn(missing_docs)]
 
 mod answers;
+pub mod bitcoin;
 pub mod equihash;
 mod jobs;
 mod pool;
@@ -31,7 +33,7 @@ pub use self::{
     pool::{AcceptedShare, Fate, LinkId, PracticePool},
     server::PracticeServer,
     settings::{
-        Counters, ErrorShape, ExtranonceSubscribe, Judge, Knobs, NONCE_1_BYTES_MAX,
-        PracticeSettings, Refusal, RejectedShares, SettingsError,
+        Counters, EXTRANONCE2_BYTES_MAX, ErrorShape, ExtranonceSubscribe, Judge, Knobs,
+        NONCE_1_BYTES_MAX, PracticeSettings, Refusal, RejectedShares, SettingsError,
     },
 };

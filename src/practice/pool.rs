@@ -10,7 +10,7 @@
 //! link has subscribed (25), the worker is authorized on this link (24), the job is of the current
 //! block (21), hex and lengths are right (20), the time is within its window (20), nobody sent the
 //! same before (22). With [`Judge::Full`] then its hash against the target (23), and at last
-//! Equihash (20), which costs most.
+//! the solution of Equihash (20), which costs most.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -21,12 +21,17 @@ use foldhash::fast::FixedState;
 
 use super::{
     answers,
+    bitcoin::{self, Rolled},
     equihash::{NONCE_LEN, meets_target, share_hash, verify},
-    jobs::{Job, JobBook, Random},
+    jobs::{Job, JobBook, Random, Work},
     sessions::{SessionId, Sessions},
     settings::{Counters, ExtranonceSubscribe, Judge, Knobs, PracticeSettings, SettingsError},
     shares::{Fault, Remembered},
 };
+use crate::proto::dialect::equihash::Parameters;
+use crate::proto::dialect::{Bitcoin, Coin, Dialect as _};
+use crate::proto::target::Target;
+use crate::proto::version_mask::VersionMask;
 use crate::wire::{Message, Raw, Reader, RequestId, encode, hex};
 
 /// A share may be stamped this far in the future: the rule of z-nomp and Miningcore.
@@ -61,8 +66,10 @@ pub struct AcceptedShare {
     pub worker: Arc<str>,
     /// The pool's id of the job.
     pub job: String,
-    /// The whole nonce: the link's nonce_1, and nonce_2.
+    /// The whole nonce: the link's nonce_1, and nonce_2. Of Bitcoin extranonce1 and extranonce2, and zeros.
     pub nonce: [u8; NONCE_LEN],
+    /// Of Bitcoin, the hash of its header as a big-endian number.
+    pub hash: Option<[u8; 32]>,
     /// The time in the header, in Unix seconds.
     pub time: u32,
 }
@@ -99,6 +106,8 @@ struct Link {
     /// The next job is to be clean, as what the miners know before it is of no use.
     clean_due: bool,
     shares: u64,
+    /// The version bits that it was granted.
+    version_mask: VersionMask,
 }
 
 impl PracticePool {
@@ -113,7 +122,10 @@ impl PracticePool {
         }
         let mut random = Random::new(seed);
         let sessions = Sessions::new(settings.nonce_1_bytes, Random::new(random.next()));
-        let prefix_digits = settings.parameters.solution_prefix_hex();
+        let (prefix_digits, solution_len) = match settings.coin {
+            Coin::Equihash(set) => (set.solution_prefix_hex(), set.solution_len()),
+            Coin::Bitcoin => ("", 0),
+        };
         let mut prefix = vec![0; prefix_digits.len() / 2];
         let decoded = hex::decode_into(prefix_digits.as_bytes(), &mut prefix);
         debug_assert_eq!(decoded, Ok(()));
@@ -121,7 +133,11 @@ impl PracticePool {
             knobs: Knobs::default(),
             counters: Counters::default(),
             target: settings.target,
-            jobs: JobBook::new(random),
+            jobs: JobBook::new(
+                random,
+                settings.coin,
+                settings.nonce_1_bytes + settings.extranonce2_bytes,
+            ),
             jobs_of_block: 0,
             sessions,
             links: BTreeMap::new(),
@@ -129,7 +145,7 @@ impl PracticePool {
             remembered: Remembered::new(settings.shares_remembered_max, seed),
             recorded: Vec::new(),
             reader: Reader::new(),
-            solution: vec![0; prefix.len() + settings.parameters.solution_len()],
+            solution: vec![0; prefix.len() + solution_len],
             prefix,
             answers_in_rubbish: 0,
             settings,
@@ -149,6 +165,7 @@ impl PracticePool {
                 target_sent: None,
                 clean_due: true,
                 shares: 0,
+                version_mask: VersionMask::NONE,
             },
         );
         id
@@ -232,7 +249,7 @@ impl PracticePool {
         }
         if link.target_sent != Some(job.target) {
             link.target_sent = Some(job.target);
-            answers::set_target(out, &job.target);
+            set_target(self.settings.coin, out, &job.target);
         }
         let clean = job.clean || link.clean_due;
         link.clean_due = false;
@@ -255,7 +272,9 @@ impl PracticePool {
         };
         link.clean_due = true;
         if !self.knobs.silent {
-            answers::set_extranonce(out, nonce_1);
+            let size = self.settings.extranonce2_bytes;
+            let size = (self.settings.coin == Coin::Bitcoin).then_some(size);
+            answers::set_extranonce(out, nonce_1, size);
         }
         true
     }
@@ -305,7 +324,10 @@ impl PracticePool {
                 if let Some(link) = self.links.get_mut(&link) {
                     link.target_sent = Some(target);
                 }
-                answers::set_target(out, &target);
+                set_target(self.settings.coin, out, &target);
+            }
+            b"mining.configure" if self.settings.coin == Coin::Bitcoin => {
+                self.handle_configure(link, id, message, out);
             }
             // Antminers send it after authorize; its meaning is not known.
             b"mining.multi_version" => self.agree(id, out),
@@ -349,7 +371,34 @@ impl PracticePool {
         self.counters.resumes += u64::from(resumed.is_some());
         let text = self.settings.sessions.then(|| session.text());
         self.before_answer(out);
-        answers::subscribed(out, id, text.as_deref(), &nonce_1);
+        match self.settings.coin {
+            Coin::Equihash(_) => answers::subscribed(out, id, text.as_deref(), &nonce_1),
+            Coin::Bitcoin => {
+                let size = self.settings.extranonce2_bytes;
+                answers::subscribed_with_size(out, id, text.as_deref(), &nonce_1, size);
+            }
+        }
+    }
+
+    /// Grants the version bits that the link asks for, as far as this pool does.
+    fn handle_configure(
+        &mut self,
+        link: LinkId,
+        id: &[u8],
+        message: Message<'_>,
+        out: &mut Vec<u8>,
+    ) {
+        let mut result = Vec::new();
+        let pool = self.settings.version_mask;
+        let granted = Bitcoin.configure(message.params, Some(pool), &mut result);
+        if let (Some(link), Some(mask)) = (
+            self.links.get_mut(&link),
+            granted.and_then(|granted| granted.version_mask),
+        ) {
+            link.version_mask = mask.and(pool);
+        }
+        self.before_answer(out);
+        encode::reply_result(out, id, &result);
     }
 
     fn handle_authorize(
@@ -447,8 +496,94 @@ impl PracticePool {
         Fate::Stays
     }
 
-    /// Judges a share: the parameters worker, job, time, nonce_2, solution.
     fn judge(&mut self, now: u64, link_id: LinkId, params: Option<Raw<'_>>) -> Result<(), Fault> {
+        match self.settings.coin {
+            Coin::Equihash(parameters) => self.judge_equihash(parameters, now, link_id, params),
+            Coin::Bitcoin => self.judge_bitcoin(now, link_id, params),
+        }
+    }
+
+    /// Judges a share: the parameters worker, job, extranonce2, time, nonce, version bits.
+    fn judge_bitcoin(
+        &mut self,
+        now: u64,
+        link_id: LinkId,
+        params: Option<Raw<'_>>,
+    ) -> Result<(), Fault> {
+        let link = self.links.get(&link_id).ok_or(Fault::NotSubscribed)?;
+        let session = link.session.ok_or(Fault::NotSubscribed)?;
+        let mut params = params.ok_or(Fault::Parameters)?.elements();
+        let mut next = || params.next().ok_or(Fault::Parameters);
+        let [worker, job, tail, time, nonce] = [next()?, next()?, next()?, next()?, next()?];
+        let bits = params.next();
+
+        let worker = worker.as_text().ok_or(Fault::Unauthorized)?;
+        let worker = link.workers.get(&*worker).ok_or(Fault::Unauthorized)?;
+        let job = self.jobs.find(job.as_str().unwrap_or_default())?;
+
+        let word = |value: Raw<'_>| hex::parse_u32_be(value.as_str().unwrap_or_default());
+        let time = word(time).ok_or(Fault::Time)?;
+        let header_nonce = word(nonce).ok_or(Fault::Nonce)?;
+        let bits = bits.map_or(Some(0), word).ok_or(Fault::VersionBits)?;
+        if !link.version_mask.allows(bits) {
+            return Err(Fault::VersionBits);
+        }
+        let extranonce1 = self.sessions.nonce_1(session, job.number);
+        let extranonce1 = extranonce1.ok_or(Fault::NotSubscribed)?;
+        let mut extranonce2 = vec![0; self.settings.extranonce2_bytes];
+        hex::decode_into(tail.as_str().unwrap_or_default(), &mut extranonce2)
+            .map_err(|_| Fault::Nonce2)?;
+        if time < job.time || u64::from(time) > now + TIME_AHEAD_MAX_SECONDS {
+            return Err(Fault::TimeOutOfRange);
+        }
+        let rolled = [time, header_nonce, bits].map(u32::to_be_bytes);
+        let identity = [extranonce1, &extranonce2, rolled.as_flattened()].concat();
+        if !self
+            .remembered
+            .insert(job.number, &[0; NONCE_LEN], &identity)
+        {
+            return Err(Fault::Duplicate);
+        }
+        let Work::Bitcoin(work) = &job.work else {
+            return Err(Fault::UnknownJob);
+        };
+        let header = work.header(&Rolled {
+            extranonce: [extranonce1, &extranonce2],
+            time,
+            nonce: header_nonce,
+            version: (bits, bits),
+        });
+        let hash = bitcoin::share_hash(&header);
+        if self.settings.judge == Judge::Full && !meets_target(&hash, &job.target) {
+            return Err(Fault::LowDifficulty);
+        }
+        if self.knobs.record && self.recorded.len() < SHARES_RECORDED_MAX {
+            let mut nonce = [0; NONCE_LEN];
+            let bytes = identity.iter().take(extranonce1.len() + extranonce2.len());
+            nonce
+                .iter_mut()
+                .zip(bytes)
+                .for_each(|(to, from)| *to = *from);
+            self.recorded.push(AcceptedShare {
+                link: link_id,
+                worker: Arc::clone(worker),
+                job: job.id(),
+                nonce,
+                hash: Some(hash),
+                time,
+            });
+        }
+        Ok(())
+    }
+
+    /// Judges a share: the parameters worker, job, time, nonce_2, solution.
+    fn judge_equihash(
+        &mut self,
+        parameters: Parameters,
+        now: u64,
+        link_id: LinkId,
+        params: Option<Raw<'_>>,
+    ) -> Result<(), Fault> {
         let link = self.links.get(&link_id).ok_or(Fault::NotSubscribed)?;
         let session = link.session.ok_or(Fault::NotSubscribed)?;
         let mut params = params.ok_or(Fault::Parameters)?.elements();
@@ -481,14 +616,15 @@ impl PracticePool {
             return Err(Fault::Duplicate);
         }
         if self.settings.judge == Judge::Full {
-            let mut header = job.header;
+            let Work::Equihash(mut header) = job.work else {
+                return Err(Fault::UnknownJob);
+            };
             header[Job::TIME].copy_from_slice(&time);
             if !meets_target(&share_hash(&header, &nonce, &self.solution), &job.target) {
                 return Err(Fault::LowDifficulty);
             }
             let solution = &self.solution[self.prefix.len()..];
-            verify(self.settings.parameters, &header, &nonce, solution)
-                .map_err(|_| Fault::InvalidSolution)?;
+            verify(parameters, &header, &nonce, solution).map_err(|_| Fault::InvalidSolution)?;
         }
 
         if self.knobs.record && self.recorded.len() < SHARES_RECORDED_MAX {
@@ -497,6 +633,7 @@ impl PracticePool {
                 worker: Arc::clone(worker),
                 job: job.id(),
                 nonce,
+                hash: None,
                 time: unix_seconds,
             });
         }
@@ -521,5 +658,15 @@ impl PracticePool {
     }
 }
 
+/// Tells a link what its shares must meet, as a target or as a difficulty.
+fn set_target(coin: Coin, out: &mut Vec<u8>, target: &[u8; 32]) {
+    match coin {
+        Coin::Equihash(_) => answers::set_target(out, target),
+        Coin::Bitcoin => Bitcoin.write_target(out, &Target::from_bytes(*target)),
+    }
+}
+
+#[cfg(test)]
+mod bitcoin_tests;
 #[cfg(test)]
 mod tests;

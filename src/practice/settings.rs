@@ -5,12 +5,14 @@ use std::num::NonZero;
 use std::time::Duration;
 
 use crate::practice::equihash::is_verifiable;
+use crate::proto::dialect::Coin;
 use crate::proto::dialect::equihash::Parameters;
+use crate::proto::version_mask::VersionMask;
 
 /// How deeply shares are judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Judge {
-    /// As by a real pool: the hash against the target, and the Equihash solution.
+    /// As by a real pool: the hash against the target, and of Equihash the solution.
     Full,
     /// Everything but the proof of work, so that shares of filler bytes pass. The target isn't
     /// looked at, since filler could not meet it.
@@ -31,8 +33,8 @@ pub enum ExtranonceSubscribe {
 /// What a practice pool is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PracticeSettings {
-    /// The Equihash parameters of its coin.
-    pub parameters: Parameters,
+    /// What its jobs are of.
+    pub coin: Coin,
     /// How deeply it judges.
     pub judge: Judge,
     /// Time from one job to the next. Zero for a pool that announces none by itself.
@@ -43,6 +45,10 @@ pub struct PracticeSettings {
     pub target: [u8; 32],
     /// Length of the nonce_1 that a link gets, from 1 to [`NONCE_1_BYTES_MAX`].
     pub nonce_1_bytes: usize,
+    /// Bytes that it leaves to a link of Bitcoin; those of Equihash have what is left of the nonce.
+    pub extranonce2_bytes: usize,
+    /// The version bits that it grants to a link of Bitcoin.
+    pub version_mask: VersionMask,
     /// Whether links get a session id, with which they can come back to their nonce_1. Without, the
     /// id is `null`, as z-nomp has it.
     pub sessions: bool,
@@ -57,15 +63,23 @@ pub struct PracticeSettings {
 /// Longest nonce_1: a miner needs bytes of its own. The longest that a real pool gave was 17.
 pub const NONCE_1_BYTES_MAX: usize = 24;
 
+/// Longest extranonce2: with the longest nonce_1 it still fits the script of a coinbase.
+pub const EXTRANONCE2_BYTES_MAX: usize = 32;
+
+/// What ckpool and DATUM grant.
+const VERSION_MASK: VersionMask = VersionMask::new(0x1fff_e000);
+
 impl Default for PracticeSettings {
     fn default() -> Self {
         Self {
-            parameters: SMALLEST,
+            coin: Coin::Equihash(SMALLEST),
             judge: Judge::Full,
             job_interval: Duration::from_secs(30),
             block_interval_jobs: 4,
             target: [0xff; 32],
             nonce_1_bytes: 4,
+            extranonce2_bytes: 8,
+            version_mask: VERSION_MASK,
             sessions: true,
             extranonce_subscribe: ExtranonceSubscribe::Accept,
             always_clean: false,
@@ -88,6 +102,9 @@ pub enum SettingsError {
     /// The length of nonce_1 is none.
     #[error("nonce_1 must have 1 to {NONCE_1_BYTES_MAX} bytes, not {0}")]
     Nonce1Bytes(usize),
+    /// The length of extranonce2 is none.
+    #[error("extranonce2 must have up to {EXTRANONCE2_BYTES_MAX} bytes, not {0}")]
+    Extranonce2Bytes(usize),
     /// A block needs a job.
     #[error("a new block cannot come with every 0 jobs")]
     BlockInterval,
@@ -95,11 +112,17 @@ pub enum SettingsError {
 
 impl PracticeSettings {
     pub(super) fn problem(&self) -> Option<SettingsError> {
-        if self.judge == Judge::Full && !is_verifiable(self.parameters) {
-            return Some(SettingsError::NotVerifiable(self.parameters));
+        if let Coin::Equihash(parameters) = self.coin
+            && self.judge == Judge::Full
+            && !is_verifiable(parameters)
+        {
+            return Some(SettingsError::NotVerifiable(parameters));
         }
         if !(1..=NONCE_1_BYTES_MAX).contains(&self.nonce_1_bytes) {
             return Some(SettingsError::Nonce1Bytes(self.nonce_1_bytes));
+        }
+        if self.extranonce2_bytes > EXTRANONCE2_BYTES_MAX {
+            return Some(SettingsError::Extranonce2Bytes(self.extranonce2_bytes));
         }
         (self.block_interval_jobs == 0).then_some(SettingsError::BlockInterval)
     }
@@ -238,7 +261,10 @@ mod tests {
     #[test]
     fn the_defaults_make_a_pool() {
         let settings = PracticeSettings::default();
-        assert_eq!((settings.parameters.n(), settings.parameters.k()), (48, 5));
+        assert_eq!(
+            settings.coin,
+            Coin::Equihash(Parameters::new(48, 5).unwrap())
+        );
         assert_eq!(settings.problem(), None);
     }
 
@@ -246,7 +272,7 @@ mod tests {
     fn a_full_judge_needs_parameters_that_can_be_verified() {
         let flux = Parameters::new(125, 4).unwrap();
         let mut settings = PracticeSettings {
-            parameters: flux,
+            coin: Coin::Equihash(flux),
             ..PracticeSettings::default()
         };
         assert_eq!(settings.problem(), Some(SettingsError::NotVerifiable(flux)));
@@ -263,6 +289,14 @@ mod tests {
             };
             assert_eq!(settings.problem(), Some(SettingsError::Nonce1Bytes(len)));
         }
+        let settings = PracticeSettings {
+            extranonce2_bytes: EXTRANONCE2_BYTES_MAX + 1,
+            ..PracticeSettings::default()
+        };
+        assert_eq!(
+            settings.problem(),
+            Some(SettingsError::Extranonce2Bytes(33))
+        );
         let settings = PracticeSettings {
             block_interval_jobs: 0,
             ..PracticeSettings::default()

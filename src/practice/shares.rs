@@ -19,6 +19,8 @@ pub(super) enum Fault {
     Parameters,
     Time,
     Nonce2,
+    Nonce,
+    VersionBits,
     Solution,
     TimeOutOfRange,
     Duplicate,
@@ -37,6 +39,8 @@ impl Fault {
             Self::Parameters
             | Self::Time
             | Self::Nonce2
+            | Self::Nonce
+            | Self::VersionBits
             | Self::Solution
             | Self::TimeOutOfRange
             | Self::InvalidSolution => 20,
@@ -52,6 +56,8 @@ impl Fault {
             Self::Parameters => "incorrect number of parameters",
             Self::Time => "incorrect size of ntime",
             Self::Nonce2 => "incorrect size of nonce_2",
+            Self::Nonce => "incorrect size of nonce",
+            Self::VersionBits => "invalid version mask",
             Self::Solution => "incorrect size of solution",
             Self::TimeOutOfRange => "ntime out of range",
             Self::Duplicate => "duplicate share",

@@ -5,11 +5,8 @@ use crate::wire::hex;
 /// Longest extranonce1 in bytes, the pool's own or with our slot behind it. Equihash's whole nonce.
 pub const EXTRANONCE1_LEN_MAX: usize = 32;
 
-/// Bytes that every miner needs for itself, for comfort: five last an Antminer Z15 Pro 28 days.
-const EXTRANONCE2_LEN_COMFORT: usize = 8;
-
-/// Bytes without which a fast machine runs out within minutes: four last a Z15 Pro 2.7 hours.
-const EXTRANONCE2_LEN_MIN: usize = 4;
+/// Most bytes of a slot: 65,536 miners on one link.
+pub const SLOT_LEN_MAX: u8 = 2;
 
 /// The bytes that a server fixes in front of a miner's own part of the nonce.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
@@ -121,20 +118,17 @@ pub struct SlotPlan {
 }
 
 impl SlotPlan {
-    /// Divides `extranonce2_len` bytes that a pool leaves. `None` where even a link of its own
-    /// would leave a miner fewer than four.
+    /// Fixes the most bytes, up to `widest`, that leave a miner `needed` of the `extranonce2_len` bytes
+    /// that a pool leaves; none where that can't be. `None` where even a link of its own would leave a
+    /// miner fewer than `min`.
     #[must_use]
-    pub fn new(width: SlotWidth, extranonce2_len: usize) -> Option<Self> {
-        let (widest, needed) = match width {
-            SlotWidth::Auto => (2, EXTRANONCE2_LEN_COMFORT),
-            SlotWidth::Fixed(len) => (len.min(2), EXTRANONCE2_LEN_MIN),
-        };
-        let slot_len = (1..=widest)
+    pub fn new(extranonce2_len: usize, widest: u8, needed: usize, min: usize) -> Option<Self> {
+        let slot_len = (1..=widest.min(SLOT_LEN_MAX))
             .rev()
             .find(|&len| extranonce2_len >= needed + usize::from(len))
             .unwrap_or(0);
         let left = extranonce2_len.checked_sub(usize::from(slot_len))?;
-        (left >= EXTRANONCE2_LEN_MIN).then_some(Self {
+        (left >= min).then_some(Self {
             slot_len,
             extranonce2_len: left,
         })
@@ -171,22 +165,21 @@ mod tests {
     }
 
     #[test]
-    fn the_plan_takes_two_bytes_where_there_is_room() {
-        let plan = |width, len| SlotPlan::new(width, len).map(|plan| plan.slot_len);
+    fn the_plan_takes_as_many_bytes_as_there_is_room_for() {
+        let plan = |len, widest| SlotPlan::new(len, widest, 3, 2).map(|plan| plan.slot_len);
         for (extranonce2_len, slot_len) in [
-            (28, Some(2)),
-            (10, Some(2)),
-            (9, Some(1)),
-            (8, Some(0)),
-            (4, Some(0)),
-            (3, None),
+            (100, Some(2)),
+            (5, Some(2)),
+            (4, Some(1)),
+            (3, Some(0)),
+            (2, Some(0)),
+            (1, None),
             (0, None),
         ] {
-            assert_eq!(plan(SlotWidth::Auto, extranonce2_len), slot_len);
+            assert_eq!(plan(extranonce2_len, 2), slot_len);
+            assert_eq!(plan(extranonce2_len, 9), slot_len);
         }
-        assert_eq!(plan(SlotWidth::Fixed(0), 28), Some(0));
-        assert_eq!(plan(SlotWidth::Fixed(1), 28), Some(1));
-        assert_eq!(plan(SlotWidth::Fixed(2), 6), Some(2));
-        assert_eq!(plan(SlotWidth::Fixed(2), 5), Some(1));
+        assert_eq!(plan(100, 0), Some(0));
+        assert_eq!(plan(100, 1), Some(1));
     }
 }

@@ -11,10 +11,11 @@
 //! for the order of the specification would leave such a miner idle until it reconnects. Both may be
 //! repeated, and are answered again with the same data.
 
-use crate::proto::dialect::{Dialect, MinerRequest};
+use crate::proto::dialect::{Dialect, Granted, MinerRequest};
 use crate::proto::share::Reject;
+use crate::proto::version_mask::VersionMask;
 use crate::wire::encode;
-use crate::wire::json::{Kind, Message, Raw};
+use crate::wire::json::Message;
 use crate::wire::request_id::RequestId;
 
 /// What a miner may cost us.
@@ -52,6 +53,10 @@ pub struct MinerSession {
     subscribed: bool,
     takes_extranonce: bool,
     protocol_errors: u8,
+    /// The version bits that it can roll; none until it asks to.
+    version_mask: VersionMask,
+    /// Those of them that it was told it may.
+    told_version_mask: VersionMask,
 }
 
 impl MinerSession {
@@ -77,6 +82,29 @@ impl MinerSession {
     #[must_use]
     pub const fn takes_extranonce(&self) -> bool {
         self.takes_extranonce
+    }
+
+    /// What its configure was answered, where its pool grants these version bits.
+    pub const fn grant(&mut self, granted: Granted, pool: VersionMask) {
+        self.takes_extranonce |= granted.takes_extranonce;
+        if let Some(mask) = granted.version_mask {
+            self.version_mask = mask;
+            self.told_version_mask = mask.and(pool);
+        }
+    }
+
+    /// The version bits that it may roll where its pool grants these: its own and the pool's.
+    #[must_use]
+    pub const fn version_mask(&self, pool: VersionMask) -> VersionMask {
+        self.version_mask.and(pool)
+    }
+
+    /// The version bits that it may roll where its pool grants these, if they are others than it was told;
+    /// from now on it knows.
+    pub fn retell_version_mask(&mut self, pool: VersionMask) -> Option<VersionMask> {
+        let mask = self.version_mask(pool);
+        let told = std::mem::replace(&mut self.told_version_mask, mask);
+        (told != mask).then_some(mask)
     }
 
     /// The worker that it named first.
@@ -173,10 +201,7 @@ impl MinerSession {
                 encode::reply_true(out, id.as_bytes());
                 MinerEvent::Answered
             }
-            Ok(MinerRequest::Configure { extensions }) => {
-                self.configure(extensions, &id, out);
-                MinerEvent::Answered
-            }
+            Ok(MinerRequest::Ignored) => MinerEvent::Answered,
             Ok(request) => MinerEvent::Request(id, request),
             Err(reject) => {
                 encode::reply_error(out, id.as_bytes(), reject.code(), reject.text());
@@ -188,25 +213,6 @@ impl MinerSession {
                 }
             }
         }
-    }
-
-    /// Answers for each extension whether the miner has it: `subscribe-extranonce` is the only one.
-    fn configure(&mut self, extensions: Option<Raw<'_>>, id: &RequestId, out: &mut Vec<u8>) {
-        let mut result = vec![b'{'];
-        for name in extensions.into_iter().flat_map(Raw::elements) {
-            if name.kind() != Kind::String {
-                continue;
-            }
-            let granted = name.as_str() == Some(b"subscribe-extranonce");
-            self.takes_extranonce |= granted;
-            if result.len() > 1 {
-                result.push(b',');
-            }
-            result.extend_from_slice(name.bytes());
-            result.extend_from_slice(if granted { b":true" } else { b":false" });
-        }
-        result.push(b'}');
-        encode::reply_result(out, id.as_bytes(), &result);
     }
 
     fn refuse<'a>(
@@ -266,18 +272,33 @@ mod tests {
                 r#"{"id":null,"method":"mining.capabilities","params":null}"#,
                 r#"{"id":null,"result":null,"error":[-3,"Method not found",null]}"#,
             ),
-            (
-                r#"{"id":7,"method":"mining.configure","params":[["version-rolling","subscribe-extranonce"],{}]}"#,
-                r#"{"id":7,"result":{"version-rolling":false,"subscribe-extranonce":true},"error":null}"#,
-            ),
-            (
-                r#"{"id":8,"method":"mining.configure","params":{}}"#,
-                r#"{"id":8,"result":{},"error":null}"#,
-            ),
         ] {
             assert_eq!(answer(&mut session, asked), (format!("{answered}\n"), true));
         }
+        assert!(!session.takes_extranonce());
+        answer(
+            &mut session,
+            r#"{"id":8,"method":"mining.extranonce.subscribe","params":[]}"#,
+        );
         assert!(session.takes_extranonce());
+    }
+
+    #[test]
+    fn a_miner_rolls_the_bits_that_it_can_and_its_pool_grants() {
+        let mut session = MinerSession::default();
+        let all = VersionMask::ALL;
+        assert_eq!(session.version_mask(all), VersionMask::NONE);
+        assert_eq!(session.retell_version_mask(all), None, "it never asked");
+        let granted = Granted {
+            takes_extranonce: false,
+            version_mask: Some(VersionMask::new(0xff00)),
+        };
+        session.grant(granted, VersionMask::new(0x0ff0));
+        assert_eq!(session.version_mask(all), VersionMask::new(0xff00));
+        assert_eq!(session.retell_version_mask(VersionMask::new(0x0f00)), None);
+        let narrower = VersionMask::new(0x0800);
+        assert_eq!(session.retell_version_mask(narrower), Some(narrower));
+        assert_eq!(session.retell_version_mask(narrower), None, "told once");
     }
 
     #[test]

@@ -11,3 +11,4 @@ pub mod pool;
 pub mod share;
 pub mod target;
 pub mod time;
+pub mod version_mask;

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Replies are matched by our request id and by nothing else: 1 and 2 are the handshake, 3 is
-//! `mining.extranonce.subscribe`, whose answer nobody needs, and shares count up from 16.
+//! `mining.extranonce.subscribe`, whose answer nobody needs, 4 is `mining.configure` in dialects that have
+//! it, whose answer nobody waits for, and shares count up from 16.
 
 use std::borrow::Cow;
 
@@ -19,6 +20,7 @@ pub const SHARE_ID_FIRST: u64 = 16;
 const SUBSCRIBE_ID: u64 = 1;
 const AUTHORIZE_ID: u64 = 2;
 const EXTRANONCE_SUBSCRIBE_ID: u64 = 3;
+const CONFIGURE_ID: u64 = 4;
 
 /// The longest text of a pool's error that is passed on, in bytes.
 const ERROR_TEXT_LEN_MAX: usize = 256;
@@ -91,8 +93,9 @@ pub struct PoolSession {
 }
 
 impl PoolSession {
-    /// Begins the handshake: appends our subscribe.
+    /// Begins the handshake: appends our configure, where the dialect has one, and our subscribe.
     pub fn start(dialect: &dyn Dialect, subscribe: Subscribe<'_>, out: &mut Vec<u8>) -> Self {
+        dialect.write_configure(out, CONFIGURE_ID);
         dialect.write_subscribe(out, SUBSCRIBE_ID, subscribe);
         Self {
             state: PoolState::Subscribing,
@@ -153,6 +156,12 @@ impl PoolSession {
                 }
                 refused => Ok(PoolEvent::Refused(self.state, refused)),
             },
+            (CONFIGURE_ID, _) => Ok(match (verdict, message.result) {
+                (Verdict::Accepted, Some(result)) => {
+                    PoolEvent::Message(PoolMessage::VersionMask(dialect.read_configured(result)))
+                }
+                _ => PoolEvent::Nothing,
+            }),
             (0..SHARE_ID_FIRST, _) => Ok(PoolEvent::Nothing),
             _ => Ok(PoolEvent::Answer(id, verdict)),
         }

@@ -3,6 +3,9 @@
 use std::borrow::Cow;
 use std::fmt;
 
+/// Fields of a share that has the most of them: Bitcoin's, with version bits.
+pub const FIELDS_MAX: usize = 4;
+
 /// A `mining.submit`, cut into its parts but not yet checked. Borrows the line.
 #[derive(Clone, Debug)]
 pub struct Submit<'a> {
@@ -10,8 +13,9 @@ pub struct Submit<'a> {
     pub worker: Cow<'a, str>,
     /// The job id as the miner wrote it: one of ours, if the share is good.
     pub job_id: &'a [u8],
-    /// The dialect's own fields, as the text between the quotes: for Equihash time, nonce_2, solution.
-    pub fields: [&'a [u8]; 3],
+    /// The dialect's own fields, as many as it has, the others empty: for Equihash time, nonce_2 and
+    /// solution, as the text between the quotes.
+    pub fields: [&'a [u8]; FIELDS_MAX],
     /// Params behind those that the dialect knows, as JSON text with a leading comma; most send none.
     pub extra: &'a [u8],
 }
@@ -47,6 +51,8 @@ pub enum Reject {
     Full,
     /// No pool came up in the time that a subscribe waits.
     NoPool,
+    /// It rolled version bits that were not granted to it.
+    VersionBits,
 }
 
 impl Reject {
@@ -68,6 +74,7 @@ impl Reject {
             Self::EarlyJob => "Job not found (=stale), it was not confirmed in time",
             Self::Full => "The proxy is full",
             Self::NoPool => "No pool is up, try again",
+            Self::VersionBits => "Version bits outside of the mask",
         }
     }
 
@@ -85,12 +92,13 @@ impl Reject {
             | Self::TooManyUnanswered
             | Self::PoolSilent
             | Self::Full
-            | Self::NoPool => 20,
+            | Self::NoPool
+            | Self::VersionBits => 20,
         }
     }
 
     /// Every label that [`Reject::reason`] gives, in the order of [`Reject::index`].
-    pub const REASONS: [&'static str; 14] = [
+    pub const REASONS: [&'static str; 15] = [
         "malformed",
         "unknown_method",
         "unknown_job",
@@ -105,6 +113,7 @@ impl Reject {
         "no_pool",
         "kept_warm",
         "early_job",
+        "version_bits",
     ];
 
     /// The place of this reason among [`Reject::REASONS`], for arrays of counters.
@@ -125,6 +134,7 @@ impl Reject {
             Self::NoPool => 11,
             Self::KeptWarm => 12,
             Self::EarlyJob => 13,
+            Self::VersionBits => 14,
         }
     }
 

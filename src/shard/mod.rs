@@ -80,7 +80,7 @@ pub(crate) struct ProxySetup {
     pub(crate) pools: Vec<String>,
     pub(crate) listeners: Vec<TcpListener>,
     pub(crate) settings: crate::exchange::Settings,
-    pub(crate) parameters: crate::proto::dialect::equihash::Parameters,
+    pub(crate) coin: crate::proto::dialect::Coin,
     pub(crate) limits: ShellLimits,
     pub(crate) published: Published,
     pub(crate) space_watch: SpaceWatch,
@@ -180,9 +180,8 @@ fn start_shard(setup: ShardSetup) -> Result<(Shard, Arc<AtomicBool>), StartError
             debug_assert_eq!(usize::from(id.0), listeners.len());
             listeners.push(index);
         }
-        let dialect = crate::proto::dialect::Equihash::new(proxy.parameters);
         proxies.push(Proxy {
-            exchange: crate::exchange::Exchange::new(proxy.settings, Box::new(dialect)),
+            exchange: crate::exchange::Exchange::new(proxy.settings, proxy.coin.dialect()),
             limits: proxy.limits,
             reporter: Reporter::new(proxy.name, setup.number, proxy.pools),
             published: proxy.published,

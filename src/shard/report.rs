@@ -324,8 +324,8 @@ impl Reporter {
             Fact::JobOdd { pool, text } => {
                 let pool = self.pool(*pool);
                 log::warn!(
-                    "proxy={proxy} shard={shard} pool={pool}: {text}; jobs are passed on, shares of \
-                     other lengths are refused: mend `equihash:` in the config"
+                    "proxy={proxy} shard={shard} pool={pool}: {text} (its jobs are passed \
+                     on)"
                 );
             }
             Fact::Full { miners, links } => {

@@ -379,7 +379,7 @@ impl StartedProxy {
                 keep_warm: self.config.keep_warm,
                 limits: exchange_limits(&self.config),
             },
-            parameters: self.config.equihash.parameters,
+            coin: self.config.coin.coin(),
             limits: ShellLimits {
                 miner_line_len_max: limits.miner_line_bytes_max,
                 pool_line_len_max: limits.pool_line_bytes_max,
@@ -402,7 +402,7 @@ fn start_practice(
 ) -> Result<PracticeServer, StartError> {
     let name = &config.name;
     let settings = PracticeSettings {
-        parameters: config.equihash.parameters,
+        coin: config.coin.coin(),
         judge: match practice.judge {
             crate::config::Judge::Full => Judge::Full,
             crate::config::Judge::Shape => Judge::Shape,
@@ -411,6 +411,7 @@ fn start_practice(
         block_interval_jobs: practice.block_interval_jobs,
         target: practice.target,
         nonce_1_bytes: practice.nonce_1_bytes,
+        extranonce2_bytes: practice.extranonce2_bytes,
         shares_remembered_max: PRACTICE_SHARES_REMEMBERED_MAX,
         ..PracticeSettings::default()
     };

@@ -102,6 +102,16 @@ pub fn parse_u32_be(hex8: &[u8]) -> Option<u32> {
     decode_to_array(hex8).ok().map(u32::from_be_bytes)
 }
 
+/// A number from one to eight digits, the highest first: some miners leave leading zeros out. `None`
+/// for anything else.
+#[must_use]
+pub fn parse_short_u32(hex: &[u8]) -> Option<u32> {
+    let mut padded = [b'0'; 8];
+    let start = padded.len().checked_sub(hex.len())?;
+    padded.get_mut(start..)?.copy_from_slice(hex);
+    parse_u32_be(&padded).filter(|_| !hex.is_empty())
+}
+
 fn encode_exactly(bytes: &[u8], hex: &mut [u8]) {
     debug_assert_eq!(hex.len(), 2 * bytes.len());
     // It fails only where `hex` is too short.

@@ -5,11 +5,13 @@
 use std::time::Duration;
 
 use stratum_uring::exchange::{
-    CloseReason, Counters, Fact, GuestSays, HostSays, JobExchange, Letter, Limits, LinkEnd,
-    LinkKey, MinerToken, Settings, ShareReply, Terms,
+    CloseReason, Counters, Fact, GuestSays, HeardJob, HostSays, JobExchange, Letter, Limits,
+    LinkEnd, LinkKey, MinerToken, Settings, ShareReply, Standing, Terms,
 };
+use stratum_uring::proto::job::Job;
 use stratum_uring::proto::share::Reject;
 
+use crate::farm::{Farm, is_return};
 use crate::scene::{AUTHORIZE, SUBSCRIBE, Scene, job_time};
 use crate::warm::job_ids;
 
@@ -661,6 +663,107 @@ fn what_only_one_side_announces_while_the_other_ones_link_is_lost_is_no_miss() {
             }
         }
     }
+}
+
+#[test]
+fn what_a_link_could_not_announce_since_it_was_lost_breaks_no_row() {
+    let mut two = Two::with(|_| {});
+    two.pass(Duration::from_secs(5));
+    two.match_jobs(2);
+    two.next_job();
+    two.lose_link(1);
+    two.come_back(1, "b1b2c3d4");
+    two.pass(Duration::from_secs(6));
+    two.heard();
+    two.match_jobs(1);
+    two.start_early();
+}
+
+/// A farm that the second pool serves and whose neighbour's link is believed. When the first pool is well
+/// again, and about to have the miners back, they are on an early job of the second one. Returns the link
+/// to the second pool and the job's id.
+fn early_job_before_a_return(moves: bool) -> (Farm, LinkKey, String) {
+    let (mut farm, miner) = Farm::on_the_second(moves, |settings| {
+        settings.part = (1, 2);
+        settings.job_exchange = Some(JobExchange {
+            match_within: MATCH_WITHIN,
+            hold: Duration::from_secs(100),
+        });
+    });
+    let link = farm.link_to("b");
+    let hear = |farm: &mut Farm, number: u32| {
+        let line = job_line(0, number, true);
+        // The body is all between the id and the flag.
+        let (_, body) = line.split_once(&format!("\"s0-{number}\",")).unwrap();
+        let (body, _) = body.rsplit_once(",true").unwrap();
+        let heard = HeardJob {
+            pool: 1,
+            at: farm.scene.now.since_start,
+            link_age: Duration::from_secs(60),
+            job: Job {
+                pool_id: Box::from(&b"\"s0\""[..]),
+                clean: true,
+                body: body.as_bytes().into(),
+                extra: Box::default(),
+            },
+        };
+        let now = farm.scene.now;
+        let exchange = &mut farm.scene.exchange;
+        exchange.handle_letter(now, 0, Letter::JobHeard(Box::new(heard)));
+    };
+    farm.pass(5);
+    let (now, standing) = (farm.scene.now, Standing::Up);
+    let up = Letter::Standing { pool: 1, standing };
+    farm.scene.exchange.handle_letter(now, 0, up);
+    for number in 1..=3 {
+        hear(&mut farm, number);
+        farm.scene
+            .pool_says(link, job_line(1, number, true).as_bytes());
+    }
+    farm.recovers("a");
+    while farm.count(|fact| matches!(fact, Fact::SpareUp { .. })) == 0 {
+        farm.step();
+    }
+    farm.pass(29);
+    farm.heard();
+    hear(&mut farm, 4);
+    let early = farm.heard().0.expect("an early job");
+    farm.scene.miner_says(miner, share(&early, 7).as_bytes());
+    while farm.count(is_return) == 0 {
+        farm.step();
+    }
+    assert!(!farm.heard().1.contains("\"id\":7"), "it waits");
+    (farm, link, early)
+}
+
+#[test]
+fn the_held_share_of_a_miner_that_was_moved_goes_where_its_job_came_from() {
+    let (mut farm, link, _) = early_job_before_a_return(true);
+    farm.pass(20);
+    assert!(
+        farm.scene.exchange.is_current(link),
+        "it is not let go before"
+    );
+    farm.scene.pool_says(link, job_line(1, 4, true).as_bytes());
+    assert_eq!(farm.scene.written(link), sent(16, 7, 4));
+    let accepted = r#"{"id":16,"result":true,"error":null}"#;
+    farm.scene.pool_says(link, accepted.as_bytes());
+    assert!(farm.heard().1.contains("{\"id\":7,\"result\":true"));
+    farm.pass(1);
+    assert!(!farm.scene.exchange.is_current(link));
+}
+
+#[test]
+fn a_miner_that_is_to_reconnect_is_not_kept_by_a_held_share_for_ever() {
+    let (mut farm, _, _) = early_job_before_a_return(false);
+    let reply_timeout = Limits::default().reply_timeout;
+    farm.pass(reply_timeout.as_secs() - 1);
+    assert_eq!(farm.told.closed, 0);
+    farm.pass(2);
+    let (code, text) = (Reject::LinkLost.code(), Reject::LinkLost.text());
+    let answer = format!("{{\"id\":7,\"result\":null,\"error\":[{code},\"{text}\",null]}}");
+    assert!(farm.heard().1.contains(&answer));
+    assert_eq!(farm.told.closed, 1);
 }
 
 #[test]

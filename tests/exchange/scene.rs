@@ -7,7 +7,7 @@ use stratum_uring::exchange::{
     CloseHow, CloseReason, Command, Exchange, Limits, LinkKey, MinerToken, PoolLinks, PoolSettings,
     Settings, ShareReply, Tag, Transmit,
 };
-use stratum_uring::proto::dialect::Equihash;
+use stratum_uring::proto::dialect::Coin;
 use stratum_uring::proto::dialect::equihash::Parameters;
 use stratum_uring::proto::extranonce::SlotWidth;
 use stratum_uring::proto::time::Now;
@@ -55,6 +55,15 @@ impl Scene {
 
     /// With pools on these hosts and other settings than the defaults.
     pub(crate) fn with(hosts: &[&str], change: impl FnOnce(&mut Settings)) -> Self {
+        Self::of(
+            Coin::Equihash(Parameters::new(48, 5).unwrap()),
+            hosts,
+            change,
+        )
+    }
+
+    /// The same, of this coin.
+    pub(crate) fn of(coin: Coin, hosts: &[&str], change: impl FnOnce(&mut Settings)) -> Self {
         let pool = |host: &&str| PoolSettings {
             host: (*host).to_owned(),
             port: 3333,
@@ -81,9 +90,8 @@ impl Scene {
             limits: Limits::default(),
         };
         change(&mut settings);
-        let dialect = Equihash::new(Parameters::new(48, 5).unwrap());
         Self {
-            exchange: Exchange::new(settings, Box::new(dialect)),
+            exchange: Exchange::new(settings, coin.dialect()),
             now: Now {
                 since_start: Duration::ZERO,
                 unix_seconds: JOB_UNIX_SECONDS.into(),

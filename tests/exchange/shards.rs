@@ -345,7 +345,7 @@ fn the_one_link_taken_up_again_loses_nobodys_share() {
     shards.deliver();
     // One that is found meanwhile waits with the first.
     assert_eq!(shards.submit(1, link, &job, 41), "");
-    scene_resumes(&mut shards);
+    scene_resumes(&mut shards, false);
     let link = shards.0[0].link_to("a");
     let told = shards.told(1);
     assert!(
@@ -370,8 +370,24 @@ fn the_one_link_taken_up_again_loses_nobodys_share() {
     );
 }
 
-/// The pool takes the first shard's session up again, under the same nonce_1.
-fn scene_resumes(shards: &mut Shards) {
+#[test]
+fn a_job_that_comes_before_the_one_link_is_ready_again_reaches_all_shards() {
+    let (mut shards, link) = one_link(|_| {});
+    let before = [0, 1, 2].map(|shard| shards.job(shard));
+    let scene = &mut shards.0[0].scene;
+    let (now, end) = (scene.now, LinkEnd::Reset);
+    scene.exchange.handle_link_closed(now, link, end, "");
+    shards.deliver();
+    scene_resumes(&mut shards, true);
+    let after = [0, 1, 2].map(|shard| shards.job(shard));
+    for (before, after) in before.iter().zip(after) {
+        assert_ne!(*before, after);
+    }
+}
+
+/// The pool takes the first shard's session up again, under the same nonce_1, and may announce a job before
+/// it says so.
+fn scene_resumes(shards: &mut Shards, job_comes_first: bool) {
     for _ in 0..4 {
         for farm in &mut shards.0 {
             farm.scene.pass(std::time::Duration::from_millis(250));
@@ -387,10 +403,13 @@ fn scene_resumes(shards: &mut Shards) {
                 .handle_link_connected(farm.scene.now, link);
             let subscribed = br#"{"id":1,"result":[null,"61000001"],"error":null}"#;
             farm.scene.pool_says(link, subscribed);
-            farm.scene
-                .pool_says(link, br#"{"id":2,"result":true,"error":null}"#);
             farm.links.clear();
             farm.links.push((link, host));
+            if job_comes_first {
+                farm.announce(link);
+            }
+            farm.scene
+                .pool_says(link, br#"{"id":2,"result":true,"error":null}"#);
             // The handshake.
             let handshake = farm.scene.written(link);
             assert!(handshake.contains("mining.subscribe"));
@@ -500,6 +519,23 @@ fn other_bytes_on_the_one_link_move_the_miners_of_all_shards() {
             written.contains(&format!("\"{slot}{:052x}\"", 50)),
             "{written}"
         );
+    }
+}
+
+#[test]
+fn the_same_bytes_again_on_the_one_link_move_nobody() {
+    let (mut shards, link) = one_link(|_| {});
+    for shard in 0..3 {
+        shards.told(shard);
+    }
+    let line = r#"{"id":null,"method":"mining.set_extranonce","params":["61000001"]}"#;
+    shards.0[0].scene.pool_says(link, line.as_bytes());
+    shards.0[0].announce(link);
+    shards.deliver();
+    for shard in 0..3 {
+        let told = shards.told(shard);
+        assert!(!told.contains("mining.set_extranonce"), "{told}");
+        assert!(told.contains("mining.notify"), "{told}");
     }
 }
 

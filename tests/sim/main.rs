@@ -1,9 +1,10 @@
-//! The exchange under a storm: seeded, with virtual time, between model pools and model miners.
+//! The exchanges under a storm: seeded, with virtual time, between model pools and model miners.
 //!
-//! One seed is one small farm for about a minute of virtual time. Its pools delay, reorder, reject,
+//! One seed is one small farm for about a minute of virtual time, on one to four shards with the channels
+//! between them. Its pools delay, reorder, reject,
 //! forget, reset, refuse, go silent, change nonce_1 and talk rubbish; its miners pipeline, stall, vanish
-//! in mid-flight and lie. After every step the invariants of `world.rs` are checked by name. Then the
-//! farm calms down, everything must come to rest, and it is shut down.
+//! in mid-flight and lie, and reconnect to any shard. After every step the invariants of `world/` are
+//! checked by name. Then the farm calms down, everything must come to rest, and it is shut down.
 //!
 //! - `cargo test --test sim` plays 256 seeds,
 //! - `SIM_SEED=7 cargo test --test sim` plays one; with `SIM_TRACE=1` it tells every line that is said,

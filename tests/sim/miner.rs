@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use fastrand::Rng;
-use stratum_uring::exchange::{MinerToken, Tag};
+use stratum_uring::exchange::{CloseReason, MinerToken, Tag};
 
 /// What a miner is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +103,11 @@ pub(crate) struct HeardJob {
 pub(crate) struct Miner {
     pub(crate) kind: Kind,
     pub(crate) worker: String,
+    /// Where it is, or was last.
+    pub(crate) shard: usize,
     pub(crate) token: Option<MinerToken>,
+    /// Why it was closed last.
+    pub(crate) last_close: Option<CloseReason>,
     pub(crate) socket: Socket,
     pub(crate) greeted: bool,
     pub(crate) asked_authorize: bool,
@@ -133,7 +137,9 @@ impl Miner {
         Self {
             kind,
             worker: format!("w.rig{number}"),
+            shard: 0,
             token: None,
+            last_close: None,
             socket: Socket::new(reading, random),
             greeted: false,
             asked_authorize: false,
@@ -156,8 +162,10 @@ impl Miner {
     pub(crate) fn forget(&mut self, token: Option<MinerToken>, random: &mut Rng) {
         let requests = self.requests;
         let number = self.worker.clone();
+        let shard = self.shard;
         *self = Self::new(0, self.kind, self.socket.reading, random);
         self.worker = number;
+        self.shard = shard;
         self.requests = requests;
         self.token = token;
     }

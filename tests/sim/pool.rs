@@ -20,6 +20,11 @@ pub(crate) struct Pool {
     pub(crate) resumes: bool,
     /// Gives each connection the same nonce_1.
     pub(crate) one_nonce: bool,
+    /// Announces the same on all connections, which a new one is told at once. Not where they have one
+    /// nonce_1: then nothing else tells which link a miner is on.
+    pub(crate) one_for_all: bool,
+    /// What it announced last.
+    pub(crate) newest: Option<String>,
     pub(crate) job_before_authorized: bool,
     pub(crate) always_clean: bool,
     /// Uses its few job ids again and again.
@@ -90,6 +95,7 @@ impl Conn {
 
 impl Pool {
     pub(crate) fn new(index: usize, random: &mut Rng) -> Self {
+        let one_nonce = random.u8(..8) == 0;
         Self {
             index,
             worker: format!("t1pool{index}.farm"),
@@ -97,7 +103,9 @@ impl Pool {
             mute: false,
             closed_door: false,
             resumes: random.bool(),
-            one_nonce: random.u8(..8) == 0,
+            one_nonce,
+            one_for_all: !one_nonce && random.bool(),
+            newest: None,
             job_before_authorized: random.u8(..4) == 0,
             always_clean: random.u8(..3) == 0,
             ids_again: random.bool(),
@@ -127,8 +135,18 @@ impl Pool {
         if !self.one_nonce {
             self.nonces += 1;
         }
+        self.nonce_1(self.nonces)
+    }
+
+    /// The nonce_1 of all its connections, where there is only one.
+    pub(crate) fn only_nonce_1(&self) -> String {
+        debug_assert!(self.one_nonce);
+        self.nonce_1(0)
+    }
+
+    fn nonce_1(&self, number: u64) -> String {
         let width = 2 * (self.nonce_1_len - 1);
-        format!("{:02x}{:0width$x}", 0xa0 + self.index, self.nonces)
+        format!("{:02x}{number:0width$x}", 0xa0 + self.index)
     }
 
     /// The session of a subscribe: the one asked for, where this pool resumes, or a new one.

@@ -1,6 +1,6 @@
 //! Plays what real firmware and real pools say to the real exchange.
 //!
-//! `equihash/<firmware-or-pool>.txt` holds one conversation each, and both ends of the proxy with it:
+//! `<dialect>/<firmware-or-pool>.txt` holds one conversation each, and both ends of the proxy with it:
 //!
 //! ```text
 //! # a comment; one of them names the source
@@ -14,7 +14,8 @@
 //! id that the proxy chose, and in a later line for that same id. Further directives:
 //!
 //! - `@ parameters N K`, `@ slot_bytes 0|1|2`, `@ extranonce_subscribe`: settings.
-//! - `@ pool NONCE_1`: the pool has answered the handshake with this nonce_1, without being quoted.
+//! - `@ pool NONCE_1`: the pool has answered the handshake with this nonce_1, without being quoted. Of
+//!   Bitcoin `@ pool EXTRANONCE1 SIZE`, and the version bits that it grants behind it, if it does.
 //! - `@ slot HEX`: other miners take slots until this one is the next.
 //! - `@ let NAME TEXT`: `{NAME}` stands for the text. `{solution}` is one of the right length, unless
 //!   it is said what it is; `{agent}` is what we call ourselves.
@@ -30,8 +31,9 @@ use stratum_uring::exchange::{
     CloseHow, CloseReason, Command, Exchange, Limits, LinkKey, MinerToken, PoolLinks, PoolSettings,
     Settings, ShareReply, Tag, Transmit,
 };
+use stratum_uring::practice::bitcoin::{Rolled, Work, share_hash};
 use stratum_uring::proto::dialect::equihash::Parameters;
-use stratum_uring::proto::dialect::{AGENT, Equihash};
+use stratum_uring::proto::dialect::{AGENT, Coin};
 use stratum_uring::proto::extranonce::SlotWidth;
 use stratum_uring::proto::time::Now;
 use stratum_uring::wire::{Reader, Tail, TailPool, cut};
@@ -78,13 +80,14 @@ enum What {
 
 #[derive(Debug)]
 struct Transcript {
+    dialect: &'static str,
     name: String,
     side: Peer,
     lines: Vec<Line>,
 }
 
 impl Transcript {
-    fn parse(name: &str, text: &str) -> Self {
+    fn parse(dialect: &'static str, name: &str, text: &str) -> Self {
         assert!(
             text.lines().any(|line| line.starts_with("# source: ")),
             "{name} names no source"
@@ -114,6 +117,7 @@ impl Transcript {
             lines.push(Line { number, what });
         }
         Self {
+            dialect,
             name: name.to_owned(),
             side,
             lines,
@@ -131,6 +135,13 @@ impl Transcript {
         let text = self.directive("parameters").unwrap_or("200 9");
         let (n, k) = text.split_once(' ').expect("two numbers");
         Parameters::new(n.parse().expect("n"), k.parse().expect("k")).expect("a set of a coin")
+    }
+
+    fn coin(&self) -> Coin {
+        match self.dialect {
+            "bitcoin" => Coin::Bitcoin,
+            _ => Coin::Equihash(self.parameters()),
+        }
     }
 
     fn settings(&self) -> Settings {
@@ -236,7 +247,7 @@ struct Play<'a> {
 impl<'a> Play<'a> {
     fn new(transcript: &'a Transcript, cuts: Cuts) -> Self {
         let parameters = transcript.parameters();
-        let exchange = Exchange::new(transcript.settings(), Box::new(Equihash::new(parameters)));
+        let exchange = Exchange::new(transcript.settings(), transcript.coin().dialect());
         let prefix = parameters.solution_prefix_hex();
         let solution = format!("{prefix}{}", "5a".repeat(parameters.solution_len()));
         Self {
@@ -305,7 +316,22 @@ impl<'a> Play<'a> {
     fn direct(&mut self, key: &str, value: &str) {
         match key {
             "pool" => {
-                let answer = format!("{{\"id\":1,\"result\":[null,\"{value}\"],\"error\":null}}\n");
+                let mut words = value.split(' ');
+                let mut result = format!("null,\"{}\"", words.next().unwrap_or_default());
+                if let Some(size) = words.next() {
+                    result.push(',');
+                    result.push_str(size);
+                }
+                if let Some(mask) = words.next() {
+                    self.hear(
+                        Peer::Pool,
+                        &format!(
+                            "{{\"id\":4,\"result\":{{\"version-rolling\":true,\
+                             \"version-rolling.mask\":\"{mask}\"}},\"error\":null}}\n"
+                        ),
+                    );
+                }
+                let answer = format!("{{\"id\":1,\"result\":[{result}],\"error\":null}}\n");
                 self.hear(Peer::Pool, &answer);
                 self.hear(Peer::Pool, "{\"id\":2,\"result\":true,\"error\":null}\n");
                 self.to_pool.clear();
@@ -328,7 +354,13 @@ impl<'a> Play<'a> {
                 let (name, text) = value.split_once(' ').expect("a name and a text");
                 self.names.insert(name.to_owned(), text.to_owned());
             }
-            "block" => assert_eq!(self.block_hash(), value, "{self}"),
+            "block" => {
+                let hash = match self.transcript.coin() {
+                    Coin::Equihash(_) => self.block_hash(),
+                    Coin::Bitcoin => self.bitcoin_hash(),
+                };
+                assert_eq!(hash, value, "{self}");
+            }
             "side" | "parameters" | "slot_bytes" | "extranonce_subscribe" => {}
             key => panic!("{}: what is `@ {key}`?", self.transcript.name),
         }
@@ -450,6 +482,35 @@ impl<'a> Play<'a> {
         }
     }
 
+    /// What the header hashes to that our last share makes of the pool's last job.
+    fn bitcoin_hash(&self) -> String {
+        let job = params(&self.last_job, "params");
+        let share = params(&self.last_share, "params");
+        let extranonce1 = unhex(&params(&self.nonce_1, "result")[1]);
+        let number = |digits: &str| u32::from_str_radix(digits, 16).expect("a number in hex");
+        let mut previous = unhex(&job[1]);
+        previous.chunks_exact_mut(4).for_each(<[u8]>::reverse);
+        let branches = branches(&self.last_job);
+        let work = Work {
+            previous: previous.try_into().expect("a hash"),
+            coinbase: [unhex(&job[2]), unhex(&job[3])],
+            branches,
+            version: number(&job[5]),
+            bits: number(&job[6]),
+        };
+        let bits = share.get(5).map_or(0, |digits| number(digits));
+        let header = work.header(&Rolled {
+            extranonce: [&extranonce1, &unhex(&share[2])],
+            time: number(&share[3]),
+            nonce: number(&share[4]),
+            version: (bits, bits),
+        });
+        share_hash(&header)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+
     /// SHA256d over header, nonce and solution with its length, as the number it is.
     fn block_hash(&self) -> String {
         let job = params(&self.last_job, "params");
@@ -461,10 +522,7 @@ impl<'a> Play<'a> {
         digits.push_str(&share[3]);
         assert_eq!(digits.len(), 2 * 140, "{self}");
         digits.push_str(&share[4]);
-        let bytes: Vec<u8> = (0..digits.len() / 2)
-            .map(|at| u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).expect("hex"))
-            .collect();
-        let hash = Sha256::digest(Sha256::digest(bytes));
+        let hash = Sha256::digest(Sha256::digest(unhex(&digits)));
         hash.iter()
             .rev()
             .map(|byte| format!("{byte:02x}"))
@@ -474,8 +532,27 @@ impl<'a> Play<'a> {
 
 impl std::fmt::Display for Play<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}, {:?}", self.transcript.name, self.cuts)
+        let Transcript { dialect, name, .. } = self.transcript;
+        write!(f, "{dialect}/{name}, {:?}", self.cuts)
     }
+}
+
+fn unhex(digits: &str) -> Vec<u8> {
+    (0..digits.len() / 2)
+        .map(|at| u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).expect("hex"))
+        .collect()
+}
+
+/// The merkle branches of a notify.
+fn branches(line: &str) -> Vec<[u8; 32]> {
+    let mut reader = Reader::new();
+    let message = reader.read(line.as_bytes()).expect("JSON");
+    let branches = message.params.and_then(|params| params.elements().nth(4));
+    let branch = |value: stratum_uring::wire::Raw<'_>| {
+        let digits = value.as_text().expect("hex");
+        unhex(&digits).try_into().expect("a hash")
+    };
+    branches.expect("a list").elements().map(branch).collect()
 }
 
 /// The one name in `template` that is not known yet, with what stands in its place in `line`.
@@ -507,19 +584,29 @@ fn params(line: &str, key: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_transcript_has_the_same_answers_however_it_is_cut() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts/equihash");
+fn every_transcript_of_equihash_has_the_same_answers_however_it_is_cut() {
+    assert!(play_all("equihash") >= 18);
+}
+
+#[test]
+fn every_transcript_of_bitcoin_has_the_same_answers_however_it_is_cut() {
+    assert!(play_all("bitcoin") >= 18);
+}
+
+fn play_all(dialect: &'static str) -> usize {
+    let transcripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts");
+    let folder = transcripts.join(dialect);
     let mut played = 0;
     for entry in std::fs::read_dir(folder).expect("the transcripts") {
         let path = entry.expect("an entry").path();
         let name = path.file_stem().expect("a name").to_string_lossy();
         let text = std::fs::read_to_string(&path).expect("a text");
-        let transcript = Transcript::parse(&name, &text);
+        let transcript = Transcript::parse(dialect, &name, &text);
         let random = (0..RANDOM_CUTS).map(Cuts::Random);
         for cuts in [Cuts::Whole, Cuts::Bytes].into_iter().chain(random) {
             Play::new(&transcript, cuts).run();
         }
         played += 1;
     }
-    assert!(played >= 18, "only {played} transcripts were found");
+    played
 }

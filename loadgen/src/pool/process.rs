@@ -123,6 +123,11 @@ impl PoolProcess {
         self.tell("reset")
     }
 
+    /// Makes it tell every second link of jobs so much later than the others.
+    pub(crate) fn be_late(&mut self, late: Duration) -> Result<(), String> {
+        self.tell(&format!("late {}", late.as_millis()))
+    }
+
     /// What became of the shares that came to it, since it was started last.
     pub(crate) fn verdicts(&mut self) -> Result<Verdicts, String> {
         self.tell("verdicts")?;

@@ -8,7 +8,7 @@ use crate::outage::Fault;
 use crate::pool::judge::Jobs;
 use crate::pool::process::PoolProcess;
 use crate::scenario::outcome::Outcome;
-use crate::scenario::{Act, BEFORE, JOB_INTERVAL, Rule, SPACES, SPACES_ANEW, Scenario};
+use crate::scenario::{Act, BEFORE, JOB_INTERVAL, LATE, Rule, SPACES, SPACES_ANEW, Scenario};
 
 /// All have work for so long again before a run ends.
 const CALM: Duration = Duration::from_secs(2);
@@ -99,6 +99,7 @@ impl Director {
     fn take(&mut self, act: Act) -> Result<(), String> {
         match act {
             Act::ResetLinks(pool) => self.pools[pool].reset_links(),
+            Act::BeLate(pool) => self.pools[pool].be_late(LATE),
             Act::Kill(pool) => {
                 self.pools[pool].kill();
                 Ok(())

@@ -13,6 +13,8 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use stratum_uring::proto::dialect::Coin;
+
 use crate::cli::ScenarioArguments;
 use crate::clock::Clock;
 use crate::driver::MINERS_PER_THREAD_MAX;
@@ -32,6 +34,12 @@ pub(crate) struct Scenario {
     pools: usize,
     /// Keys of the proxy's `failover` besides the pace of reconnects.
     failover: &'static str,
+    /// Other keys of the proxy.
+    keys: &'static str,
+    /// Fewer shards show nothing.
+    shards_min: u32,
+    /// Whether miners must be seen to start on jobs before their own link announces them.
+    wants_lead: bool,
     /// What is done, and how long after the first of them.
     steps: &'static [(Duration, Act)],
     rule: Rule,
@@ -49,6 +57,8 @@ pub(crate) struct Scenario {
 enum Act {
     /// All its links are reset. It takes them back at once.
     ResetLinks(usize),
+    /// From now on every second link is told of jobs [`LATE`] after the others.
+    BeLate(usize),
     /// SIGKILL.
     Kill(usize),
     /// SIGSTOP: its connections stay, and nothing is said on them any more.
@@ -73,6 +83,9 @@ enum Rule {
 /// Shares have run for so long when the fault comes.
 const BEFORE: Duration = Duration::from_secs(2);
 
+/// By so much every second link of a pool that is late hears of a job later.
+const LATE: Duration = Duration::from_millis(200);
+
 /// All pools announce a job this often.
 const JOB_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -87,11 +100,14 @@ const fn millis(millis: u64) -> Duration {
 }
 
 /// All scenarios, in the order in which they run.
-pub(crate) static SCENARIOS: [Scenario; 7] = [
+pub(crate) static SCENARIOS: [Scenario; 10] = [
     Scenario {
         name: "link-reset",
         pools: 1,
         failover: "resume_seconds: 3",
+        keys: "",
+        shards_min: 1,
+        wants_lead: false,
         steps: &[(Duration::ZERO, Act::ResetLinks(0))],
         rule: Rule::Unnoticed,
         without_work_max: Duration::ZERO,
@@ -102,6 +118,9 @@ pub(crate) static SCENARIOS: [Scenario; 7] = [
         name: "pool-killed-and-back",
         pools: 1,
         failover: "resume_seconds: 6",
+        keys: "",
+        shards_min: 1,
+        wants_lead: false,
         steps: &[
             (Duration::ZERO, Act::Kill(0)),
             (millis(1000), Act::Start(0)),
@@ -115,6 +134,9 @@ pub(crate) static SCENARIOS: [Scenario; 7] = [
         name: "pool-killed",
         pools: 2,
         failover: "resume_seconds: 1",
+        keys: "",
+        shards_min: 1,
+        wants_lead: false,
         steps: &[(Duration::ZERO, Act::Kill(0))],
         rule: Rule::Moves,
         // Until the session is given up, and the next pool's link.
@@ -126,6 +148,9 @@ pub(crate) static SCENARIOS: [Scenario; 7] = [
         name: "pool-restarted-new-nonce",
         pools: 1,
         failover: "resume_seconds: 3",
+        keys: "",
+        shards_min: 1,
+        wants_lead: false,
         steps: &[
             (Duration::ZERO, Act::Kill(0)),
             (millis(300), Act::StartAnew(0)),
@@ -140,6 +165,9 @@ pub(crate) static SCENARIOS: [Scenario; 7] = [
         name: "pool-stopped",
         pools: 2,
         failover: "resume_seconds: 1, no_reply_seconds: 2, no_job_seconds: 5",
+        keys: "",
+        shards_min: 1,
+        wants_lead: false,
         steps: &[(Duration::ZERO, Act::Stop(0))],
         rule: Rule::Moves,
         // Until the silence is one, until the session is given up, and the next pool's link.
@@ -151,6 +179,9 @@ pub(crate) static SCENARIOS: [Scenario; 7] = [
         name: "no-pool",
         pools: 1,
         failover: "resume_seconds: 1",
+        keys: "",
+        shards_min: 1,
+        wants_lead: false,
         steps: &[
             (Duration::ZERO, Act::Kill(0)),
             (millis(5000), Act::Start(0)),
@@ -165,6 +196,9 @@ pub(crate) static SCENARIOS: [Scenario; 7] = [
         name: "failback",
         pools: 2,
         failover: "resume_seconds: 1, stable_for_seconds: 3",
+        keys: "",
+        shards_min: 1,
+        wants_lead: false,
         steps: &[
             (Duration::ZERO, Act::Kill(0)),
             (millis(4000), Act::Start(0)),
@@ -173,6 +207,49 @@ pub(crate) static SCENARIOS: [Scenario; 7] = [
         // As `pool-killed`. The way back costs only those who reconnect.
         without_work_max: millis(1000 + 1000),
         watch: millis(9000),
+        serves: 0,
+    },
+    Scenario {
+        name: "one-link-killed-and-back",
+        pools: 1,
+        failover: "resume_seconds: 6",
+        keys: "pool_links: 1",
+        shards_min: 2,
+        wants_lead: false,
+        steps: &[
+            (Duration::ZERO, Act::Kill(0)),
+            (millis(1000), Act::Start(0)),
+        ],
+        rule: Rule::Unnoticed,
+        without_work_max: Duration::ZERO,
+        watch: millis(6000),
+        serves: 0,
+    },
+    Scenario {
+        name: "one-link-killed",
+        pools: 2,
+        failover: "resume_seconds: 1",
+        keys: "pool_links: 1",
+        shards_min: 2,
+        wants_lead: false,
+        steps: &[(Duration::ZERO, Act::Kill(0))],
+        rule: Rule::Moves,
+        without_work_max: millis(1000 + 1000),
+        watch: millis(3000),
+        serves: 1,
+    },
+    Scenario {
+        name: "job-exchange",
+        pools: 1,
+        failover: "resume_seconds: 3",
+        keys: "job_exchange: { enabled: true }",
+        shards_min: 2,
+        wants_lead: true,
+        steps: &[(Duration::ZERO, Act::BeLate(0))],
+        rule: Rule::Unnoticed,
+        without_work_max: Duration::ZERO,
+        // Links that are young don't count, and then three jobs are to match.
+        watch: millis(15_000),
         serves: 0,
     },
 ];
@@ -242,8 +319,8 @@ fn play(
     let addresses: Vec<_> = pools.iter().map(PoolProcess::address).collect();
     let mut proxy = Proxy::start(
         &Wanted {
-            parameters: smallest(),
-            cores: arguments.cores,
+            coin: Coin::Equihash(smallest()),
+            cores: scenario.shards(arguments.cores),
             job_interval_seconds: 1,
             pool: None,
             relay: None,
@@ -259,7 +336,7 @@ fn play(
         destination: proxy.address(),
         miners,
         threads,
-        parameters: smallest(),
+        coin: Coin::Equihash(smallest()),
         alike: false,
         duration: Duration::ZERO,
         share_rate: arguments.share_rate,
@@ -279,8 +356,12 @@ fn play(
     })?;
     let answered = report.tally.shares_sent - report.tally.shares_lost;
     let read = proxy.submits(clock, answered)?;
+    let lead = proxy.job_lead()?;
     report.failure = proxy.stop(clock).err();
     let mut outcome = Outcome::new(scenario, bound, &report, read);
+    if scenario.wants_lead {
+        outcome.gained(lead);
+    }
     director.finish(&mut outcome)?;
     if interrupted.load(Ordering::Relaxed) {
         outcome.failures.push("interrupted".to_owned());
@@ -289,6 +370,15 @@ fn play(
 }
 
 impl Scenario {
+    /// How many shards the proxy gets; `None` is one for each CPU.
+    fn shards(&self, wanted: Option<u32>) -> Option<u32> {
+        let cpus = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        if wanted.is_none() && cpus() >= self.shards_min as usize {
+            return None;
+        }
+        Some(wanted.unwrap_or(1).max(self.shards_min))
+    }
+
     /// How long a miner may be without work. It is a bound of the rule, with some slack for the machine:
     /// no proxy could be told from a slow computer otherwise.
     fn bound(&self, miners: u32, slack: Duration) -> Duration {
@@ -320,10 +410,12 @@ proxies:
     listen:
       - address: 127.0.0.1:0
     pools:
-{pools}    failover: {{ {failover}, reconnect_per_second: {RECONNECT_PER_SECOND} }}
+{pools}    {keys}
+    failover: {{ {failover}, reconnect_per_second: {RECONNECT_PER_SECOND} }}
 "#,
         pools = pools.collect::<String>(),
         failover = scenario.failover,
+        keys = scenario.keys,
     )
 }
 
@@ -346,6 +438,7 @@ mod tests {
         for scenario in &SCENARIOS {
             let acts = scenario.steps.iter().map(|(_, act)| match *act {
                 Act::ResetLinks(pool)
+                | Act::BeLate(pool)
                 | Act::Kill(pool)
                 | Act::Stop(pool)
                 | Act::Start(pool)

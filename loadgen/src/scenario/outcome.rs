@@ -26,6 +26,8 @@ pub(super) struct Outcome {
     wrong: u64,
     /// Shares that came to the pool a second time.
     pub(super) pool_duplicates: u64,
+    /// Jobs on which miners were started early, and how early in the mean; where that is to be shown.
+    lead: Option<(u64, Duration)>,
     pub(super) failures: Vec<String>,
 }
 
@@ -65,6 +67,7 @@ impl Outcome {
             lost: tally.shares_lost - crossed,
             wrong: tally.wrong_total(),
             pool_duplicates: 0,
+            lead: None,
             failures: Vec::new(),
         };
         outcome.judge(scenario.rule, report);
@@ -147,6 +150,16 @@ impl Outcome {
         );
     }
 
+    /// What the exchange of jobs gained.
+    pub(super) fn gained(&mut self, lead: (u64, Duration)) {
+        let (jobs, _) = lead;
+        if jobs == 0 {
+            self.failures
+                .push("no job was started before the own link announced it".to_owned());
+        }
+        self.lead = Some(lead);
+    }
+
     pub(super) fn is_clean(&self) -> bool {
         self.failures.is_empty()
     }
@@ -184,6 +197,13 @@ impl Outcome {
             number(self.crossed),
             number(self.lost),
         );
+        if let Some((jobs, mean)) = self.lead {
+            let (jobs, mean) = (number(jobs), text::time(mean));
+            row.push_str(&format!(
+                "  {jobs} times a shard started its miners on a job ahead of its own link, by {mean} in \
+                 the mean\n"
+            ));
+        }
         for failure in &self.failures {
             row.push_str(&format!("  FAILED: {failure}\n"));
         }
@@ -221,6 +241,12 @@ pub(super) fn json(outcomes: &[Outcome]) -> Vec<u8> {
                 it.number("lost", outcome.lost);
                 it.number("duplicates_at_the_last_pool", outcome.pool_duplicates);
             });
+            if let Some((jobs, mean)) = outcome.lead {
+                it.object("job_exchange", |it| {
+                    it.number("started_early", jobs);
+                    it.time("lead_seconds_mean", mean);
+                });
+            }
             it.number("wrong", outcome.wrong);
             it.texts("failures", &outcome.failures);
         });
@@ -327,6 +353,19 @@ mod tests {
         assert_eq!(lost(10_000), (0, 3));
         assert_eq!(lost(9_999), (1, 2));
         assert_eq!(lost(9_000), (1, 2));
+    }
+
+    #[test]
+    fn what_was_gained_stands_below_the_row() {
+        let report = quiet();
+        let scenario = SCENARIOS.iter().find(|it| it.wants_lead).unwrap();
+        let mut outcome = Outcome::new(scenario, Duration::from_secs(60), &report, 10_000);
+        outcome.failures.clear();
+        outcome.gained((7, Duration::from_millis(198)));
+        assert!(outcome.row().contains("7 times") && outcome.row().contains("198 ms"));
+        assert!(outcome.is_clean());
+        outcome.gained((0, Duration::ZERO));
+        assert!(!outcome.is_clean());
     }
 
     #[test]

@@ -5,25 +5,32 @@
 //! fields stand in header byte order. The names of ZIP 301 (`nonce_1`, `nonce_2`) are used in this
 //! file and nowhere else.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::proto::dialect::{
-    AGENT, Dialect, MinerRequest, PoolFault, PoolMessage, ShareParts, Subscribe, Subscription,
+use crate::proto::dialect::common::{
+    self, agent_of, read_authorize, read_job_id, read_reconnect, rest_of, session_text,
 };
-use crate::proto::extranonce::Extranonce1;
+use crate::proto::dialect::{
+    AGENT, AGENT_JSON, Dialect, Granted, MinerRequest, PoolFault, PoolMessage, ShareParts,
+    ShareTerms, Subscribe, Subscription,
+};
+use crate::proto::extranonce::{Extranonce1, SLOT_LEN_MAX, SlotPlan, SlotWidth};
 use crate::proto::job::{Job, JobId};
 use crate::proto::share::{Reject, Submit};
 use crate::proto::target::Target;
-use crate::wire::json::{Kind, Raw};
+use crate::proto::version_mask::VersionMask;
+use crate::wire::json::Raw;
 use crate::wire::request_id::RequestId;
 use crate::wire::{encode, hex};
 
 /// Bytes of a header's nonce: nonce_1 and nonce_2 together.
 pub const NONCE_LEN: usize = 32;
 
-/// Longest job id of a pool, as JSON text with its quotes. AntPool's have 15 characters.
-const POOL_JOB_ID_LEN_MAX: usize = 130;
+/// Bytes that every miner needs for itself, for comfort: five last an Antminer Z15 Pro 28 days.
+const NONCE_2_LEN_COMFORT: usize = 8;
+
+/// Bytes without which a fast machine runs out within minutes: four last a Z15 Pro 2.7 hours.
+const NONCE_2_LEN_MIN: usize = 4;
 
 /// Hex digits of `mining.notify`'s params 1 to 6: version, prevhash, merkle root, reserved, time, bits.
 const HEADER_FIELD_DIGITS: [usize; 6] = [8, 64, 64, 64, 8, 8];
@@ -92,11 +99,7 @@ impl Dialect for Equihash {
     }
 
     fn write_authorize(&self, out: &mut Vec<u8>, request_id: u64, worker: &str, password: &str) {
-        encode::request(out, request_id, "mining.authorize", |out| {
-            encode::append_string(out, worker);
-            out.push(b',');
-            encode::append_string(out, password);
-        });
+        common::write_authorize(out, request_id, worker, password);
     }
 
     fn write_extranonce_subscribe(&self, out: &mut Vec<u8>, request_id: u64) {
@@ -120,6 +123,14 @@ impl Dialect for Equihash {
             extranonce1,
             extranonce2_len,
         })
+    }
+
+    fn plan(&self, width: SlotWidth, extranonce2_len: usize, _: VersionMask) -> Option<SlotPlan> {
+        let (widest, needed) = match width {
+            SlotWidth::Auto => (SLOT_LEN_MAX, NONCE_2_LEN_COMFORT),
+            SlotWidth::Fixed(len) => (len, NONCE_2_LEN_MIN),
+        };
+        SlotPlan::new(extranonce2_len, widest, needed, NONCE_2_LEN_MIN)
     }
 
     fn read_pool_message<'a>(
@@ -148,22 +159,11 @@ impl Dialect for Equihash {
                     extranonce2_len: NONCE_LEN - extranonce1.len(),
                 }
             }
-            b"client.reconnect" => {
-                let host = values.next().and_then(Raw::as_text);
-                let port = values.next().and_then(number).map(u16::try_from);
-                let wait = values.next().and_then(number).unwrap_or(0);
-                PoolMessage::Reconnect {
-                    host: host.filter(|host| !host.is_empty()),
-                    port: port
-                        .transpose()
-                        .map_err(|_| PoolFault("client.reconnect names no port"))?,
-                    wait_seconds: u32::try_from(wait).unwrap_or(u32::MAX),
-                }
-            }
+            b"client.reconnect" => read_reconnect(values)?,
             b"client.show_message" => {
                 PoolMessage::Text(values.next().and_then(Raw::as_text).unwrap_or_default())
             }
-            b"client.get_version" => PoolMessage::VersionRequest,
+            b"client.get_version" => PoolMessage::Request(AGENT_JSON),
             // Miningcore sends a difficulty ahead of the target that it means (equihash.md section 2).
             b"mining.set_difficulty" | b"mining.ping" | b"client.add_peers" => PoolMessage::Ignored,
             _ => PoolMessage::Unknown,
@@ -175,7 +175,6 @@ impl Dialect for Equihash {
         method: &[u8],
         params: Option<Raw<'a>>,
     ) -> Result<MinerRequest<'a>, Reject> {
-        let mut values = params.into_iter().flat_map(Raw::elements);
         Ok(match method {
             b"mining.submit" => MinerRequest::Submit(read_submit(params)?),
             // The order differs between firmwares, and all but the agent is of no use to us. In the
@@ -183,24 +182,31 @@ impl Dialect for Equihash {
             b"mining.subscribe" => MinerRequest::Subscribe {
                 agent: agent_of(params),
             },
-            b"mining.authorize" => {
-                let worker = values
-                    .next()
-                    .and_then(Raw::as_text)
-                    .ok_or(Reject::Malformed("authorize names no worker"))?;
-                let password = values.next().and_then(Raw::as_text).unwrap_or_default();
-                MinerRequest::Authorize { worker, password }
-            }
+            b"mining.authorize" => read_authorize(params)?,
             b"mining.extranonce.subscribe" => MinerRequest::ExtranonceSubscribe,
-            b"mining.configure" => MinerRequest::Configure {
-                extensions: values.next(),
-            },
+            b"mining.configure" => MinerRequest::Configure { params },
             b"mining.suggest_target" | b"mining.suggest_difficulty" | b"mining.multi_version" => {
                 MinerRequest::Polite("true")
             }
             b"mining.ping" => MinerRequest::Polite("\"pong\""),
             _ => return Err(Reject::UnknownMethod),
         })
+    }
+
+    /// Of all extensions a miner can have one: to be told of another nonce_1.
+    fn configure(
+        &self,
+        params: Option<Raw<'_>>,
+        _: Option<VersionMask>,
+        result: &mut Vec<u8>,
+    ) -> Option<Granted> {
+        let mut granted = Granted::default();
+        common::configure(params, result, |name, out| {
+            let known = name == b"subscribe-extranonce";
+            granted.takes_extranonce |= known;
+            out.extend_from_slice(if known { b"true" } else { b"false" });
+        });
+        Some(granted)
     }
 
     fn write_subscription(
@@ -218,14 +224,7 @@ impl Dialect for Equihash {
     }
 
     fn write_job(&self, out: &mut Vec<u8>, job: &Job, id: JobId, clean: bool) {
-        encode::notification(out, "mining.notify", |out| {
-            out.push(b'"');
-            out.extend_from_slice(id.to_string().as_bytes());
-            out.extend_from_slice(b"\",");
-            out.extend_from_slice(&job.body);
-            out.extend_from_slice(if clean { b",true" } else { b",false" });
-            out.extend_from_slice(&job.extra);
-        });
+        common::write_job(out, job, id, clean);
     }
 
     fn write_target(&self, out: &mut Vec<u8>, target: &Target) {
@@ -258,26 +257,24 @@ impl Dialect for Equihash {
         let own = (self.parameters.n(), self.parameters.k());
         ((n, k) != own).then(|| {
             let (own_n, own_k) = own;
-            format!("its jobs are for {n},{k} and the config says {own_n},{own_k}")
+            format!(
+                "its jobs are for {n},{k} and the config says {own_n},{own_k}; shares of other lengths \
+                 are refused: mend `equihash:` in the config"
+            )
         })
     }
 
-    fn check_share(
-        &self,
-        submit: &Submit<'_>,
-        extranonce2_len: usize,
-        time_max: u64,
-    ) -> Result<(), Reject> {
-        self.check_fields(&submit.fields, extranonce2_len)?;
-        let [time, ..] = submit.fields;
-        if read_time(time) > time_max {
+    fn check_share(&self, submit: &Submit<'_>, terms: ShareTerms) -> Result<(), Reject> {
+        let [time, nonce_2, solution, _] = submit.fields;
+        self.check_fields(&[time, nonce_2, solution], terms.extranonce2_len)?;
+        if read_time(time) > terms.time_max {
             return Err(Reject::Malformed("ntime out of range"));
         }
         Ok(())
     }
 
     fn write_share(&self, out: &mut Vec<u8>, share: ShareParts<'_>) -> Range<usize> {
-        let [time, nonce_2, solution] = share.submit.fields;
+        let [time, nonce_2, solution, _] = share.submit.fields;
         let mut identity = 0..0;
         encode::request(out, share.request_id, "mining.submit", |out| {
             encode::append_string(out, share.worker);
@@ -310,10 +307,7 @@ fn read_time(digits: &[u8]) -> u64 {
 /// s-nomp and NiceHash add a parameter tag and a personalisation behind the flag; VDS has more fields
 /// in front of it. So the flag is the first boolean behind the six fields of a header.
 fn read_job<'a>(mut params: impl Iterator<Item = Raw<'a>>) -> Result<Job, PoolFault> {
-    let id = params.next().ok_or(PoolFault("notify has no params"))?;
-    if !matches!(id.kind(), Kind::String | Kind::Number) || id.bytes().len() > POOL_JOB_ID_LEN_MAX {
-        return Err(PoolFault("notify's job id is no short string"));
-    }
+    let pool_id = read_job_id(&mut params)?.into();
     let mut body = Vec::with_capacity(256);
     let mut clean = None;
     for (place, value) in params.by_ref().enumerate() {
@@ -333,7 +327,7 @@ fn read_job<'a>(mut params: impl Iterator<Item = Raw<'a>>) -> Result<Job, PoolFa
     }
     let clean = clean.ok_or(PoolFault("notify has fewer than 8 params or no clean flag"))?;
     Ok(Job {
-        pool_id: id.bytes().into(),
+        pool_id,
         clean,
         body: body.into(),
         extra: rest_of(params).into(),
@@ -348,78 +342,14 @@ fn read_submit(params: Option<Raw<'_>>) -> Result<Submit<'_>, Reject> {
     let worker = values.next().and_then(Raw::as_text).ok_or(SHAPE)?;
     // A string with an escape is neither a job id of ours nor hex: `as_str` gives none of it.
     let mut text = || values.next().and_then(Raw::as_str).ok_or(SHAPE);
-    let (job_id, fields) = (text()?, [text()?, text()?, text()?]);
-    let extra = match (values.next(), params) {
-        (Some(first), Some(params)) => behind_comma(params, first),
-        _ => b"",
-    };
+    let (job_id, fields) = (text()?, [text()?, text()?, text()?, b""]);
+    let extra = common::rest_as_written(params, values.next());
     Ok(Submit {
         worker,
         job_id,
         fields,
         extra,
     })
-}
-
-/// The text of an array from the comma in front of `first` to its last element.
-fn behind_comma<'a>(array: Raw<'a>, first: Raw<'a>) -> &'a [u8] {
-    let text = array.bytes();
-    let offset = first.bytes().as_ptr() as usize - text.as_ptr() as usize;
-    let start = text
-        .get(..offset)
-        .and_then(|before| memchr::memrchr(b',', before));
-    start
-        .and_then(|start| text.get(start..text.len() - 1))
-        .unwrap_or_default()
-}
-
-/// The rest of an array's elements, each with a comma in front.
-fn rest_of<'a>(values: impl Iterator<Item = Raw<'a>>) -> Vec<u8> {
-    let mut rest = Vec::new();
-    for value in values {
-        rest.push(b',');
-        rest.extend_from_slice(value.bytes());
-    }
-    rest
-}
-
-/// The session id in the first element of a subscribe result: a string, or the second element of the
-/// first pair in a list of pairs, or of one flat pair.
-fn session_text(value: Raw<'_>) -> Option<Raw<'_>> {
-    match value.kind() {
-        Kind::String => Some(value),
-        Kind::Array => {
-            let first = value.elements().next()?;
-            let pair = if first.kind() == Kind::Array {
-                first
-            } else {
-                value
-            };
-            pair.elements()
-                .nth(1)
-                .filter(|id| id.kind() == Kind::String)
-        }
-        _ => None,
-    }
-}
-
-/// A number that may be written as a string, as nheqminer's ports are.
-fn number(value: Raw<'_>) -> Option<u64> {
-    value
-        .as_u64()
-        .or_else(|| std::str::from_utf8(value.as_str()?).ok()?.parse().ok())
-}
-
-/// The user agent: the first text that is neither a host and port pair's nor empty.
-///
-/// ZIP 301 has it first; the draft's order is host, port, agent, session. A port is a number, as text
-/// or not, so a first value that is followed by a port is a host.
-fn agent_of(params: Option<Raw<'_>>) -> Cow<'_, str> {
-    let mut values = params.into_iter().flat_map(Raw::elements);
-    let (first, second, third) = (values.next(), values.next(), values.next());
-    let draft = second.and_then(number).is_some();
-    let agent = if draft { third } else { first };
-    agent.and_then(Raw::as_text).unwrap_or_default()
 }
 
 /// The parameters `n` and `k` of Equihash, of a set that a coin uses.
@@ -502,6 +432,30 @@ mod tests {
         let job = read_job(message.params.unwrap().elements()).unwrap();
         let dialect = Equihash::new(Parameters::ALL[0]);
         assert_eq!(dialect.job_time(&job), 0x5bcc_bea8);
+    }
+
+    #[test]
+    fn the_plan_leaves_a_miner_eight_bytes_or_four_where_the_operator_insists() {
+        let dialect = Equihash::new(Parameters::ALL[0]);
+        let plan = |width, len| {
+            let plan = dialect.plan(width, len, VersionMask::NONE);
+            plan.map(|plan| plan.slot_len)
+        };
+        for (nonce_2_len, slot_len) in [
+            (28, Some(2)),
+            (10, Some(2)),
+            (9, Some(1)),
+            (8, Some(0)),
+            (4, Some(0)),
+            (3, None),
+            (0, None),
+        ] {
+            assert_eq!(plan(SlotWidth::Auto, nonce_2_len), slot_len);
+        }
+        assert_eq!(plan(SlotWidth::Fixed(0), 28), Some(0));
+        assert_eq!(plan(SlotWidth::Fixed(1), 28), Some(1));
+        assert_eq!(plan(SlotWidth::Fixed(2), 6), Some(2));
+        assert_eq!(plan(SlotWidth::Fixed(2), 5), Some(1));
     }
 
     #[test]

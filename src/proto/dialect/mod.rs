@@ -3,22 +3,49 @@
 //! The exchange speaks to every coin through [`Dialect`]. A dialect reads what a peer sent into the
 //! enums below and appends whole lines to a buffer that the caller owns; it keeps no state.
 
+pub mod bitcoin;
+mod common;
 pub mod equihash;
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::proto::extranonce::Extranonce1;
+use crate::proto::extranonce::{Extranonce1, SlotPlan, SlotWidth};
 use crate::proto::job::{Job, JobId};
 use crate::proto::share::{Reject, Submit};
 use crate::proto::target::Target;
+use crate::proto::version_mask::VersionMask;
 use crate::wire::json::Raw;
 use crate::wire::request_id::RequestId;
 
+pub use bitcoin::Bitcoin;
 pub use equihash::Equihash;
+
+/// A coin, as far as a dialect must know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coin {
+    /// Zcash and its kin.
+    Equihash(equihash::Parameters),
+    /// Bitcoin, and every coin whose pools speak as Bitcoin's do.
+    Bitcoin,
+}
+
+impl Coin {
+    /// The dialect that this coin's pools and miners speak: the one list of them all.
+    #[must_use]
+    pub fn dialect(self) -> Box<dyn Dialect> {
+        match self {
+            Self::Equihash(parameters) => Box::new(Equihash::new(parameters)),
+            Self::Bitcoin => Box::new(Bitcoin),
+        }
+    }
+}
 
 /// What the proxy says of itself to a pool.
 pub const AGENT: &str = concat!("stratum-uring/", env!("CARGO_PKG_VERSION"));
+
+/// The same, as JSON text.
+pub(crate) const AGENT_JSON: &str = concat!("\"stratum-uring/", env!("CARGO_PKG_VERSION"), "\"");
 
 /// What goes into the subscribe that we send to a pool.
 #[derive(Clone, Copy, Debug)]
@@ -67,8 +94,10 @@ pub enum PoolMessage<'a> {
     },
     /// A text for people.
     Text(Cow<'a, str>),
-    /// The pool asks what we are.
-    VersionRequest,
+    /// Version bits that miners may roll from now on.
+    VersionMask(VersionMask),
+    /// The pool asks something that has this answer, as JSON text.
+    Request(&'static str),
     /// Known, and of no use to us.
     Ignored,
     /// A method that we don't know.
@@ -94,13 +123,35 @@ pub enum MinerRequest<'a> {
     Submit(Submit<'a>),
     /// It can take another extranonce1 without a reconnect.
     ExtranonceSubscribe,
-    /// Extensions (BIP 310) that it would like; the answer says for each whether it has it.
+    /// Extensions (BIP 310) that it would like: see [`Dialect::configure`].
     Configure {
-        /// The names, as a JSON array.
-        extensions: Option<Raw<'a>>,
+        /// Their names and what it says of each.
+        params: Option<Raw<'a>>,
     },
     /// Something that needs no more than this polite result, as JSON text.
     Polite(&'static str),
+    /// Something that wants no answer.
+    Ignored,
+}
+
+/// What a miner has once its configure is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Granted {
+    /// Whether it can take another extranonce1 without a reconnect.
+    pub takes_extranonce: bool,
+    /// The version bits that it can roll itself, where it asked to roll any.
+    pub version_mask: Option<VersionMask>,
+}
+
+/// What a share is held against.
+#[derive(Clone, Copy, Debug)]
+pub struct ShareTerms {
+    /// Bytes of extranonce2 that were left to the miner.
+    pub extranonce2_len: usize,
+    /// The version bits that it may roll.
+    pub version_mask: VersionMask,
+    /// The latest time that a share may have, in seconds since 1970.
+    pub time_max: u64,
 }
 
 /// Something a pool sent that can't be right. The link is closed and the pool tried again.
@@ -128,6 +179,18 @@ pub struct ShareParts<'a> {
 /// Everything appended to `out` is whole lines, ended by LF alone: nheqminer drops a line whose last
 /// byte before the LF is not a brace.
 pub trait Dialect: std::fmt::Debug {
+    /// Appends what we ask of a pool ahead of our subscribe, if there is anything. Both go out together,
+    /// since some pools never answer this.
+    fn write_configure(&self, out: &mut Vec<u8>, request_id: u64) {
+        let _ = (out, request_id);
+    }
+
+    /// The version bits that a pool grants in its answer to that.
+    fn read_configured(&self, result: Raw<'_>) -> VersionMask {
+        let _ = result;
+        VersionMask::NONE
+    }
+
     /// Appends our subscribe to a pool.
     fn write_subscribe(&self, out: &mut Vec<u8>, request_id: u64, subscribe: Subscribe<'_>);
 
@@ -143,6 +206,15 @@ pub trait Dialect: std::fmt::Debug {
     ///
     /// A fault where no extranonce1 can be found in it.
     fn read_subscription(&self, result: Raw<'_>) -> Result<Subscription, PoolFault>;
+
+    /// Divides the bytes that a pool leaves us between its miners, who may roll these version bits too.
+    /// `None` where they are too few even for a link of each miner's own.
+    fn plan(
+        &self,
+        width: SlotWidth,
+        extranonce2_len: usize,
+        version_mask: VersionMask,
+    ) -> Option<SlotPlan>;
 
     /// Reads a pool's message that has a method.
     ///
@@ -165,6 +237,20 @@ pub trait Dialect: std::fmt::Debug {
         method: &[u8],
         params: Option<Raw<'a>>,
     ) -> Result<MinerRequest<'a>, Reject>;
+
+    /// Answers a miner's configure: appends the result, as JSON text. `pool` are the version bits that
+    /// its pool grants. `None` where they must be known for the answer and are not.
+    fn configure(
+        &self,
+        params: Option<Raw<'_>>,
+        pool: Option<VersionMask>,
+        result: &mut Vec<u8>,
+    ) -> Option<Granted>;
+
+    /// Appends other version bits for a miner that rolls some.
+    fn write_version_mask(&self, out: &mut Vec<u8>, mask: VersionMask) {
+        let _ = (out, mask);
+    }
 
     /// Appends the answer to a miner's subscribe: the pool's bytes with the miner's slot behind.
     fn write_subscription(
@@ -195,17 +281,12 @@ pub trait Dialect: std::fmt::Debug {
     /// What a job says of itself that the config says otherwise, if anything.
     fn oddity(&self, job: &Job) -> Option<String>;
 
-    /// Checks a share's shape: hex, lengths, and a time not after `time_max` (seconds since 1970).
+    /// Checks a share's shape: hex and lengths, its time, and the bits that it rolls.
     ///
     /// # Errors
     ///
     /// What the miner is to be told.
-    fn check_share(
-        &self,
-        submit: &Submit<'_>,
-        extranonce2_len: usize,
-        time_max: u64,
-    ) -> Result<(), Reject>;
+    fn check_share(&self, submit: &Submit<'_>, terms: ShareTerms) -> Result<(), Reject>;
 
     /// Appends the share for the pool, its hex in lower case, and says which bytes of `out` are the
     /// share's identity: two shares of one job are the same share when these bytes are.

@@ -52,8 +52,9 @@ impl World {
             "A JOB IS FOR WHO MINES: {line} {miner:?}"
         );
         let (id, content, clean) = (&params[0], &params[3], params[7] == "true");
-        if let Some(other) = self.our_jobs.insert(id.clone(), content.clone()) {
-            assert_eq!(other, *content, "A JOB ID MEANS ONE JOB");
+        let meaning = (content.clone(), miner.shard);
+        if let Some(other) = self.our_jobs.insert(id.clone(), meaning.clone()) {
+            assert_eq!(other, meaning, "A JOB ID MEANS ONE JOB");
         } else {
             self.our_job_ids.push(id.clone());
         }
@@ -64,18 +65,26 @@ impl World {
             miner.first_job_due = false;
         }
         self.totals.clean_jobs += u64::from(clean);
-        let (link, at) = self.contents[content];
-        let before = miner.job.as_ref().map(|job| self.contents[&job.content]);
+        let feeds = &self.shards[miner.shard].feeds;
+        let place_of = |content: &str| self.contents[content].on_link_of(miner, feeds);
+        let before = miner.job.as_ref().and_then(|job| place_of(&job.content));
+        let Some((link, at)) = place_of(content) else {
+            panic!("A JOB IS OF A LINK ON WHICH ITS MINER WAS: {line} {miner:?}")
+        };
         if let Some((link_before, before)) = before
             && link_before == link
         {
+            let places = (before.last(), at.first());
+            let (Some(&before_last), Some(&at_first)) = places else {
+                unreachable!("it was heard");
+            };
             assert!(
-                at >= before,
+                at.last() >= before.first(),
                 "NO OLDER JOB FOLLOWS A NEWER: {line} {miner:?}"
             );
-            let skipped = self.feeds[link]
+            let skipped = feeds[link]
                 .jobs
-                .get(before + 1..at)
+                .get(before_last + 1..at_first)
                 .unwrap_or_default();
             if skipped.iter().any(|job| job.clean) {
                 assert!(
@@ -84,12 +93,13 @@ impl World {
                 );
                 self.totals.clean_made_up_for += 1;
             }
-            let flagged = self.feeds[link].jobs[at].clean;
+            let flagged = at.iter().all(|&at| feeds[link].jobs[at].clean);
             assert!(
                 clean || !flagged || at == before,
                 "A CLEAN JOB STAYS CLEAN: {line}"
             );
         }
+        let miner = &mut self.miners[place];
         miner.job = Some(HeardJob {
             id: id.clone(),
             content: content.clone(),
@@ -162,7 +172,7 @@ impl World {
             assert_eq!(share.answers_true, 1, "A SHARE COUNTS ONCE: {share:?}");
             if !share.accepted_by_pool && !share.called_duplicate {
                 assert_eq!(
-                    self.settings.share_reply,
+                    self.shards[0].settings.share_reply,
                     ShareReply::Immediate,
                     "ONLY WHAT THE POOL ACCEPTED IS ACCEPTED: {share:?}"
                 );

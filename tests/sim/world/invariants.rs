@@ -9,15 +9,16 @@ impl World {
             let miner = &mut self.miners[place];
             miner.stranded |= miner.nonce_1.is_some() && !at_home;
         }
-        let counters = self.exchange.counters();
-        let live = self
-            .miners
-            .iter()
-            .filter(|miner| miner.token.is_some())
-            .count();
-        assert_eq!(counters.miners, live as u64, "MINERS ARE COUNTED");
-        assert!(counters.mining <= counters.miners, "MINERS ARE COUNTED");
-        let mut owners: HashMap<&str, usize> = HashMap::new();
+        let mut live = vec![0; self.shards.len()];
+        for miner in self.miners.iter().filter(|miner| miner.token.is_some()) {
+            live[miner.shard] += 1;
+        }
+        for (shard, live) in self.shards.iter().zip(live) {
+            let counters = shard.exchange.counters();
+            assert_eq!(counters.miners, live, "MINERS ARE COUNTED");
+            assert!(counters.mining <= counters.miners, "MINERS ARE COUNTED");
+        }
+        let mut owners: HashMap<(&str, usize), usize> = HashMap::new();
         for (place, miner) in self.miners.iter().enumerate() {
             let (Some(_), Some(nonce_1)) = (miner.token, miner.nonce_1.as_deref()) else {
                 continue;
@@ -26,35 +27,60 @@ impl World {
             if miner.stranded {
                 continue;
             }
-            // Where two links share a space, which of them was given up can't be told by what was not read.
-            if !miner.socket.is_settled() && self.is_in_shared_space(miner) {
+            let shared = self.pool_of_one_space(miner);
+            // Where two links share a space, its job tells which of them was given up; it did not read one.
+            if shared.is_some() && miner.job.is_none() && !miner.socket.is_settled() {
                 continue;
             }
-            if let Some(other) = owners.insert(nonce_1, place) {
+            let lease = self.home_of(miner).and_then(|link| {
+                let feed = &self.shards[miner.shard].feeds[link];
+                feed.lease
+            });
+            // Of a space that two shards were given, each has a part for its own miners and its guests'.
+            let host = lease.map_or(miner.shard, |lease| lease.host);
+            let owner = if shared.is_some() { host } else { 0 };
+            if let Some(other) = owners.insert((nonce_1, owner), place) {
                 panic!(
                     "NO TWO LIVE MINERS SHARE NONCE SPACE: {nonce_1} {:?} {miner:?}",
                     self.miners[other]
                 );
             }
-            if !self.fanning_out {
+            if let Some(pool) = shared {
+                self.check_part(miner, nonce_1, pool, host);
+            }
+            if !self.shards[miner.shard].fanning_out {
                 self.check_job(miner);
             }
         }
     }
 
-    /// The link in whose nonce space a miner is. Where two share it, its job tells which.
+    /// A pool may give the links of several shards one nonce space. They do not know of each other's
+    /// slots; what keeps their miners apart is that each begins with a part of its own, for its miners and
+    /// its guests', and leaves it only when it has used it up.
+    fn check_part(&self, miner: &Miner, nonce_1: &str, pool: &Pool, host: usize) {
+        let digits = nonce_1.strip_prefix(&pool.only_nonce_1());
+        let digits = digits.expect("a nonce_1 of this pool");
+        let slot = u64::from(slot_number(digits));
+        let capacity = 1_u64 << (4 * digits.len());
+        let shard = &self.shards[host];
+        let (part, parts) = shard.settings.part;
+        let part_len = capacity / u64::from(parts);
+        let first = part_len * u64::from(part);
+        assert!(
+            (first..first + part_len).contains(&slot) || shard.slots_given >= part_len,
+            "SHARDS IN ONE NONCE SPACE ARE APART WHILE EACH HAS NO MORE THAN ITS PART: {miner:?}"
+        );
+    }
+
+    /// The link of its shard in whose nonce space a miner is. Where two share it, its job tells which.
     pub(super) fn home_of(&self, miner: &Miner) -> Option<usize> {
         let nonce_1 = miner.nonce_1.as_deref()?;
-        let is_home = |feed: &Feed| {
-            let space = feed.nonce_1.as_deref();
-            !feed.stands_by && space.is_some_and(|space| nonce_1.starts_with(space))
-        };
+        let feeds = &self.shards[miner.shard].feeds;
         if let Some(job) = &miner.job {
-            let (link, _) = self.contents[&job.content];
-            return Some(link).filter(|&link| is_home(&self.feeds[link]));
+            let (link, _) = self.contents[&job.content].on_link_of(miner, feeds)?;
+            return Some(link).filter(|&link| feeds[link].is_home_of(nonce_1));
         }
-        let mut homes = (0..self.feeds.len()).filter(|&link| is_home(&self.feeds[link]));
-        homes.next()
+        feeds.iter().position(|feed| feed.is_home_of(nonce_1))
     }
 
     /// A miner that reads and mines on a link that is up has its newest job and target.
@@ -63,22 +89,20 @@ impl World {
             return;
         }
         // Which link it is on can't be told before it has a job, where two share a space.
-        if self.is_in_shared_space(miner) && miner.job.is_none() {
+        if self.pool_of_one_space(miner).is_some() && miner.job.is_none() {
             return;
         }
-        let link = self.home_of(miner);
-        let conn = self.conns.iter().find(|(place, conn)| {
-            Some(place.0) == link
-                && conn.up
-                && conn.jobs_read > 0
-                && self.exchange.is_current(key_of(**place))
-        });
-        let Some((place, _)) = conn else {
+        let Some(link) = self.home_of(miner) else {
             return;
         };
-        let feed = &self.feeds[place.0];
-        // One that was told to move, and did not read it, is elsewhere by now.
-        if feed.retired && miner.takes_extranonce {
+        if !self.is_up((miner.shard, link)) {
+            return;
+        }
+        let feed = &self.shards[miner.shard].feeds[link];
+        // Where a miner is that was moved it is told with its next job there: not before it mines, and not
+        // while that link is lost.
+        let may_be_told = |to: usize| miner.job.is_some() && self.is_up((miner.shard, to));
+        if feed.retired && miner.takes_extranonce && !feed.moved_to.is_some_and(may_be_told) {
             return;
         }
         let newest = feed.jobs.last().expect("a job was read");
@@ -99,39 +123,65 @@ impl World {
         );
     }
 
-    /// Its pool gives all links one nonce_1.
-    fn is_in_shared_space(&self, miner: &Miner) -> bool {
-        let nonce_1 = miner.nonce_1.as_deref().unwrap_or_default();
-        self.pools.iter().any(|pool| {
-            pool.one_nonce && nonce_1.starts_with(&format!("{:02x}", 0xa0 + pool.index))
+    /// Whether a link is up, and has announced a job.
+    pub(super) fn is_up(&self, (shard, link): FeedKey) -> bool {
+        let Shard {
+            exchange, feeds, ..
+        } = &self.shards[shard];
+        if let Some(lease) = feeds[link].lease {
+            return lease.up && lease.has_job;
+        }
+        self.conns.iter().any(|(key, conn)| {
+            key.feed() == (shard, link)
+                && conn.up
+                && conn.jobs_read > 0
+                && exchange.is_current(key.link())
         })
     }
 
-    /// Shares were given up: a link was lost for too long, and is not about to go on, or its pool has
-    /// given other bytes.
-    pub(super) fn check_loss(&self) {
-        let resume = u64::try_from(self.settings.limits.resume.as_millis()).expect("short");
+    /// Its pool, where that gives all links one nonce_1.
+    fn pool_of_one_space(&self, miner: &Miner) -> Option<&Pool> {
+        let nonce_1 = miner.nonce_1.as_deref()?;
+        let mut pools = self.pools.iter();
+        pools.find(|pool| pool.one_nonce && nonce_1.starts_with(&pool.only_nonce_1()))
+    }
+
+    /// Shares of a link to this pool were given up: it was lost for too long, and is not about to go on;
+    /// or its pool has given other bytes; or its miners had left it, so that nobody takes it up again.
+    pub(super) fn check_loss(&self, shard: usize, pool: usize, round: &[Fact]) {
+        let resume = u64::try_from(self.settings().limits.resume.as_millis()).expect("short");
+        let feeds = &self.shards[shard].feeds;
+        let is_hung_up =
+            |fact: &Fact| matches!(fact, Fact::LinkLost { pool: of, .. } if *of == pool);
         let is_over = |(link, feed): (usize, &Feed)| {
             let goes_on = self
                 .conns
                 .iter()
-                .any(|(place, conn)| place.0 == link && conn.goes_on && !conn.up);
+                .any(|(key, conn)| key.feed() == (shard, link) && conn.goes_on && !conn.up);
             let expired = feed.lost.is_some_and(|lost| self.now - lost >= resume);
-            // A link that was left already is not taken up again.
-            feed.retired || feed.offered_other == Some(self.now) || (expired && !goes_on)
+            // A neighbour found that the pool is bad, so nobody waits for its return.
+            let told = self.shards[shard].told_bad.get(&pool) == Some(&self.now);
+            let bad = told && feed.lost.is_some() && !goes_on;
+            let left = feed.retired && round.iter().any(is_hung_up);
+            let ended = left
+                || bad
+                || feed.lease_ended == Some(self.now)
+                || feed.offered_other == Some(self.now)
+                || (expired && !goes_on);
+            feed.pool == Some(pool) && ended
         };
         assert!(
-            self.phase == Phase::Shutdown || self.feeds.iter().enumerate().any(is_over),
+            self.phase == Phase::Shutdown || feeds.iter().enumerate().any(is_over),
             "NO SHARE IS GIVEN UP WHILE ITS SESSION MAY GO ON: {:?} {:?}",
-            self.feeds,
+            feeds,
             self.conns
         );
     }
 
     pub(super) fn check_times(&self) {
-        let limits = &self.settings.limits;
+        let limits = &self.settings().limits;
         let bound = limits.reply_timeout + 2 * limits.resume + limits.handshake_timeout;
-        let bound = u64::try_from(bound.as_millis()).expect("short");
+        let bound = u64::try_from(bound.as_millis()).expect("short") + 2 * self.mail.delay_max;
         for miner in self.miners.iter().filter(|miner| miner.socket.is_settled()) {
             for (id, at) in miner.unanswered_submits() {
                 assert!(
@@ -140,144 +190,5 @@ impl World {
                 );
             }
         }
-    }
-
-    /// The storm is over for long enough: nothing is owed to anybody.
-    pub(super) fn check_rest(&self) {
-        let mut mining = 0;
-        for miner in &self.miners {
-            if miner.token.is_none() || miner.socket.reading == Reading::Never {
-                continue;
-            }
-            assert!(
-                miner.socket.is_settled(),
-                "a miner that reads is blocked: {miner:?}"
-            );
-            assert!(
-                miner.waiting.is_empty(),
-                "EVERY REQUEST IS ANSWERED: {miner:?}"
-            );
-            assert_eq!(miner.null_due, 0, "EVERY REQUEST IS ANSWERED: {miner:?}");
-            let Some(nonce_1) = miner.nonce_1.as_deref().filter(|_| miner.authorized) else {
-                continue;
-            };
-            mining += 1;
-            assert!(
-                !miner.stranded,
-                "NO MINER IS LEFT WITHOUT A LINK: {miner:?}"
-            );
-            let at_home = self.conns.iter().any(|(place, conn)| {
-                let space = self.feeds[place.0].nonce_1.as_deref();
-                conn.up && space.is_some_and(|space| nonce_1.starts_with(space))
-            });
-            assert!(
-                at_home,
-                "NO MINER IS LEFT WITHOUT A LINK: {miner:?} {:?}",
-                self.conns
-            );
-        }
-        assert!(
-            mining > 0 || self.miners.len() < 20 || self.sent_away,
-            "nobody mines"
-        );
-    }
-
-    pub(super) fn shut_down(&mut self) {
-        for miner in 0..self.miners.len() {
-            if self.miners[miner].token.is_some() && self.random.bool() {
-                self.submits(miner);
-            }
-        }
-        self.finish_round();
-        self.check();
-        self.exchange.begin_shutdown();
-        self.phase = Phase::Shutdown;
-        if self.random.u8(..4) == 0 {
-            for place in self.conns.keys().copied().collect::<Vec<_>>() {
-                self.at(1, Event::Closed(key_of(place), LinkEnd::Reset));
-            }
-        }
-        let end = self.now + 5000;
-        while self.now < end && !self.exchange.is_drained() {
-            let until = self.now + TICK;
-            self.run_until(until);
-        }
-        // Sockets that are still being told of are told.
-        self.run_until(self.now + 10);
-        self.exchange.finish_shutdown(self.now());
-        self.finish_round();
-        let counters = self.exchange.counters();
-        let left = (
-            counters.miners,
-            counters.mining,
-            counters.waiting,
-            counters.links_up,
-        );
-        assert_eq!(left, (0, 0, 0, 0), "AFTER SHUTDOWN NOTHING IS OWNED");
-        assert!(self.conns.is_empty(), "AFTER SHUTDOWN NOTHING IS OWNED");
-        assert!(self.miners.iter().all(|miner| miner.token.is_none()));
-    }
-
-    pub(super) fn take_totals(&mut self) {
-        let Counters {
-            closes,
-            link_ends,
-            refused,
-            jobs_replaced,
-            slots_unrested,
-            resent,
-            immediate_rejected,
-            immediate_lost,
-            answers_unexpected,
-            miners_blocked,
-            pool_faults,
-            ..
-        } = self.exchange.counters();
-        let closed = |reason: CloseReason| closes[reason as usize];
-        let ended = |end: LinkEnd| link_ends[end as usize];
-        let totals = &mut self.totals;
-        totals.jobs_replaced = jobs_replaced;
-        totals.unrested_slots = slots_unrested;
-        totals.shares_resent = resent;
-        totals.kept_warm = refused[Reject::KeptWarm.index()];
-        totals.immediate_rejected = immediate_rejected;
-        totals.immediate_lost = immediate_lost;
-        totals.unexpected_answers = answers_unexpected;
-        totals.blocked = miners_blocked;
-        totals.pool_faults = pool_faults;
-        totals.outbox_full = closed(CloseReason::OutboxFull);
-        totals.blocked_too_long = closed(CloseReason::Blocked);
-        totals.full = closed(CloseReason::Full);
-        totals.no_pool = closed(CloseReason::NoPool);
-        totals.subscribe_timeouts = closed(CloseReason::SubscribeTimeout);
-        totals.authorize_timeouts = closed(CloseReason::AuthorizeTimeout);
-        totals.violations = closed(CloseReason::Violation);
-        totals.handshakes_refused = ended(LinkEnd::Refused);
-        totals.handshake_timeouts = ended(LinkEnd::HandshakeTimeout);
-        totals.spaces_taken = ended(LinkEnd::NonceSpaceTaken);
-        totals.reconnects_obeyed = ended(LinkEnd::Reconnect);
-        totals.unused_links = ended(LinkEnd::Unused);
-        totals.silent_pools = ended(LinkEnd::NoJob) + ended(LinkEnd::NoReply);
-        totals.second_links = u64::from(self.feeds.len() > 1);
-        let [
-            malformed,
-            _,
-            unknown_job,
-            duplicate,
-            unauthorized,
-            not_subscribed,
-            _,
-            too_many,
-            _,
-            silent,
-            ..,
-        ] = refused;
-        totals.malformed = malformed;
-        totals.unknown_jobs = unknown_job;
-        totals.duplicates = duplicate;
-        totals.unauthorized = unauthorized;
-        totals.not_subscribed = not_subscribed;
-        totals.too_many_unanswered = too_many;
-        totals.pool_silent = silent;
     }
 }

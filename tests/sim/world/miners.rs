@@ -3,33 +3,20 @@
 use super::*;
 
 impl World {
-    pub(super) fn miner_of(&self, token: MinerToken) -> Option<usize> {
-        let (generation, miner) = *self.places.get(token.index as usize)?;
-        miner.filter(|_| generation == token.generation)
-    }
-
+    /// A miner connects: the kernel gives it to any of the shards.
     pub(super) fn connect(&mut self, miner: usize) {
-        let index = if self.random.bool() && !self.free_places.is_empty() {
-            self.free_places.pop_front().expect("not empty")
-        } else {
-            self.places.push((0, None));
-            self.places.len() - 1
-        };
-        self.places[index].0 += 1;
-        self.places[index].1 = Some(miner);
-        let token = MinerToken {
-            index: u32::try_from(index).expect("few"),
-            generation: self.places[index].0,
-        };
+        let shard = self.random.usize(..self.shards.len());
+        let reuse = self.random.bool();
+        let token = self.shards[shard].place(miner, reuse);
         self.miners[miner].forget(Some(token), &mut self.random);
-        self.exchange.handle_connect(self.now(), token);
+        self.miners[miner].shard = shard;
+        let now = self.now();
+        self.shards[shard].exchange.handle_connect(now, token);
         self.totals.connects += 1;
     }
 
-    pub(super) fn let_go(&mut self, token: MinerToken) {
-        let index = token.index as usize;
-        let miner = self.places[index].1.take().expect("a live miner");
-        self.free_places.push_back(index);
+    pub(super) fn let_go(&mut self, shard: usize, token: MinerToken) {
+        let miner = self.shards[shard].free_place(token);
         self.miners[miner].forget(None, &mut self.random);
     }
 
@@ -42,8 +29,10 @@ impl World {
     pub(super) fn says(&mut self, miner: usize, line: &str) {
         let now = self.now();
         self.tell(|| format!("miner {miner} > {line}"));
-        if let Some(token) = self.miners[miner].token {
-            self.exchange.handle_miner_line(now, token, line.as_bytes());
+        let Miner { shard, token, .. } = self.miners[miner];
+        if let Some(token) = token {
+            let exchange = &mut self.shards[shard].exchange;
+            exchange.handle_miner_line(now, token, line.as_bytes());
         }
     }
 
@@ -51,6 +40,9 @@ impl World {
         let id = self.miners[miner].next_id();
         if matches!(request, Request::Polite | Request::Authorize) {
             self.miners[miner].due.push_back(id.clone());
+        }
+        if matches!(request, Request::Subscribe) {
+            self.shards[self.miners[miner].shard].slots_given += 1;
         }
         self.miners[miner].waiting.insert(id.clone(), request);
         let line = match self.random.u8(..3) {
@@ -61,7 +53,14 @@ impl World {
         self.says(miner, &line);
     }
 
-    pub(super) fn miner_acts(&mut self, miner: usize) {
+    /// Lets a miner do something; says on which shard.
+    pub(super) fn miner_acts(&mut self, miner: usize) -> Option<usize> {
+        let shard = self.miners[miner].token.map(|_| self.miners[miner].shard);
+        self.acts(miner);
+        shard.or_else(|| self.miners[miner].token.map(|_| self.miners[miner].shard))
+    }
+
+    fn acts(&mut self, miner: usize) {
         let connects = match self.phase {
             Phase::Storm => true,
             Phase::Calm => self.now < STORM + CALM - CALM_END,
@@ -168,8 +167,10 @@ impl World {
         } else {
             CloseReason::Reset
         };
-        self.let_go(token);
-        self.exchange.handle_disconnect(token, reason);
+        let shard = self.miners[miner].shard;
+        self.let_go(shard, token);
+        let exchange = &mut self.shards[shard].exchange;
+        exchange.handle_disconnect(token, reason);
     }
 
     pub(super) fn submits(&mut self, miner: usize) {
@@ -212,6 +213,7 @@ impl World {
         let share = Share {
             number,
             miner,
+            shard: self.miners[miner].shard,
             job_id: job_id.to_owned(),
             nonce_1: nonce_1.to_owned(),
             nonce_2: nonce_2.clone(),
@@ -237,7 +239,8 @@ impl World {
     pub(super) fn submit_line(&mut self, miner: usize, params: String, solution: String) {
         let at = self.now;
         if let Some(share) = self.shares.get_mut(&solution) {
-            share.link_was_up |= self.exchange.counters().links_up > 0;
+            let shard = &self.shards[self.miners[miner].shard];
+            share.link_was_up |= shard.exchange.counters().links_up > 0 || shard.is_guest();
         }
         self.miners[miner].last_submit = Some((params.clone(), solution.clone()));
         self.totals.submits += 1;
@@ -322,9 +325,9 @@ impl World {
     }
 
     /// Tells the exchange what a socket did not take, as the ring does: later.
-    pub(super) fn drain(&mut self, token: MinerToken) {
+    pub(super) fn drain(&mut self, shard: usize, token: MinerToken) {
         let now = self.now();
-        let Some(miner) = self.miner_of(token) else {
+        let Some(miner) = self.shards[shard].miner_of(token) else {
             return;
         };
         let socket = &mut self.miners[miner].socket;
@@ -333,12 +336,12 @@ impl World {
         self.totals.blocked_twice += u64::from(refused.len() > 1);
         for send in refused {
             let pieces = send.pieces.iter().copied();
-            self.exchange
-                .handle_blocked(now, token, send.sent, pieces, &send.bytes);
+            let exchange = &mut self.shards[shard].exchange;
+            exchange.handle_blocked(now, token, send.sent, pieces, &send.bytes);
         }
         if self.miners[miner].socket.reading != Reading::Never {
             let after = self.random.u64(1..2500);
-            self.at(after, Event::Writable(token));
+            self.at(after, Event::Writable(shard, token));
         }
     }
 }

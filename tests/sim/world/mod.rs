@@ -1,37 +1,49 @@
 //! The driver of one seed, and the invariants.
 //!
-//! It does what a shard does: hands events to the exchange, ends each round with writes to pools, a
-//! flush to miners and the commands, and tells later what a socket did not take. The names of the
-//! invariants are the texts of the panics, in capitals.
+//! It does what the shards of a process do: hands events to the exchange of one shard, ends each round
+//! with writes to pools, a flush to miners, the commands and the letters to other shards, and tells later
+//! what a socket did not take. The names of the invariants are the texts of the panics, in capitals.
 
+mod ending;
+mod facts;
 mod hearing;
 mod invariants;
+mod judging;
+mod leases;
+mod letters;
+mod links;
 mod miners;
 mod pools;
 mod settings;
+mod shard;
 mod wire;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
 use fastrand::Rng;
 use stratum_uring::exchange::{
-    CloseHow, CloseReason, Command, Counters, Exchange, Fact, Limits, LinkEnd, LinkKey, MinerToken,
-    PoolLinks, PoolSettings, Settings, ShareReply, Tag, Transmit,
+    CloseHow, CloseReason, Command, Counters, Exchange, Fact, GuestSays, HostSays, LeaseId, Letter,
+    Limits, LinkEnd, LinkKey, MinerToken, PoolLinks, PoolSettings, Settings, ShareEnd, ShareReply,
+    Tag, Terms, Transmit,
 };
 use stratum_uring::proto::dialect::Equihash;
 use stratum_uring::proto::dialect::equihash::Parameters;
 use stratum_uring::proto::extranonce::SlotWidth;
+use stratum_uring::proto::job::Job;
 use stratum_uring::proto::miner::MinerLimits;
 use stratum_uring::proto::share::Reject;
+use stratum_uring::proto::target::Target;
 use stratum_uring::proto::time::Now;
 use stratum_uring::wire::{Message, Raw, Reader};
 
 use crate::miner::{Blocked, HeardJob, Kind, Miner, Reading, Refused, Request};
 use crate::pool::{Conn, Pool};
 use crate::totals::Totals;
+use letters::Mail;
 use settings::settings;
+use shard::{ConnKey, Content, Feed, FeedKey, LinkJob, Shard, slot_number};
 use wire::Wire;
 
 const UNIX_START: u64 = 1_800_000_000;
@@ -40,8 +52,10 @@ const TICK: u64 = 250;
 const STORM: u64 = 40_000;
 const CALM: u64 = 60_000;
 const CALM_END: u64 = 12_000;
+/// How long a shutdown waits for shares that are on their way.
+const SHUTDOWN: u64 = 5000;
 /// A replay that does not end is a bug of the model.
-const STEPS_MAX: u64 = 200_000;
+const STEPS_MAX: u64 = 400_000;
 const TIME: &str = "a8becc5b";
 const SOLUTION_DIGITS: usize = 72;
 
@@ -52,23 +66,30 @@ enum Phase {
     Shutdown,
 }
 
+/// What happens; where it happens on a shard, its number stands first.
 #[derive(Debug)]
 enum Event {
-    Tick,
+    Tick(usize),
     /// A miner does something.
     Acts(usize),
     /// The exchange is told what sockets did not take.
-    Drain(MinerToken),
-    Writable(MinerToken),
-    Dialled(LinkKey),
-    DialRefused(LinkKey),
+    Drain(usize, MinerToken),
+    Writable(usize, MinerToken),
+    Dialled(ConnKey),
+    DialRefused(ConnKey),
     /// Lines of a pool reach us.
-    Heard(LinkKey, String),
-    Closed(LinkKey, LinkEnd),
+    Heard(ConnKey, String),
+    Closed(ConnKey, LinkEnd),
     /// A pool that took no bytes takes some again.
-    Unstalled,
+    Unstalled(usize),
     /// A job has not gone out to all miners yet.
-    FanOut,
+    FanOut(usize),
+    /// A letter of another shard.
+    Letter {
+        to: usize,
+        from: usize,
+        letter: Letter,
+    },
     PoolActs(usize),
 }
 
@@ -77,6 +98,7 @@ enum Event {
 struct Share {
     number: usize,
     miner: usize,
+    shard: usize,
     job_id: String,
     nonce_1: String,
     nonce_2: String,
@@ -92,81 +114,36 @@ struct Share {
     answers_true: u32,
 }
 
-/// A job as the exchange heard it on one of its links.
-#[derive(Debug)]
-struct LinkJob {
-    content: String,
-    clean: bool,
-    target: Option<String>,
-}
-
-/// What the exchange heard on one of its links, over all its connections.
-#[derive(Debug, Default)]
-struct Feed {
-    jobs: Vec<LinkJob>,
-    target: Option<String>,
-    nonce_1: Option<String>,
-    next_nonce_1: Option<String>,
-    /// It has no miners yet.
-    stands_by: bool,
-    /// Its miners were moved to another link.
-    retired: bool,
-    /// What the answer to subscribe gave; it holds when authorize was answered.
-    offered: Option<String>,
-    /// When it last offered bytes that are not those of the session before.
-    offered_other: Option<u64>,
-    /// When a connection that was up was lost.
-    lost: Option<u64>,
-}
-
 pub(crate) struct World {
     random: Rng,
     now: u64,
     order: u64,
     queue: BTreeMap<(u64, u64), Event>,
     phase: Phase,
-    settings: Settings,
-    exchange: Exchange,
     reader: Reader,
     pools: Vec<Pool>,
-    conns: BTreeMap<(usize, u32), Conn>,
+    shards: Vec<Shard>,
+    mail: Mail,
+    conns: BTreeMap<ConnKey, Conn>,
     miners: Vec<Miner>,
-    /// By the token's index: its generation, and whose it is.
-    places: Vec<(u32, Option<usize>)>,
-    free_places: VecDeque<usize>,
     shares: HashMap<String, Share>,
     /// Solutions by the link and the request id under which they went to a pool.
-    sent: HashMap<(usize, String), String>,
-    /// By content: the link on which it was heard, and its place among that link's jobs.
-    contents: HashMap<String, (usize, usize)>,
-    /// By the proxy's job id.
-    our_jobs: HashMap<String, String>,
+    sent: HashMap<(FeedKey, String), String>,
+    /// What pools announced, by its name.
+    contents: HashMap<String, Content>,
+    /// By the proxy's job id: what it means, and on which shard.
+    our_jobs: HashMap<String, (String, usize)>,
     our_job_ids: Vec<String>,
-    feeds: Vec<Feed>,
     content_count: u64,
-    /// Miners were sent to reconnect so late that they don't.
-    sent_away: bool,
-    /// What was announced is on its way to the miners.
-    fanning_out: bool,
     totals: Totals,
     /// Tell what is said, for a person who looks into one seed.
     trace: bool,
 }
 
-const fn place_of(key: LinkKey) -> (usize, u32) {
-    (key.index, key.dial)
-}
-
-const fn key_of(place: (usize, u32)) -> LinkKey {
-    LinkKey {
-        index: place.0,
-        dial: place.1,
-    }
-}
-
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
         let mut random = Rng::with_seed(seed);
+        let shard_count = [1, 1, 1, 2, 2, 2, 3, 4][random.usize(..8)];
         let pool_count = random.usize(2..=3);
         let mut pools: Vec<Pool> = (0..pool_count)
             .map(|index| Pool::new(index, &mut random))
@@ -174,7 +151,7 @@ impl World {
         if pools.iter().all(|pool| !pool.up) {
             pools[0].up = true;
         }
-        let settings = settings(seed, &pools, &mut random);
+        let settings = settings(seed, shard_count, &pools, &mut random);
         let miner_count = match random.u8(..8) {
             0 => random.usize(100..200),
             _ => random.usize(8..50),
@@ -195,34 +172,33 @@ impl World {
             };
             miners.push(Miner::new(number, kind, reading, &mut random));
         }
-        let parameters = Parameters::new(48, 5).expect("a set of a coin");
+        let shards = (0..shard_count).map(|number| Shard::new(&settings, number, shard_count));
         let mut world = Self {
-            exchange: Exchange::new(settings.clone(), Box::new(Equihash::new(parameters))),
+            shards: shards.collect(),
+            mail: Mail::new(&mut random),
             random,
             now: 0,
             order: 0,
             queue: BTreeMap::new(),
             phase: Phase::Storm,
-            settings,
             reader: Reader::new(),
             pools,
             conns: BTreeMap::new(),
             miners,
-            places: Vec::new(),
-            free_places: VecDeque::new(),
             shares: HashMap::new(),
             sent: HashMap::new(),
             contents: HashMap::new(),
             our_jobs: HashMap::new(),
             our_job_ids: Vec::new(),
-            feeds: Vec::new(),
             content_count: 0,
-            sent_away: false,
-            fanning_out: false,
             totals: Totals::default(),
             trace: std::env::var("SIM_TRACE").is_ok(),
         };
-        world.at(TICK, Event::Tick);
+        for shard in 0..shard_count {
+            // Each began when its own thread did.
+            let after = TICK + world.random.u64(..TICK) * shard.min(1) as u64;
+            world.at(after, Event::Tick(shard));
+        }
         for miner in 0..miner_count {
             let after = world.random.u64(..3000);
             world.at(after, Event::Acts(miner));
@@ -265,6 +241,11 @@ impl World {
         }
     }
 
+    /// The settings of all shards: they differ in the shard's own number alone.
+    fn settings(&self) -> &Settings {
+        &self.shards[0].settings
+    }
+
     fn run_until(&mut self, end: u64) {
         while let Some(entry) = self.queue.first_entry()
             && entry.key().0 <= end
@@ -273,74 +254,109 @@ impl World {
             self.now = at;
             self.totals.steps += 1;
             assert!(self.totals.steps < STEPS_MAX, "the model runs away");
-            self.handle(event);
-            self.finish_round();
+            if let Some(shard) = self.handle(event) {
+                self.finish_round(shard);
+            }
             self.check();
         }
         self.now = end;
     }
 
-    fn handle(&mut self, event: Event) {
+    /// Lets an event happen; says on which shard, where on one.
+    fn handle(&mut self, event: Event) -> Option<usize> {
         let now = self.now();
         if !matches!(
             event,
-            Event::Tick | Event::Acts(_) | Event::PoolActs(_) | Event::Unstalled | Event::FanOut
+            Event::Tick(_)
+                | Event::Acts(_)
+                | Event::PoolActs(_)
+                | Event::Unstalled(_)
+                | Event::FanOut(_)
         ) {
             self.tell(|| format!("{event:?}"));
         }
         match event {
-            Event::Tick => {
-                self.exchange.handle_tick(now);
-                self.check_times();
-                self.at(TICK, Event::Tick);
+            Event::Tick(shard) => {
+                if !self.shards[shard].stopped {
+                    self.shards[shard].exchange.handle_tick(now);
+                    self.check_times();
+                    self.at(TICK, Event::Tick(shard));
+                }
+                Some(shard)
             }
             Event::Acts(miner) => self.miner_acts(miner),
-            Event::Drain(token) => self.drain(token),
-            Event::Writable(token) => {
-                if let Some(miner) = self.miner_of(token) {
+            Event::Drain(shard, token) => {
+                self.drain(shard, token);
+                Some(shard)
+            }
+            Event::Writable(shard, token) => {
+                if let Some(miner) = self.shards[shard].miner_of(token) {
                     let more = self.random.usize(1..1500);
                     let socket = &mut self.miners[miner].socket;
                     socket.room = socket.room.saturating_add(more);
                     socket.blocked = Blocked::No;
-                    self.exchange.handle_writable(token);
+                    self.shards[shard].exchange.handle_writable(token);
                 }
+                Some(shard)
             }
             Event::Dialled(key) => {
-                if self.conns.contains_key(&place_of(key)) && self.exchange.is_current(key) {
-                    self.exchange.handle_link_connected(now, key);
+                let exchange = &mut self.shards[key.shard].exchange;
+                if self.conns.contains_key(&key) && exchange.is_current(key.link()) {
+                    exchange.handle_link_connected(now, key.link());
                 }
+                Some(key.shard)
             }
             Event::DialRefused(key) => {
                 self.totals.dials_refused += 1;
-                self.exchange
-                    .handle_link_closed(now, key, LinkEnd::ConnectFailed, "refused");
+                let exchange = &mut self.shards[key.shard].exchange;
+                exchange.handle_link_closed(now, key.link(), LinkEnd::ConnectFailed, "refused");
+                Some(key.shard)
             }
-            Event::Heard(key, line) => self.hear(key, &line),
+            Event::Heard(key, line) => {
+                self.hear(key, &line);
+                Some(key.shard)
+            }
             Event::Closed(key, end) => {
                 if self.drop_conn(key) {
-                    self.exchange.handle_link_closed(now, key, end, "");
+                    let exchange = &mut self.shards[key.shard].exchange;
+                    exchange.handle_link_closed(now, key.link(), end, "");
                 }
+                Some(key.shard)
             }
-            Event::Unstalled | Event::FanOut => {}
-            Event::PoolActs(pool) => self.pool_acts(pool),
+            Event::Unstalled(shard) | Event::FanOut(shard) => Some(shard),
+            Event::Letter { to, from, letter } => {
+                self.deliver(to, from, letter);
+                Some(to)
+            }
+            Event::PoolActs(pool) => {
+                self.pool_acts(pool);
+                None
+            }
         }
     }
 
-    fn finish_round(&mut self) {
-        let places: Vec<(usize, u32)> = self.conns.keys().copied().collect();
-        for place in places {
-            self.write_to_pool(place);
+    fn finish_round(&mut self, shard: usize) {
+        for key in self.conns_of(shard) {
+            self.write_to_pool(key);
         }
+        let fan_out_max = self.random.usize(1..32);
+        let Shard {
+            exchange,
+            settings,
+            places,
+            fanning_out,
+            ..
+        } = &mut self.shards[shard];
         let mut wire = Wire {
             miners: &mut self.miners,
-            places: &self.places,
+            places,
             closed: Vec::new(),
             sent_to: Vec::new(),
             short: Vec::new(),
-            send_max: 2 * self.settings.limits.miner_outbox_bytes_max + 8192,
+            send_max: 2 * settings.limits.miner_outbox_bytes_max + 8192,
         };
-        let fan_out_max = self.random.usize(1..32);
-        self.fanning_out = self.exchange.flush_some(&mut wire, fan_out_max);
+        *fanning_out = exchange.flush_some(&mut wire, fan_out_max);
+        let fanning_out = *fanning_out;
         let Wire {
             closed,
             sent_to,
@@ -348,176 +364,36 @@ impl World {
             ..
         } = wire;
         for token in sent_to {
-            if let Some(miner) = self.miner_of(token) {
+            if let Some(miner) = self.shards[shard].miner_of(token) {
                 self.miners[miner].socket.sends_in_flush = 0;
                 self.miner_hears(miner);
             }
         }
         for token in short {
             let after = self.random.u64(..3);
-            self.at(after, Event::Drain(token));
+            self.at(after, Event::Drain(shard, token));
         }
         for (token, how, reason) in closed {
-            self.closed(token, how, reason);
+            self.closed(shard, token, how, reason);
         }
-        if self.fanning_out {
-            self.at(0, Event::FanOut);
+        if fanning_out {
+            self.at(0, Event::FanOut(shard));
         }
         // What a fact says is held against the connections as they were.
-        while let Some(fact) = self.exchange.poll_fact() {
-            self.note(&fact);
+        let facts =
+            std::iter::from_fn(|| self.shards[shard].exchange.poll_fact()).collect::<Vec<_>>();
+        self.note_all(shard, &facts);
+        while let Some(command) = self.shards[shard].exchange.poll_command() {
+            self.obey(shard, command);
         }
-        while let Some(command) = self.exchange.poll_command() {
-            self.obey(command);
-        }
-    }
-
-    fn write_to_pool(&mut self, place: (usize, u32)) {
-        let key = key_of(place);
-        loop {
-            let bytes = self.exchange.unwritten(key);
-            let conn = self.conns.get_mut(&place).expect("connected");
-            let resent = *conn.resent_bytes.get_or_insert(bytes.len());
-            let bound = self.settings.limits.pool_outbox_bytes_max + 1024 + resent;
-            assert!(
-                bytes.len() <= bound || !conn.up,
-                "WHAT IS QUEUED FOR A POOL HAS A BOUND"
-            );
-            // Until the handshake is written, shares are not seen.
-            if !conn.up || !String::from_utf8_lossy(bytes).contains("mining.submit") {
-                conn.resent_bytes = None;
-            }
-            if bytes.is_empty() || conn.stalled_until > self.now {
-                break;
-            }
-            let part = self.random.u8(..6) == 0;
-            let len = if part {
-                self.random.usize(1..=bytes.len())
-            } else {
-                bytes.len()
-            };
-            conn.inbox.extend_from_slice(&bytes[..len]);
-            self.exchange.wrote(self.now(), key, len);
-            if part {
-                self.totals.partial_writes += 1;
-                let after = self.random.u64(1..300);
-                let conn = self.conns.get_mut(&place).expect("connected");
-                conn.stalled_until = self.now + after;
-                self.at(after, Event::Unstalled);
-            }
-        }
-        let conn = self.conns.get_mut(&place).expect("connected");
-        let mut inbox = std::mem::take(&mut conn.inbox);
-        while let Some(end) = inbox.iter().position(|&byte| byte == b'\n') {
-            let line: Vec<u8> = inbox.drain(..=end).collect();
-            let line = String::from_utf8(line).expect("text");
-            self.reaches_pool(place, line.trim_end_matches('\n'));
-        }
-        self.conns.get_mut(&place).expect("connected").inbox = inbox;
-    }
-
-    fn obey(&mut self, command: Command) {
-        self.tell(|| format!("{command:?}"));
-        match command {
-            Command::Dial { link, host, port } => {
-                assert_ne!(
-                    self.phase,
-                    Phase::Shutdown,
-                    "NOTHING IS DIALLED IN SHUTDOWN"
-                );
-                assert_eq!(port, 3333);
-                let pool = host.to_lowercase();
-                let pool: usize = pool
-                    .strip_prefix("pool")
-                    .expect("a pool")
-                    .parse()
-                    .expect("one");
-                let after = self.random.u64(1..80);
-                if self.pools[pool].up {
-                    self.conns.insert(place_of(link), Conn::new(pool));
-                    self.at(after, Event::Dialled(link));
-                } else {
-                    self.at(after, Event::DialRefused(link));
-                }
-            }
-            Command::HangUp(link) => {
-                self.drop_conn(link);
-                // Nobody has a place there any more.
-                if let Some(feed) = self.feeds.get_mut(link.index)
-                    && (feed.retired || feed.stands_by)
-                {
-                    (feed.retired, feed.stands_by) = (false, false);
-                    feed.nonce_1 = None;
-                }
-            }
+        while let Some((to, letter)) = self.shards[shard].exchange.poll_letter() {
+            self.post(shard, to, letter);
         }
     }
 
-    /// A connection is over; says whether there was one.
-    fn drop_conn(&mut self, key: LinkKey) -> bool {
-        let conn = self.conns.remove(&place_of(key));
-        if conn.as_ref().is_some_and(|conn| conn.up) {
-            self.feeds[key.index].lost = Some(self.now);
-        }
-        conn.is_some()
-    }
-
-    fn note(&mut self, fact: &Fact) {
-        self.tell(|| format!("{fact:?}"));
-        match fact {
-            Fact::LinkUp { resumed, .. } => {
-                self.totals.links_up += 1;
-                self.totals.resumes += u64::from(*resumed);
-            }
-            Fact::LinkLost { .. } => self.totals.links_lost += 1,
-            Fact::PoolChanged { .. } => self.totals.pools_changed += 1,
-            Fact::SpareUp { link, .. } => {
-                self.feeds[link.index].stands_by = true;
-                self.totals.spares_up += 1;
-            }
-            Fact::TakenOver {
-                left,
-                serves,
-                returned,
-                told,
-                closed,
-                ..
-            } => {
-                let feed = &mut self.feeds[serves.index];
-                (feed.retired, feed.stands_by) = (false, false);
-                let feed = &mut self.feeds[left.index];
-                feed.retired = *returned;
-                if !*returned {
-                    feed.nonce_1 = None;
-                }
-                self.totals.takeovers += u64::from(!*returned);
-                // Nobody comes back in the end of the calm.
-                self.sent_away |= *closed > 0 && self.now > STORM + CALM - CALM_END;
-                self.totals.returns += u64::from(*returned);
-                self.totals.told_to_return += *told as u64;
-                self.totals.closed_to_return += *closed as u64;
-            }
-            Fact::ReturnFailed { .. } => self.totals.returns_failed += 1,
-            Fact::NoRoomToReturn { .. } => self.totals.no_room_to_return += 1,
-            Fact::Moved { told, closed, .. } => {
-                self.totals.moves += 1;
-                self.totals.told_to_move += *told as u64;
-                self.totals.closed_to_move += *closed as u64;
-            }
-            Fact::SharesLost { shares, .. } => {
-                self.totals.shares_lost += *shares as u64;
-                self.check_loss();
-            }
-            Fact::WarmBegins { .. } => self.totals.warm_begins += 1,
-            Fact::WarmEnds { .. } => self.totals.warm_ends += 1,
-            Fact::NonceSpaceShared { .. } => self.totals.spaces_shared += 1,
-            Fact::ReconnectRefused { .. } => self.totals.reconnects_refused += 1,
-            _ => {}
-        }
-    }
-
-    fn closed(&mut self, token: MinerToken, how: CloseHow, reason: CloseReason) {
-        let miner = self.miner_of(token).expect("a live miner is closed");
+    fn closed(&mut self, shard: usize, token: MinerToken, how: CloseHow, reason: CloseReason) {
+        let miner = self.shards[shard].miner_of(token);
+        let miner = miner.expect("a live miner is closed");
         if reason == CloseReason::Shutdown {
             assert_eq!(how, CloseHow::Graceful);
             let settled = self.miners[miner].socket.is_settled();
@@ -529,7 +405,8 @@ impl World {
             );
             self.totals.answered_at_shutdown += 1;
         }
-        self.let_go(token);
+        self.let_go(shard, token);
+        self.miners[miner].last_close = Some(reason);
     }
 }
 

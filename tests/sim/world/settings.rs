@@ -2,7 +2,11 @@
 
 use super::*;
 
-pub(super) fn settings(seed: u64, pools: &[Pool], random: &mut Rng) -> Settings {
+pub(super) fn settings(seed: u64, shards: usize, pools: &[Pool], random: &mut Rng) -> Settings {
+    let pool_links = match random.usize(..3) {
+        0 if shards > 1 => PoolLinks::Shared(random.usize(1..shards)),
+        _ => PoolLinks::PerShard,
+    };
     let mut of = |choices: &[u64]| choices[random.usize(..choices.len())];
     let limits = Limits {
         miner: MinerLimits {
@@ -40,7 +44,7 @@ pub(super) fn settings(seed: u64, pools: &[Pool], random: &mut Rng) -> Settings 
     };
     Settings {
         series: 3,
-        part: [(0, 1), (2, 3)][usize::from(seed.is_multiple_of(2))],
+        part: (0, 1),
         start_unix_seconds: UNIX_START,
         seed,
         pools: pools
@@ -56,10 +60,13 @@ pub(super) fn settings(seed: u64, pools: &[Pool], random: &mut Rng) -> Settings 
             .collect(),
         slot_width,
         miners_per_link: of(&[3, 12, 65_536]) as u32,
-        links_max: of(&[1, 2, 4]) as usize,
+        links_max: match pool_links {
+            PoolLinks::PerShard => of(&[1, 2, 4]) as usize,
+            PoolLinks::Shared(_) => 1,
+        },
         standby: of(&[0, 1]) == 1,
         pass_through_agents: Vec::new(),
-        pool_links: PoolLinks::PerShard,
+        pool_links,
         job_exchange: None,
         share_reply: match seed % 4 {
             1 => ShareReply::Immediate,
