@@ -165,6 +165,14 @@ fn one_link_serves_the_miners_of_both_shards() {
     link.notify(&PoolJob::new("pool-job-2"));
     let jobs = farm.expect_job(&PoolJob::new("pool-job-2"));
     farm.expect_shares_pass(&mut link, NONCE_1, "pool-job-2", &jobs, 2);
+    let figures = farm
+        .admin
+        .scrape_until(|it| it.value("stratum_letters_total") > 0.0);
+    assert!(
+        figures
+            .samples
+            .contains_key("stratum_letters_blocked_total")
+    );
 }
 
 #[test]
