@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use stratum_uring::proto::dialect::Coin;
 use stratum_uring::proto::dialect::equihash::Parameters;
 
 use crate::pool::judge::{Jobs, Space};
 use crate::pool::serve::Settings;
 use crate::scenario::{SCENARIOS, Scenario};
 
-/// Simulates a farm of Equihash miners against a proxy or a pool.
+/// Simulates a farm of Equihash or Bitcoin miners against a proxy or a pool.
 ///
 /// Without --connect it starts stratum-uring itself, with the practice pool, on a free port of this
 /// machine; nothing real is mined. Exits 0 when no share was lost and nothing was wrong, else 1.
@@ -106,6 +107,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", conflicts_with = "connect")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=256))]
     pub(crate) cores: Option<u32>,
+
+    /// What the miners speak; shares of Bitcoin are real headers
+    #[arg(long, value_enum, default_value_t = Dialect::Equihash)]
+    pub(crate) dialect: Dialect,
 
     /// Equihash parameters; shares of 48,5 are real, those of others are filler of the right shape
     #[arg(long, value_name = "N,K", default_value = "48,5", value_parser = parse_parameters)]
@@ -277,6 +282,23 @@ fn parse_connect_rate(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "write a number above 0, up to 10000000".to_owned())
 }
 
+/// What simulated miners speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Dialect {
+    Equihash,
+    Bitcoin,
+}
+
+impl Arguments {
+    /// What is mined.
+    pub(crate) const fn coin(&self) -> Coin {
+        match self.dialect {
+            Dialect::Equihash => Coin::Equihash(self.parameters),
+            Dialect::Bitcoin => Coin::Bitcoin,
+        }
+    }
+}
+
 fn parse_parameters(text: &str) -> Result<Parameters, String> {
     let known = || {
         let sets = Parameters::ALL.map(|set| format!("{},{}", set.n(), set.k()));
@@ -305,7 +327,9 @@ mod tests {
         assert_eq!(arguments.miners, 1000);
         assert!((arguments.share_rate - 1000.0).abs() < 1e-9);
         assert_eq!(arguments.duration, Duration::from_secs(10));
-        assert!(crate::shares::are_real(arguments.parameters));
+        assert!(crate::shares::are_real(arguments.coin()));
+        let bitcoin = parse("--dialect bitcoin").unwrap().coin();
+        assert!(bitcoin == Coin::Bitcoin && crate::shares::are_real(bitcoin));
         assert_eq!(arguments.connect, None);
     }
 
@@ -341,6 +365,7 @@ mod tests {
             "--handshakes 0",
             "--connect 127.0.0.1:1 --pool mock",
             "--pool none",
+            "--dialect monero",
             "--relay a --cores 2",
         ] {
             assert!(parse(mistake).is_err(), "{mistake}");

@@ -6,7 +6,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use stratum_uring::proto::dialect::equihash::Parameters;
+use stratum_uring::proto::dialect::Coin;
 use stratum_uring::ring::{Close, MinerRing, RingConfig, RingError};
 
 use crate::clock::Clock;
@@ -113,7 +113,7 @@ pub(crate) struct Gauges {
 pub(crate) struct Setup {
     pub(crate) clock: Clock,
     pub(crate) destination: SocketAddr,
-    pub(crate) parameters: Parameters,
+    pub(crate) coin: Coin,
     pub(crate) alike: bool,
     /// This thread of so many.
     pub(crate) thread: usize,
@@ -186,12 +186,7 @@ enum Shares {
 
 impl Driver {
     fn new(setup: Setup, ring: MinerRing) -> Self {
-        let mut farm = Farm::new(
-            setup.first_miner,
-            setup.miners,
-            setup.parameters,
-            setup.mixture,
-        );
+        let mut farm = Farm::new(setup.first_miner, setup.miners, setup.coin, setup.mixture);
         if setup.times_rise {
             farm.expect_times_to_rise();
         }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use stratum_uring::proto::dialect::equihash::Parameters;
+use stratum_uring::proto::dialect::Coin;
 use stratum_uring::proto::extranonce::Extranonce1;
 use stratum_uring::wire::Reader;
 
@@ -79,23 +79,21 @@ pub(crate) struct Farm {
 
 impl Farm {
     /// `count` miners, numbered from `first_number` on.
-    pub(crate) fn new(
-        first_number: u32,
-        count: usize,
-        parameters: Parameters,
-        mixture: Mixture,
-    ) -> Self {
+    pub(crate) fn new(first_number: u32, count: usize, coin: Coin, mixture: Mixture) -> Self {
         let numbers = (first_number..).take(count);
         Self {
             first_number,
-            miners: numbers.clone().map(Miner::new).collect(),
+            miners: numbers
+                .clone()
+                .map(|number| Miner::of(coin, number))
+                .collect(),
             roles: numbers.map(|number| mixture.role(number)).collect(),
             mining: 0,
             silent: 0,
             turn: 0,
             stock: VecDeque::new(),
-            maker: ShareMaker::new(parameters),
-            jobs: JobBook::default(),
+            maker: ShareMaker::new(coin),
+            jobs: JobBook::of(coin),
             reader: Reader::new(),
             unanswered: 0,
             unanswered_slow: 0,
@@ -412,14 +410,16 @@ impl Farm {
 
 #[cfg(test)]
 mod tests {
+    use stratum_uring::proto::dialect::equihash::Parameters;
+
     use super::*;
     use crate::outage::Fault;
 
     const NOW: Duration = Duration::from_secs(1);
 
     fn farm(count: usize) -> Farm {
-        let parameters = Parameters::new(48, 5).unwrap();
-        Farm::new(100, count, parameters, Mixture::default())
+        let coin = Coin::Equihash(Parameters::new(48, 5).unwrap());
+        Farm::new(100, count, coin, Mixture::default())
     }
 
     fn notify(id: &str) -> String {
@@ -503,8 +503,8 @@ mod tests {
 
     #[test]
     fn filler_is_found_when_it_is_sent() {
-        let parameters = Parameters::new(96, 5).unwrap();
-        let mut farm = Farm::new(100, 1, parameters, Mixture::default());
+        let coin = Coin::Equihash(Parameters::new(96, 5).unwrap());
+        let mut farm = Farm::new(100, 1, coin, Mixture::default());
         assert_eq!(submit(&mut farm), None);
         start(&mut farm, 0, "01");
         assert!(!farm.prepare(), "nothing to be found ahead");
@@ -515,7 +515,12 @@ mod tests {
     #[test]
     fn a_slow_reader_has_one_share_in_flight_and_its_time_does_not_count() {
         let mixture = Mixture::new(100.0, 0.0).unwrap();
-        let mut farm = Farm::new(100, 1, Parameters::new(96, 5).unwrap(), mixture);
+        let mut farm = Farm::new(
+            100,
+            1,
+            Coin::Equihash(Parameters::new(96, 5).unwrap()),
+            mixture,
+        );
         start(&mut farm, 0, "01");
         assert_eq!(farm.role(0), Role::SlowReader);
         assert_eq!(submit(&mut farm), Some(0));
@@ -533,7 +538,12 @@ mod tests {
     #[test]
     fn a_half_dead_miner_hears_nothing_more_and_its_nonce_is_free() {
         let mixture = Mixture::new(0.0, 100.0).unwrap();
-        let mut farm = Farm::new(100, 1, Parameters::new(96, 5).unwrap(), mixture);
+        let mut farm = Farm::new(
+            100,
+            1,
+            Coin::Equihash(Parameters::new(96, 5).unwrap()),
+            mixture,
+        );
         farm.handle_connected(0, NOW, &mut Vec::new());
         let lines = [
             r#"{"id":100000001,"result":[null,"01"],"error":null}"#,

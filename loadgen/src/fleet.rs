@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use stratum_uring::proto::dialect::equihash::Parameters;
+use stratum_uring::proto::dialect::Coin;
 use stratum_uring::ring::RingError;
 
 use crate::clock::Clock;
@@ -43,7 +43,7 @@ pub(crate) struct Plan {
     pub(crate) destination: SocketAddr,
     pub(crate) miners: u32,
     pub(crate) threads: usize,
-    pub(crate) parameters: Parameters,
+    pub(crate) coin: Coin,
     /// All miners talk alike; see `Habits::ALIKE`.
     pub(crate) alike: bool,
     pub(crate) duration: Duration,
@@ -235,7 +235,7 @@ impl<'a> Fleet<'a> {
             let setup = Setup {
                 clock,
                 destination: plan.destination,
-                parameters: plan.parameters,
+                coin: plan.coin,
                 alike: plan.alike,
                 thread,
                 threads: plan.threads,

@@ -13,6 +13,8 @@ pub(crate) struct Habits {
     pub(crate) extranonce: Option<When>,
     /// lolMiner's order: host and port before the session.
     pub(crate) host_first: bool,
+    /// Asks for version bits to roll, where it mines Bitcoin.
+    pub(crate) rolls_version: bool,
     /// The ids of each connection begin with 1, as those of real firmware do. With the others an answer
     /// that went astray is known by its id.
     pub(crate) ids_begin_anew: bool,
@@ -31,6 +33,7 @@ const KINDS: [Habits; 4] = [
         pipelines: false,
         extranonce: Some(When::AfterAuthorize),
         host_first: false,
+        rolls_version: true,
         ids_begin_anew: false,
     },
     Habits {
@@ -39,6 +42,7 @@ const KINDS: [Habits; 4] = [
         pipelines: true,
         extranonce: None,
         host_first: false,
+        rolls_version: false,
         ids_begin_anew: false,
     },
     Habits {
@@ -47,6 +51,7 @@ const KINDS: [Habits; 4] = [
         pipelines: false,
         extranonce: Some(When::BeforeAuthorize),
         host_first: true,
+        rolls_version: false,
         ids_begin_anew: false,
     },
     Habits {
@@ -55,6 +60,7 @@ const KINDS: [Habits; 4] = [
         pipelines: true,
         extranonce: Some(When::AfterAuthorize),
         host_first: true,
+        rolls_version: true,
         ids_begin_anew: false,
     },
 ];
@@ -68,6 +74,7 @@ impl Habits {
         pipelines: false,
         extranonce: None,
         host_first: false,
+        rolls_version: false,
         ids_begin_anew: true,
     };
 

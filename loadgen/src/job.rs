@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use stratum_uring::practice::bitcoin::{self, Rolled};
 use stratum_uring::practice::equihash::HEADER_LEN;
+use stratum_uring::proto::dialect::Coin;
 use stratum_uring::wire::{Raw, hex};
 
 /// Jobs that are kept to be shared. Miners hold those that they work on; this is for those who hear
@@ -23,7 +25,10 @@ const TIME: std::ops::Range<usize> = 100..104;
 pub(crate) struct Job {
     /// As JSON, with its quotes.
     pub(crate) id: Box<[u8]>,
+    /// Of Bitcoin, what it would be without nonces: it tells jobs apart as well.
     pub(crate) header: [u8; HEADER_LEN],
+    /// Of Bitcoin, what is to be hashed.
+    pub(crate) bitcoin: Option<bitcoin::Work>,
     /// Counts the jobs of this thread.
     pub(crate) number: u32,
     /// Recent jobs of the same id with another header, as two shards of a proxy may have them.
@@ -36,6 +41,7 @@ impl Job {
         Self {
             id: id.as_bytes().into(),
             header,
+            bitcoin: None,
             number: 0,
             namesakes: Box::default(),
         }
@@ -45,7 +51,7 @@ impl Job {
         &self.header[TIME]
     }
 
-    fn seconds(&self) -> u32 {
+    pub(crate) fn seconds(&self) -> u32 {
         let bytes = self.time().try_into().expect("the time is four bytes");
         u32::from_le_bytes(bytes)
     }
@@ -63,6 +69,7 @@ pub(crate) struct JobBook {
     recent: VecDeque<Rc<Job>>,
     count: u32,
     order: Order,
+    is_bitcoin: bool,
     /// The params that were read last, and their job: nearly all miners are told the same.
     last: Option<(Box<[u8]>, Rc<Job>)>,
     /// Whether the times of jobs never go back, as those of a pool of our own don't. The machines
@@ -71,6 +78,14 @@ pub(crate) struct JobBook {
 }
 
 impl JobBook {
+    /// For jobs of this coin.
+    pub(crate) fn of(coin: Coin) -> Self {
+        Self {
+            is_bitcoin: coin == Coin::Bitcoin,
+            ..Self::default()
+        }
+    }
+
     /// The job of a `mining.notify`. `None` if its params are not those of a job.
     pub(crate) fn read(&mut self, params: Option<Raw<'_>>) -> Option<Rc<Job>> {
         let params = params?;
@@ -94,13 +109,12 @@ impl JobBook {
         let mut values = params.elements();
         let id = values.next()?;
         id.as_str()?;
-        let mut header = [0; HEADER_LEN];
-        let mut rest = &mut header[..];
-        for len in FIELDS {
-            let (field, behind) = rest.split_at_mut(len);
-            hex::decode_into(values.next()?.as_str()?, field).ok()?;
-            rest = behind;
-        }
+        let (header, bitcoin) = if self.is_bitcoin {
+            let (header, work) = parse_bitcoin(values)?;
+            (header, Some(work))
+        } else {
+            (parse_equihash(values)?, None)
+        };
         let known = self
             .recent
             .iter()
@@ -113,6 +127,7 @@ impl JobBook {
         let job = Rc::new(Job {
             id: id.bytes().into(),
             header,
+            bitcoin,
             number: self.count,
             namesakes: namesakes.map(|job| job.number).collect(),
         });
@@ -124,6 +139,56 @@ impl JobBook {
         self.recent.push_back(Rc::clone(&job));
         Some(job)
     }
+}
+
+fn parse_equihash<'a>(mut values: impl Iterator<Item = Raw<'a>>) -> Option<[u8; HEADER_LEN]> {
+    let mut header = [0; HEADER_LEN];
+    let mut rest = &mut header[..];
+    for len in FIELDS {
+        let (field, behind) = rest.split_at_mut(len);
+        hex::decode_into(values.next()?.as_str()?, field).ok()?;
+        rest = behind;
+    }
+    Some(header)
+}
+
+/// What there is to hash; and the fields of the header that is told jobs apart by, at the places that
+/// Equihash has for them.
+fn parse_bitcoin<'a>(
+    mut values: impl Iterator<Item = Raw<'a>>,
+) -> Option<([u8; HEADER_LEN], bitcoin::Work)> {
+    let mut previous: [u8; 32] = hex::decode_to_array(values.next()?.as_str()?).ok()?;
+    previous.chunks_exact_mut(4).for_each(<[u8]>::reverse);
+    let mut bytes = || {
+        let digits = values.next()?.as_str()?;
+        let mut bytes = vec![0; digits.len() / 2];
+        hex::decode_into(digits, &mut bytes).ok()?;
+        Some(bytes)
+    };
+    let coinbase = [bytes()?, bytes()?];
+    let branch = |value: Raw<'_>| hex::decode_to_array(value.as_str()?).ok();
+    let branches = values.next()?.elements().map(branch);
+    let branches = branches.collect::<Option<Vec<_>>>()?;
+    let mut word = || hex::parse_u32_be(values.next()?.as_str()?);
+    let (version, bits, time) = (word()?, word()?, word()?);
+    let work = bitcoin::Work {
+        previous,
+        coinbase,
+        branches,
+        version,
+        bits,
+    };
+    let nothing = work.header(&Rolled {
+        extranonce: [&[], &[]],
+        time,
+        nonce: 0,
+        version: (0, 0),
+    });
+    let mut header = [0; HEADER_LEN];
+    header[..68].copy_from_slice(&nothing[..68]);
+    header[TIME].copy_from_slice(&time.to_le_bytes());
+    header[104..].copy_from_slice(&bits.to_le_bytes());
+    Some((header, work))
 }
 
 /// Which jobs were told before which. A pool announces its jobs in one order to all of its links. Each

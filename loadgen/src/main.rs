@@ -1,4 +1,4 @@
-//! Simulates a farm of Equihash miners against stratum-uring, or any other proxy or pool.
+//! Simulates a farm of Equihash or Bitcoin miners against stratum-uring, or any other proxy or pool.
 //!
 //! - [`miner`]: one miner, what it says and hears, and which [`role`] it plays. Pure, as are [`job`],
 //!   [`verdict`], [`shares`] and [`schedule`].

@@ -6,9 +6,11 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
+use stratum_uring::proto::dialect::Coin;
+use stratum_uring::proto::dialect::bitcoin::target_of;
 use stratum_uring::proto::extranonce::Extranonce1;
 use stratum_uring::proto::target::Target;
-use stratum_uring::wire::{Kind, Message, Raw, encode};
+use stratum_uring::wire::{Kind, Message, Raw, encode, hex};
 
 use crate::habits::{Habits, When};
 use crate::job::{Job, JobBook, SeenJobs};
@@ -95,6 +97,7 @@ struct Request {
 
 #[derive(Clone, Copy, Debug)]
 enum Asked {
+    Configure,
     Subscribe,
     Authorize,
     Extranonce,
@@ -120,10 +123,14 @@ pub(crate) struct Miner {
     /// From the oldest on.
     requests: VecDeque<Request>,
     authorized: bool,
+    is_bitcoin: bool,
+    /// Of Bitcoin, the bytes behind extranonce1, and the version bits that it may roll.
+    extranonce2_len: usize,
+    version_bits: Option<u32>,
     extranonce1: Option<Extranonce1>,
     target: Option<Target>,
     /// They count from the next job on.
-    next_extranonce1: Option<Extranonce1>,
+    next_extranonce1: Option<(Extranonce1, usize)>,
     next_target: Option<Target>,
     job: Option<Rc<Job>>,
     seen: SeenJobs,
@@ -143,6 +150,9 @@ impl Miner {
             last_id: first_id,
             requests: VecDeque::new(),
             authorized: false,
+            is_bitcoin: false,
+            extranonce2_len: 0,
+            version_bits: None,
             extranonce1: None,
             target: None,
             next_extranonce1: None,
@@ -150,6 +160,14 @@ impl Miner {
             job: None,
             seen: SeenJobs::default(),
             silent: false,
+        }
+    }
+
+    /// One that mines this coin.
+    pub(crate) fn of(coin: Coin, number: u32) -> Self {
+        Self {
+            is_bitcoin: coin == Coin::Bitcoin,
+            ..Self::new(number)
         }
     }
 
@@ -164,6 +182,7 @@ impl Miner {
             habits: self.habits,
             first_id: last_id,
             last_id,
+            is_bitcoin: self.is_bitcoin,
             ..Self::new(self.number)
         };
     }
@@ -185,6 +204,8 @@ impl Miner {
             job: Rc::clone(job),
             extranonce1,
             target: self.target.unwrap_or(Target::from_bytes([0xff; 32])),
+            extranonce2_len: self.extranonce2_len,
+            version_bits: self.version_bits,
         })
     }
 
@@ -207,7 +228,7 @@ impl Miner {
             .iter()
             .filter_map(|request| match request.what {
                 Asked::Share(times) => Some(times.sent),
-                Asked::Subscribe | Asked::Authorize | Asked::Extranonce => None,
+                Asked::Configure | Asked::Subscribe | Asked::Authorize | Asked::Extranonce => None,
             })
     }
 
@@ -219,13 +240,27 @@ impl Miner {
     /// A new connection: says what such a miner says first.
     pub(crate) fn handle_connected(&mut self, out: &mut Vec<u8>) {
         self.begin_anew();
-        let habits = self.habits;
+        if self.is_bitcoin && self.habits.rolls_version {
+            self.ask(out, Asked::Configure, "mining.configure", |out| {
+                out.extend_from_slice(
+                    b"[\"version-rolling\"],{\"version-rolling.mask\":\"ffffffff\"}",
+                );
+            });
+            if !self.habits.pipelines {
+                return;
+            }
+        }
+        self.subscribe(out);
+    }
+
+    fn subscribe(&mut self, out: &mut Vec<u8>) {
+        let (habits, is_bitcoin) = (self.habits, self.is_bitcoin);
         self.ask(out, Asked::Subscribe, "mining.subscribe", |out| {
             encode::append_string(out, habits.agent);
-            out.extend_from_slice(if habits.host_first {
-                b",\"pool.example\",\"3333\",null"
-            } else {
-                b",null,\"pool.example\",3333"
+            out.extend_from_slice(match habits.host_first {
+                _ if is_bitcoin => b"",
+                true => b",\"pool.example\",\"3333\",null",
+                false => b",null,\"pool.example\",3333",
             });
         });
         if habits.pipelines {
@@ -336,9 +371,20 @@ impl Miner {
                 self.next_target = text().and_then(Target::parse);
                 self.next_target.is_some()
             }
+            b"mining.set_difficulty" if self.is_bitcoin => {
+                let difficulty = params.and_then(|params| params.elements().next());
+                self.next_target = difficulty.and_then(Raw::as_f64).and_then(target_of);
+                self.next_target.is_some()
+            }
             b"mining.set_extranonce" => {
-                self.next_extranonce1 = text().and_then(Extranonce1::parse);
+                let extranonce1 = text().and_then(Extranonce1::parse);
+                let size = params.and_then(|params| params.elements().nth(1));
+                self.next_extranonce1 = extranonce1.zip(self.size(size));
                 self.next_extranonce1.is_some()
+            }
+            b"mining.set_version_mask" if self.is_bitcoin => {
+                self.version_bits = text().and_then(hex::parse_u32_be);
+                self.version_bits.is_some()
             }
             b"client.reconnect" => return Event::Reconnect,
             _ => true,
@@ -368,7 +414,9 @@ impl Miner {
             _ => true,
         };
         self.target = self.next_target.take().or(self.target);
-        self.extranonce1 = self.next_extranonce1.take().or(self.extranonce1);
+        if let Some((extranonce1, size)) = self.next_extranonce1.take() {
+            (self.extranonce1, self.extranonce2_len) = (Some(extranonce1), size);
+        }
         self.job = Some(Rc::clone(&job));
         if known_id && !moved {
             Event::Wrong(Wrong::JobIdTwice)
@@ -398,6 +446,18 @@ impl Miner {
             });
         };
         match request.what {
+            Asked::Configure => {
+                let mask = message.result.and_then(|result| {
+                    let mut members = result.members();
+                    let is_mask = |key: Raw<'_>| key.as_str() == Some(b"version-rolling.mask");
+                    members.find_map(|(key, value)| is_mask(key).then(|| value.as_str())?)
+                });
+                self.version_bits = mask.and_then(hex::parse_u32_be);
+                if !self.habits.pipelines {
+                    self.subscribe(out);
+                }
+                Event::Nothing
+            }
             Asked::Subscribe => self.handle_subscription(message, out),
             Asked::Authorize => match verdict(message) {
                 Verdict::Accepted => {
@@ -417,6 +477,11 @@ impl Miner {
     fn handle_subscription(&mut self, message: &Message<'_>, out: &mut Vec<u8>) -> Event {
         let nonce = message.result.and_then(|result| result.elements().nth(1));
         self.extranonce1 = nonce.and_then(Raw::as_str).and_then(Extranonce1::parse);
+        let size = message.result.and_then(|result| result.elements().nth(2));
+        match self.size(size) {
+            Some(size) => self.extranonce2_len = size,
+            None => self.extranonce1 = None,
+        }
         if self.extranonce1.is_none() {
             let reason = match verdict(message) {
                 Verdict::Rejected(reason) => reason,
@@ -429,6 +494,14 @@ impl Miner {
             self.authorize(out);
         }
         Event::Subscribed
+    }
+
+    /// What Bitcoin says behind extranonce1; nothing of it is needed with Equihash.
+    fn size(&self, size: Option<Raw<'_>>) -> Option<usize> {
+        if !self.is_bitcoin {
+            return Some(0);
+        }
+        usize::try_from(size?.as_u64()?).ok()
     }
 
     /// The number of an id that comes back as this miner writes its ids.

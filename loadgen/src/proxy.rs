@@ -16,7 +16,7 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use stratum_uring::proto::dialect::equihash::Parameters;
+use stratum_uring::proto::dialect::Coin;
 
 use crate::clock::Clock;
 use crate::{progress, shares, tied};
@@ -41,7 +41,7 @@ const LOG_LINES_MAX: usize = 20;
 /// What the proxy is to be.
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {
-    pub(crate) parameters: Parameters,
+    pub(crate) coin: Coin,
     /// Its shards; one for each CPU, if not given.
     pub(crate) cores: Option<u32>,
     pub(crate) job_interval_seconds: u32,
@@ -327,42 +327,49 @@ fn parse_listening(line: &str) -> Option<SocketAddr> {
 const BLOCK_SECONDS: u32 = 75;
 
 fn config_text(wanted: &Wanted) -> String {
-    let parameters = wanted.parameters;
+    let coin = match wanted.coin {
+        Coin::Equihash(set) => format!(
+            "    dialect: equihash\n    equihash: {{ n: {}, k: {} }}\n",
+            set.n(),
+            set.k()
+        ),
+        Coin::Bitcoin => "    dialect: bitcoin\n".to_owned(),
+    };
     let pool = match wanted.pool {
         Some(pool) => format!(
             "      - url: stratum+tcp://{pool}\n        worker: loadgen\n        password: x\n"
         ),
-        None => practice_text(parameters, wanted.job_interval_seconds),
+        None => practice_text(wanted.coin, wanted.job_interval_seconds),
     };
     format!(
         r#"proxies:
   - name: loadgen
-    dialect: equihash
-    equihash: {{ n: {n}, k: {k} }}
-    listen:
+{coin}    listen:
       - address: 127.0.0.1:0
     pools:
-{pool}"#,
-        n = parameters.n(),
-        k = parameters.k(),
+{pool}"#
     )
 }
 
 /// The practice pool's part of the config.
-fn practice_text(parameters: Parameters, job_interval_seconds: u32) -> String {
-    let real = shares::are_real(parameters);
+fn practice_text(coin: Coin, job_interval_seconds: u32) -> String {
+    let real = shares::are_real(coin);
     let judge = if real { "full" } else { "shape" };
-    // Half of the solutions are shares, so both kinds are met and finding one stays cheap.
+    let target = match coin {
+        // Half of the solutions are shares, so both kinds are met and finding one stays cheap.
+        Coin::Equihash(_) => format!("target: 7f{}", "f".repeat(62)),
+        // One header in 64 is one: to hash so many takes as long.
+        Coin::Bitcoin => format!("difficulty: {}", 1.0 / f64::from(1 << 26)),
+    };
     format!(
         r#"      - url: "practice:"
         practice:
           judge: {judge}
           job_interval_seconds: {job_interval_seconds}
           block_interval_jobs: {block_interval_jobs}
-          target: 7f{target}
+          {target}
 "#,
         block_interval_jobs = BLOCK_SECONDS.div_ceil(job_interval_seconds),
-        target = "f".repeat(62),
     )
 }
 
@@ -418,14 +425,17 @@ fn find_binary() -> Result<PathBuf, String> {
 
 #[cfg(test)]
 mod tests {
+    use stratum_uring::proto::dialect::equihash::Parameters;
+
     use super::*;
 
     #[test]
     fn the_config_is_one_that_the_proxy_reads() {
-        for parameters in Parameters::ALL {
+        let coins = Parameters::ALL.map(Coin::Equihash);
+        for coin in coins.into_iter().chain([Coin::Bitcoin]) {
             for pool in [None, Some(SocketAddr::from(([127, 0, 0, 1], 3333)))] {
                 let text = config_text(&Wanted {
-                    parameters,
+                    coin,
                     cores: None,
                     job_interval_seconds: 5,
                     pool,

@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
+use stratum_uring::proto::dialect::Coin;
 
 use crate::cli::{Arguments, Command, PoolKind};
 use crate::clock::Clock;
@@ -64,7 +65,7 @@ fn run_load(arguments: &Arguments) -> Result<bool, String> {
         destination: arguments.connect.or(own).ok_or("nowhere to connect")?,
         miners: arguments.miners,
         threads: threads.min(miners),
-        parameters: arguments.parameters,
+        coin: arguments.coin(),
         alike: arguments.alike,
         duration: arguments.duration,
         share_rate: arguments.share_rate,
@@ -93,6 +94,9 @@ fn run_load(arguments: &Arguments) -> Result<bool, String> {
 /// Starts the pool behind what is to be measured, where that is one of this process.
 fn start_pool(arguments: &Arguments, clock: Clock) -> Result<Option<MockPool>, String> {
     match (arguments.pool, &arguments.relay) {
+        (PoolKind::Mock, _) if arguments.coin() == Coin::Bitcoin => {
+            Err("the mock pool speaks Equihash: use --pool practice".to_owned())
+        }
         (PoolKind::Mock, _) => {
             let interval = Duration::from_secs(arguments.job_interval.into());
             MockPool::start(clock, interval).map(Some)
@@ -112,7 +116,7 @@ fn start_proxy(
     clock: Clock,
 ) -> Result<Proxy, String> {
     let wanted = Wanted {
-        parameters: arguments.parameters,
+        coin: arguments.coin(),
         cores: match arguments.cores {
             Some(cores) => Some(cores),
             None => shards_for(arguments.miners as usize, descriptors, cpus())?,

@@ -2,8 +2,10 @@
 
 use std::rc::Rc;
 
+use stratum_uring::practice::bitcoin::{self, Rolled};
 use stratum_uring::practice::equihash::{NONCE_LEN, meets_target, share_hash};
 use stratum_uring::practice::solver::Solver;
+use stratum_uring::proto::dialect::Coin;
 use stratum_uring::proto::dialect::equihash::Parameters;
 use stratum_uring::proto::extranonce::Extranonce1;
 use stratum_uring::proto::target::Target;
@@ -17,15 +19,30 @@ pub(crate) struct Work {
     pub(crate) job: Rc<Job>,
     pub(crate) extranonce1: Extranonce1,
     pub(crate) target: Target,
+    /// Of Bitcoin, the bytes of extranonce2, and the version bits that may be rolled.
+    pub(crate) extranonce2_len: usize,
+    pub(crate) version_bits: Option<u32>,
 }
 
 /// A share that was found, and the work that it is for.
 #[derive(Debug)]
 pub(crate) struct Share {
     pub(crate) work: Work,
-    nonce: [u8; NONCE_LEN],
-    /// With its length in front.
-    solution: Vec<u8>,
+    found: Found,
+}
+
+#[derive(Debug)]
+enum Found {
+    Equihash {
+        nonce: [u8; NONCE_LEN],
+        /// With its length in front.
+        solution: Vec<u8>,
+    },
+    Bitcoin {
+        extranonce2: Vec<u8>,
+        nonce: u32,
+        version_bits: Option<u32>,
+    },
 }
 
 impl Share {
@@ -38,11 +55,29 @@ impl Share {
     pub(crate) fn write_params(&self, out: &mut Vec<u8>) {
         out.push(b',');
         out.extend_from_slice(&self.work.job.id);
-        let own = &self.nonce[self.work.extranonce1.as_bytes().len()..];
-        for field in [self.work.job.time(), own, &self.solution] {
+        let mut append = |field: &[u8]| {
             out.extend_from_slice(b",\"");
             hex::append_encoded(out, field);
             out.push(b'"');
+        };
+        match &self.found {
+            Found::Equihash { nonce, solution } => {
+                append(self.work.job.time());
+                append(&nonce[self.work.extranonce1.as_bytes().len()..]);
+                append(solution);
+            }
+            Found::Bitcoin {
+                extranonce2,
+                nonce,
+                version_bits,
+            } => {
+                append(extranonce2);
+                append(&self.work.job.seconds().to_be_bytes());
+                append(&nonce.to_be_bytes());
+                if let Some(bits) = version_bits {
+                    append(&bits.to_be_bytes());
+                }
+            }
         }
     }
 }
@@ -52,37 +87,89 @@ impl Share {
 /// behind the right prefix, for a pool that judges only the shape.
 #[derive(Debug)]
 pub(crate) struct ShareMaker {
-    parameters: Parameters,
+    /// Of Equihash.
+    parameters: Option<Parameters>,
     prefix: Vec<u8>,
     solver: Option<Solver>,
     random: fastrand::Rng,
 }
 
-/// Whether shares of these parameters are real.
-pub(crate) fn are_real(parameters: Parameters) -> bool {
-    (parameters.n(), parameters.k()) == (48, 5)
+/// Whether shares of this coin are real.
+pub(crate) fn are_real(coin: Coin) -> bool {
+    match coin {
+        Coin::Equihash(parameters) => (parameters.n(), parameters.k()) == (48, 5),
+        Coin::Bitcoin => true,
+    }
 }
 
+/// Nonces that are tried of one extranonce2, whose merkle root costs as much as some ten of them.
+const NONCES_TRIED: u32 = 128;
+
 impl ShareMaker {
-    pub(crate) fn new(parameters: Parameters) -> Self {
-        let digits = parameters.solution_prefix_hex().as_bytes();
+    pub(crate) fn new(coin: Coin) -> Self {
+        let parameters = match coin {
+            Coin::Equihash(parameters) => Some(parameters),
+            Coin::Bitcoin => None,
+        };
+        let digits = parameters
+            .map_or("", Parameters::solution_prefix_hex)
+            .as_bytes();
         let mut prefix = vec![0; digits.len() / 2];
         hex::decode_into(digits, &mut prefix).expect("the prefix is hex");
         Self {
             parameters,
             prefix,
-            solver: are_real(parameters).then(Solver::new),
+            solver: (parameters.is_some() && are_real(coin)).then(Solver::new),
             random: fastrand::Rng::new(),
         }
     }
 
     /// Whether a share costs nothing, so that none need be found ahead.
     pub(crate) fn is_instant(&self) -> bool {
-        self.solver.is_none()
+        self.solver.is_none() && self.parameters.is_some()
     }
 
     /// Tries one random nonce; most often something comes of it.
     pub(crate) fn attempt(&mut self, work: &Work) -> Option<Share> {
+        let found = match self.parameters {
+            Some(parameters) => self.attempt_equihash(parameters, work),
+            None => self.attempt_bitcoin(work),
+        };
+        let work = || work.clone();
+        found.map(|found| Share {
+            work: work(),
+            found,
+        })
+    }
+
+    fn attempt_bitcoin(&mut self, work: &Work) -> Option<Found> {
+        let job = work.job.bitcoin.as_ref()?;
+        let mut extranonce2 = vec![0; work.extranonce2_len];
+        self.random.fill(&mut extranonce2);
+        let version_bits = work.version_bits.map(|mask| mask & self.random.u32(..));
+        let bits = version_bits.unwrap_or_default();
+        let first = self.random.u32(..);
+        let mut header = job.header(&Rolled {
+            extranonce: [work.extranonce1.as_bytes(), &extranonce2],
+            time: work.job.seconds(),
+            nonce: first,
+            version: (bits, bits),
+        });
+        let nonces = (0..NONCES_TRIED).map(|count| first.wrapping_add(count));
+        for nonce in nonces {
+            header[76..].copy_from_slice(&nonce.to_le_bytes());
+            if meets_target(&bitcoin::share_hash(&header), work.target.as_bytes()) {
+                return Some(Found::Bitcoin {
+                    extranonce2,
+                    nonce,
+                    version_bits,
+                });
+            }
+        }
+        None
+    }
+
+    fn attempt_equihash(&mut self, parameters: Parameters, work: &Work) -> Option<Found> {
         let fixed = work.extranonce1.as_bytes();
         let mut nonce = [0; NONCE_LEN];
         self.random.fill(&mut nonce);
@@ -101,14 +188,10 @@ impl ShareMaker {
                 return None;
             }
         } else {
-            solution.resize(prefix_len + self.parameters.solution_len(), 0);
+            solution.resize(prefix_len + parameters.solution_len(), 0);
             self.random.fill(&mut solution[prefix_len..]);
         }
-        Some(Share {
-            work: work.clone(),
-            nonce,
-            solution,
-        })
+        Some(Found::Equihash { nonce, solution })
     }
 }
 
@@ -123,13 +206,15 @@ mod tests {
             job: Rc::new(Job::example("\"7\"", [7; HEADER_LEN])),
             extranonce1: Extranonce1::parse(b"a1b2c3d4e5f6").unwrap(),
             target: Target::from_bytes(target),
+            extranonce2_len: 0,
+            version_bits: None,
         }
     }
 
     #[test]
     fn shares_of_the_small_parameters_are_real_and_meet_the_target() {
         let parameters = Parameters::new(48, 5).unwrap();
-        let mut maker = ShareMaker::new(parameters);
+        let mut maker = ShareMaker::new(Coin::Equihash(parameters));
         let mut target = [0xff; 32];
         target[0] = 0x3f;
         let work = work(target);
@@ -139,22 +224,67 @@ mod tests {
                 continue;
             };
             found += 1;
-            assert_eq!(share.nonce[..6], *work.extranonce1.as_bytes());
-            let solution = &share.solution[1..];
-            verify(parameters, &work.job.header, &share.nonce, solution).unwrap();
-            let hash = share_hash(&work.job.header, &share.nonce, &share.solution);
+            let Found::Equihash { nonce, solution } = &share.found else {
+                panic!("{share:?}");
+            };
+            assert_eq!(nonce[..6], *work.extranonce1.as_bytes());
+            verify(parameters, &work.job.header, nonce, &solution[1..]).unwrap();
+            let hash = share_hash(&work.job.header, nonce, solution);
             assert!(meets_target(&hash, &target));
         }
         assert!((10..100).contains(&found), "{found} of 200");
     }
 
     #[test]
+    fn shares_of_bitcoin_are_headers_that_meet_the_target() {
+        let mut book = crate::job::JobBook::of(Coin::Bitcoin);
+        let (zeros, branch) = ("0".repeat(64), "ab".repeat(32));
+        let line = format!(
+            r#"{{"params":["7","{zeros}","0102","0304",["{branch}"],"20000000","17053894","6849afec",true]}}"#
+        );
+        let mut reader = stratum_uring::wire::Reader::new();
+        let job = book
+            .read(reader.read(line.as_bytes()).unwrap().params)
+            .unwrap();
+        let mut target = [0xff; 32];
+        target[0] = 0;
+        let work = Work {
+            job,
+            extranonce1: Extranonce1::parse(b"a1b2c3d40000").unwrap(),
+            target: Target::from_bytes(target),
+            extranonce2_len: 6,
+            version_bits: Some(0x1fff_e000),
+        };
+        let mut maker = ShareMaker::new(Coin::Bitcoin);
+        let share = (0..1000).find_map(|_| maker.attempt(&work)).unwrap();
+        let mut text = Vec::new();
+        share.write_params(&mut text);
+        let text = String::from_utf8(text).unwrap();
+        let fields: Vec<_> = text.split(',').map(|it| it.trim_matches('"')).collect();
+        let ["", "7", extranonce2, "6849afec", nonce, bits] = fields[..] else {
+            panic!("{text}");
+        };
+        let number = |digits: &str| hex::parse_u32_be(digits.as_bytes()).unwrap();
+        let mut own = [0; 6];
+        hex::decode_into(extranonce2.as_bytes(), &mut own).unwrap();
+        let job = work.job.bitcoin.as_ref().unwrap();
+        let header = job.header(&Rolled {
+            extranonce: [work.extranonce1.as_bytes(), &own],
+            time: 0x6849_afec,
+            nonce: number(nonce),
+            version: (0x1fff_e000, number(bits)),
+        });
+        assert!(meets_target(&bitcoin::share_hash(&header), &target));
+        assert_eq!(number(bits) & !0x1fff_e000, 0);
+    }
+
+    #[test]
     fn other_parameters_get_filler_of_the_right_shape() {
         for parameters in Parameters::ALL {
-            if are_real(parameters) {
+            if are_real(Coin::Equihash(parameters)) {
                 continue;
             }
-            let mut maker = ShareMaker::new(parameters);
+            let mut maker = ShareMaker::new(Coin::Equihash(parameters));
             let work = work([0; 32]);
             let texts = [(); 2].map(|()| {
                 let mut text = Vec::new();

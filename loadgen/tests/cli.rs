@@ -123,6 +123,18 @@ fn the_proxy_that_it_starts_is_loaded_and_stopped() {
 }
 
 #[test]
+fn a_farm_of_bitcoin_rolls_version_bits_and_loses_nothing() {
+    let output = loadgen(
+        "--dialect bitcoin --miners 50 --duration 1 --saturate 8 --churn 10 --job-interval 1",
+    );
+    let table = String::from_utf8(output.stdout).unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{table}{told}");
+    assert!(table.contains("50 of 50 mining at the end"), "{table}");
+    assert!(table.contains("\nproxy "), "{table}");
+}
+
+#[test]
 fn more_bad_miners_than_miners_are_refused() {
     let output = loadgen("--connect 127.0.0.1:9 --slow-readers 60 --half-dead 50");
     let told = String::from_utf8(output.stderr).unwrap();

@@ -36,7 +36,7 @@ pub(crate) struct Guest {
     /// How many nonce spaces were lent to it: the link may get another one within its session.
     spaces: u32,
     /// The slots of the last one.
-    slots: Vec<Range<u32>>,
+    pub(super) slots: Vec<Range<u32>>,
     /// What became of its shares and was not told yet.
     answers: Vec<(u64, ShareEnd)>,
 }

@@ -80,6 +80,12 @@ impl LinkOutput {
         }
     }
 
+    /// What was written goes out no more, were the session taken up again: it was found for other nonce bytes
+    /// than the session has now. The shares stay pending, for the pool may still answer them.
+    pub(crate) const fn let_go_of_written(&mut self) {
+        self.gap = self.written;
+    }
+
     /// Gives back memory that a burst needed and that lies idle now. Not for each share: for a tick.
     pub(crate) fn shrink(&mut self) {
         if self.bytes.capacity() > CAPACITY_KEPT && self.bytes.len() < self.bytes.capacity() / 4 {
@@ -171,6 +177,20 @@ mod tests {
         assert_eq!(output.unwritten(), b"one\nthree\n");
         assert_eq!(output.rewind(&mut pending), 0, "nothing was written since");
         assert_eq!(output.unwritten(), b"one\nthree\n");
+    }
+
+    #[test]
+    fn a_session_with_other_bytes_sends_only_what_was_not_written() {
+        let mut output = LinkOutput::default();
+        let mut pending = PendingShares::default();
+        let first = share(&mut output, &mut pending, b"one\n");
+        share(&mut output, &mut pending, b"two\n");
+        output.wrote(4);
+        output.let_go_of_written();
+        share(&mut output, &mut pending, b"three\n");
+        assert_eq!(output.rewind(&mut pending), 0);
+        assert_eq!(output.unwritten(), b"two\nthree\n");
+        assert!(pending.take(first).is_some(), "its answer may still come");
     }
 
     #[test]

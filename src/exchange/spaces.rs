@@ -138,7 +138,8 @@ impl Exchange {
         // What was found for a job that the link never announced can't be sent any more.
         self.abandon_held(index, Reject::EarlyJob);
         let link = &mut self.links[index];
-        // Shares on their way are the pool's to judge; the older jobs belong to the older bytes.
+        // Shares on their way are the pool's to judge, once; the older jobs belong to the older bytes.
+        link.output.let_go_of_written();
         link.jobs.clear();
         link.early.clear();
         link.fresh = true;
@@ -158,6 +159,13 @@ impl Exchange {
         space: Rc<RefCell<NonceSpace>>,
     ) {
         let old = self.links[index].space.replace(space);
+        // Another link may still have it.
+        if let Some(old) = &old {
+            for guest in &self.links[index].guests {
+                let slots = &mut old.borrow_mut().slots;
+                slots.take_back(&guest.slots, self.sequence);
+            }
+        }
         let moved = self.move_miners(now, index, index, old.as_ref(), false);
         let pool = self.links[index].pool;
         let Moved { told, closed } = moved;

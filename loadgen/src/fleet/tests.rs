@@ -1,7 +1,7 @@
 use std::num::NonZero;
 
 use stratum_uring::practice::{Judge, Knobs, PracticeServer, PracticeSettings, Refusal};
-use stratum_uring::proto::dialect::Coin;
+use stratum_uring::proto::dialect::equihash::Parameters;
 
 use super::*;
 
@@ -22,7 +22,7 @@ pub(crate) fn any_plan() -> Plan {
         destination: SocketAddr::from(([127, 0, 0, 1], 9)),
         miners: 200,
         threads: 2,
-        parameters: Parameters::new(48, 5).unwrap(),
+        coin: Coin::Equihash(Parameters::new(48, 5).unwrap()),
         alike: false,
         duration: Duration::from_secs(1),
         share_rate: 200.0,
@@ -75,7 +75,7 @@ fn filler_passes_a_pool_that_judges_the_shape() {
     settings.coin = Coin::Equihash(Parameters::new(200, 9).unwrap());
     settings.judge = Judge::Shape;
     let (report, judged) = run_against(settings, Knobs::default(), |plan| {
-        plan.parameters = Parameters::new(200, 9).unwrap();
+        plan.coin = Coin::Equihash(Parameters::new(200, 9).unwrap());
         plan.connect_rate = Some(1000.0);
     });
     assert!(
@@ -178,7 +178,7 @@ fn saturation_sends_as_fast_as_answers_come() {
         ..Knobs::default()
     };
     let (report, _) = run_against(settings, knobs, |plan| {
-        plan.parameters = Parameters::new(200, 9).unwrap();
+        plan.coin = Coin::Equihash(Parameters::new(200, 9).unwrap());
         plan.saturate = Some(30);
     });
     assert!(report.is_clean(), "{}", report.table());

@@ -305,6 +305,7 @@ mod tests {
     use crate::job::JobBook;
     use crate::mock_pool::number_of;
     use crate::shares::{ShareMaker, Work};
+    use stratum_uring::proto::dialect::Coin;
     use stratum_uring::proto::extranonce::Extranonce1;
     use stratum_uring::proto::target::Target;
 
@@ -352,8 +353,10 @@ mod tests {
             job,
             extranonce1: Extranonce1::parse(nonce_1.as_bytes()).unwrap(),
             target: Target::from_bytes([0xff; 32]),
+            extranonce2_len: 0,
+            version_bits: None,
         };
-        let mut maker = ShareMaker::new(smallest());
+        let mut maker = ShareMaker::new(Coin::Equihash(smallest()));
         let share = (0..10_000).find_map(|_| maker.attempt(&work)).unwrap();
         let mut line = br#"{"id":3,"method":"mining.submit","params":["w""#.to_vec();
         share.write_params(&mut line);

@@ -13,6 +13,8 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use stratum_uring::proto::dialect::Coin;
+
 use crate::cli::ScenarioArguments;
 use crate::clock::Clock;
 use crate::driver::MINERS_PER_THREAD_MAX;
@@ -317,7 +319,7 @@ fn play(
     let addresses: Vec<_> = pools.iter().map(PoolProcess::address).collect();
     let mut proxy = Proxy::start(
         &Wanted {
-            parameters: smallest(),
+            coin: Coin::Equihash(smallest()),
             cores: scenario.shards(arguments.cores),
             job_interval_seconds: 1,
             pool: None,
@@ -334,7 +336,7 @@ fn play(
         destination: proxy.address(),
         miners,
         threads,
-        parameters: smallest(),
+        coin: Coin::Equihash(smallest()),
         alike: false,
         duration: Duration::ZERO,
         share_rate: arguments.share_rate,
