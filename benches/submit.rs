@@ -82,6 +82,7 @@ fn rewrite(criterion: &mut Criterion) {
     let mut out = Vec::new();
     let terms = ShareTerms {
         extranonce2_len: 26,
+        slot: &[0x12, 0x34],
         version_mask: VersionMask::NONE,
         time_max: u64::MAX,
     };
@@ -96,6 +97,7 @@ fn rewrite(criterion: &mut Criterion) {
                 request_id: 16,
                 worker: "t1account.farm",
                 pool_job_id: br#""cccd""#,
+                share_session: b"",
                 slot: &[0x12, 0x34],
                 submit: black_box(&submit),
             };

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use stratum_uring::proto::dialect::Coin;
+use stratum_uring::practice::PracticeCoin;
 use stratum_uring::proto::dialect::equihash::Parameters;
 
 use crate::pool::judge::{Jobs, Space};
@@ -291,10 +291,10 @@ pub(crate) enum Dialect {
 
 impl Arguments {
     /// What is mined.
-    pub(crate) const fn coin(&self) -> Coin {
+    pub(crate) const fn coin(&self) -> PracticeCoin {
         match self.dialect {
-            Dialect::Equihash => Coin::Equihash(self.parameters),
-            Dialect::Bitcoin => Coin::Bitcoin,
+            Dialect::Equihash => PracticeCoin::Equihash(self.parameters),
+            Dialect::Bitcoin => PracticeCoin::Bitcoin,
         }
     }
 }
@@ -329,7 +329,7 @@ mod tests {
         assert_eq!(arguments.duration, Duration::from_secs(10));
         assert!(crate::shares::are_real(arguments.coin()));
         let bitcoin = parse("--dialect bitcoin").unwrap().coin();
-        assert!(bitcoin == Coin::Bitcoin && crate::shares::are_real(bitcoin));
+        assert!(bitcoin == PracticeCoin::Bitcoin && crate::shares::are_real(bitcoin));
         assert_eq!(arguments.connect, None);
     }
 

@@ -6,7 +6,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use stratum_uring::proto::dialect::Coin;
+use stratum_uring::practice::PracticeCoin;
 use stratum_uring::ring::{Close, MinerRing, RingConfig, RingError};
 
 use crate::clock::Clock;
@@ -113,7 +113,7 @@ pub(crate) struct Gauges {
 pub(crate) struct Setup {
     pub(crate) clock: Clock,
     pub(crate) destination: SocketAddr,
-    pub(crate) coin: Coin,
+    pub(crate) coin: PracticeCoin,
     pub(crate) alike: bool,
     /// This thread of so many.
     pub(crate) thread: usize,

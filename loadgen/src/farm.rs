@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use stratum_uring::proto::dialect::Coin;
+use stratum_uring::practice::PracticeCoin;
 use stratum_uring::proto::extranonce::Extranonce1;
 use stratum_uring::wire::Reader;
 
@@ -79,7 +79,12 @@ pub(crate) struct Farm {
 
 impl Farm {
     /// `count` miners, numbered from `first_number` on.
-    pub(crate) fn new(first_number: u32, count: usize, coin: Coin, mixture: Mixture) -> Self {
+    pub(crate) fn new(
+        first_number: u32,
+        count: usize,
+        coin: PracticeCoin,
+        mixture: Mixture,
+    ) -> Self {
         let numbers = (first_number..).take(count);
         Self {
             first_number,
@@ -418,7 +423,7 @@ mod tests {
     const NOW: Duration = Duration::from_secs(1);
 
     fn farm(count: usize) -> Farm {
-        let coin = Coin::Equihash(Parameters::new(48, 5).unwrap());
+        let coin = PracticeCoin::Equihash(Parameters::new(48, 5).unwrap());
         Farm::new(100, count, coin, Mixture::default())
     }
 
@@ -503,7 +508,7 @@ mod tests {
 
     #[test]
     fn filler_is_found_when_it_is_sent() {
-        let coin = Coin::Equihash(Parameters::new(96, 5).unwrap());
+        let coin = PracticeCoin::Equihash(Parameters::new(96, 5).unwrap());
         let mut farm = Farm::new(100, 1, coin, Mixture::default());
         assert_eq!(submit(&mut farm), None);
         start(&mut farm, 0, "01");
@@ -518,7 +523,7 @@ mod tests {
         let mut farm = Farm::new(
             100,
             1,
-            Coin::Equihash(Parameters::new(96, 5).unwrap()),
+            PracticeCoin::Equihash(Parameters::new(96, 5).unwrap()),
             mixture,
         );
         start(&mut farm, 0, "01");
@@ -541,7 +546,7 @@ mod tests {
         let mut farm = Farm::new(
             100,
             1,
-            Coin::Equihash(Parameters::new(96, 5).unwrap()),
+            PracticeCoin::Equihash(Parameters::new(96, 5).unwrap()),
             mixture,
         );
         farm.handle_connected(0, NOW, &mut Vec::new());

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use stratum_uring::proto::dialect::Coin;
+use stratum_uring::practice::PracticeCoin;
 use stratum_uring::ring::RingError;
 
 use crate::clock::Clock;
@@ -43,7 +43,7 @@ pub(crate) struct Plan {
     pub(crate) destination: SocketAddr,
     pub(crate) miners: u32,
     pub(crate) threads: usize,
-    pub(crate) coin: Coin,
+    pub(crate) coin: PracticeCoin,
     /// All miners talk alike; see `Habits::ALIKE`.
     pub(crate) alike: bool,
     pub(crate) duration: Duration,

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use stratum_uring::practice::PracticeCoin;
 use stratum_uring::practice::bitcoin::{self, Rolled};
 use stratum_uring::practice::equihash::HEADER_LEN;
-use stratum_uring::proto::dialect::Coin;
 use stratum_uring::wire::{Raw, hex};
 
 /// Jobs that are kept to be shared. Miners hold those that they work on; this is for those who hear
@@ -79,9 +79,9 @@ pub(crate) struct JobBook {
 
 impl JobBook {
     /// For jobs of this coin.
-    pub(crate) fn of(coin: Coin) -> Self {
+    pub(crate) fn of(coin: PracticeCoin) -> Self {
         Self {
-            is_bitcoin: coin == Coin::Bitcoin,
+            is_bitcoin: coin == PracticeCoin::Bitcoin,
             ..Self::default()
         }
     }

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-use stratum_uring::proto::dialect::Coin;
+use stratum_uring::practice::PracticeCoin;
 use stratum_uring::proto::dialect::bitcoin::target_of;
 use stratum_uring::proto::extranonce::Extranonce1;
 use stratum_uring::proto::target::Target;
@@ -164,9 +164,9 @@ impl Miner {
     }
 
     /// One that mines this coin.
-    pub(crate) fn of(coin: Coin, number: u32) -> Self {
+    pub(crate) fn of(coin: PracticeCoin, number: u32) -> Self {
         Self {
-            is_bitcoin: coin == Coin::Bitcoin,
+            is_bitcoin: coin == PracticeCoin::Bitcoin,
             ..Self::new(number)
         }
     }

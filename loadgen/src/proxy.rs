@@ -16,7 +16,7 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use stratum_uring::proto::dialect::Coin;
+use stratum_uring::practice::PracticeCoin;
 
 use crate::clock::Clock;
 use crate::{progress, shares, tied};
@@ -41,7 +41,7 @@ const LOG_LINES_MAX: usize = 20;
 /// What the proxy is to be.
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {
-    pub(crate) coin: Coin,
+    pub(crate) coin: PracticeCoin,
     /// Its shards; one for each CPU, if not given.
     pub(crate) cores: Option<u32>,
     pub(crate) job_interval_seconds: u32,
@@ -328,12 +328,12 @@ const BLOCK_SECONDS: u32 = 75;
 
 fn config_text(wanted: &Wanted) -> String {
     let coin = match wanted.coin {
-        Coin::Equihash(set) => format!(
+        PracticeCoin::Equihash(set) => format!(
             "    dialect: equihash\n    equihash: {{ n: {}, k: {} }}\n",
             set.n(),
             set.k()
         ),
-        Coin::Bitcoin => "    dialect: bitcoin\n".to_owned(),
+        PracticeCoin::Bitcoin => "    dialect: bitcoin\n".to_owned(),
     };
     let pool = match wanted.pool {
         Some(pool) => format!(
@@ -352,14 +352,14 @@ fn config_text(wanted: &Wanted) -> String {
 }
 
 /// The practice pool's part of the config.
-fn practice_text(coin: Coin, job_interval_seconds: u32) -> String {
+fn practice_text(coin: PracticeCoin, job_interval_seconds: u32) -> String {
     let real = shares::are_real(coin);
     let judge = if real { "full" } else { "shape" };
     let target = match coin {
         // Half of the solutions are shares, so both kinds are met and finding one stays cheap.
-        Coin::Equihash(_) => format!("target: 7f{}", "f".repeat(62)),
+        PracticeCoin::Equihash(_) => format!("target: 7f{}", "f".repeat(62)),
         // One header in 64 is one: to hash so many takes as long.
-        Coin::Bitcoin => format!("difficulty: {}", 1.0 / f64::from(1 << 26)),
+        PracticeCoin::Bitcoin => format!("difficulty: {}", 1.0 / f64::from(1 << 26)),
     };
     format!(
         r#"      - url: "practice:"
@@ -431,8 +431,8 @@ mod tests {
 
     #[test]
     fn the_config_is_one_that_the_proxy_reads() {
-        let coins = Parameters::ALL.map(Coin::Equihash);
-        for coin in coins.into_iter().chain([Coin::Bitcoin]) {
+        let coins = Parameters::ALL.map(PracticeCoin::Equihash);
+        for coin in coins.into_iter().chain([PracticeCoin::Bitcoin]) {
             for pool in [None, Some(SocketAddr::from(([127, 0, 0, 1], 3333)))] {
                 let text = config_text(&Wanted {
                     coin,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
-use stratum_uring::proto::dialect::Coin;
+use stratum_uring::practice::PracticeCoin;
 
 use crate::cli::{Arguments, Command, PoolKind};
 use crate::clock::Clock;
@@ -94,7 +94,7 @@ fn run_load(arguments: &Arguments) -> Result<bool, String> {
 /// Starts the pool behind what is to be measured, where that is one of this process.
 fn start_pool(arguments: &Arguments, clock: Clock) -> Result<Option<MockPool>, String> {
     match (arguments.pool, &arguments.relay) {
-        (PoolKind::Mock, _) if arguments.coin() == Coin::Bitcoin => {
+        (PoolKind::Mock, _) if arguments.coin() == PracticeCoin::Bitcoin => {
             Err("the mock pool speaks Equihash: use --pool practice".to_owned())
         }
         (PoolKind::Mock, _) => {

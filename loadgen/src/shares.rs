@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
+use stratum_uring::practice::PracticeCoin;
 use stratum_uring::practice::bitcoin::{self, Rolled};
 use stratum_uring::practice::equihash::{NONCE_LEN, meets_target, share_hash};
 use stratum_uring::practice::solver::Solver;
-use stratum_uring::proto::dialect::Coin;
 use stratum_uring::proto::dialect::equihash::Parameters;
 use stratum_uring::proto::extranonce::Extranonce1;
 use stratum_uring::proto::target::Target;
@@ -95,10 +95,10 @@ pub(crate) struct ShareMaker {
 }
 
 /// Whether shares of this coin are real.
-pub(crate) fn are_real(coin: Coin) -> bool {
+pub(crate) fn are_real(coin: PracticeCoin) -> bool {
     match coin {
-        Coin::Equihash(parameters) => (parameters.n(), parameters.k()) == (48, 5),
-        Coin::Bitcoin => true,
+        PracticeCoin::Equihash(parameters) => (parameters.n(), parameters.k()) == (48, 5),
+        PracticeCoin::Bitcoin => true,
     }
 }
 
@@ -106,10 +106,10 @@ pub(crate) fn are_real(coin: Coin) -> bool {
 const NONCES_TRIED: u32 = 128;
 
 impl ShareMaker {
-    pub(crate) fn new(coin: Coin) -> Self {
+    pub(crate) fn new(coin: PracticeCoin) -> Self {
         let parameters = match coin {
-            Coin::Equihash(parameters) => Some(parameters),
-            Coin::Bitcoin => None,
+            PracticeCoin::Equihash(parameters) => Some(parameters),
+            PracticeCoin::Bitcoin => None,
         };
         let digits = parameters
             .map_or("", Parameters::solution_prefix_hex)
@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn shares_of_the_small_parameters_are_real_and_meet_the_target() {
         let parameters = Parameters::new(48, 5).unwrap();
-        let mut maker = ShareMaker::new(Coin::Equihash(parameters));
+        let mut maker = ShareMaker::new(PracticeCoin::Equihash(parameters));
         let mut target = [0xff; 32];
         target[0] = 0x3f;
         let work = work(target);
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn shares_of_bitcoin_are_headers_that_meet_the_target() {
-        let mut book = crate::job::JobBook::of(Coin::Bitcoin);
+        let mut book = crate::job::JobBook::of(PracticeCoin::Bitcoin);
         let (zeros, branch) = ("0".repeat(64), "ab".repeat(32));
         let line = format!(
             r#"{{"params":["7","{zeros}","0102","0304",["{branch}"],"20000000","17053894","6849afec",true]}}"#
@@ -255,7 +255,7 @@ mod tests {
             extranonce2_len: 6,
             version_bits: Some(0x1fff_e000),
         };
-        let mut maker = ShareMaker::new(Coin::Bitcoin);
+        let mut maker = ShareMaker::new(PracticeCoin::Bitcoin);
         let share = (0..1000).find_map(|_| maker.attempt(&work)).unwrap();
         let mut text = Vec::new();
         share.write_params(&mut text);
@@ -281,10 +281,10 @@ mod tests {
     #[test]
     fn other_parameters_get_filler_of_the_right_shape() {
         for parameters in Parameters::ALL {
-            if are_real(Coin::Equihash(parameters)) {
+            if are_real(PracticeCoin::Equihash(parameters)) {
                 continue;
             }
-            let mut maker = ShareMaker::new(Coin::Equihash(parameters));
+            let mut maker = ShareMaker::new(PracticeCoin::Equihash(parameters));
             let work = work([0; 32]);
             let texts = [(); 2].map(|()| {
                 let mut text = Vec::new();

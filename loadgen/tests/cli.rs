@@ -8,14 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use stratum_uring::practice::{Judge, Knobs, PracticeServer, PracticeSettings};
-use stratum_uring::proto::dialect::Coin;
+use stratum_uring::practice::{Judge, Knobs, PracticeCoin, PracticeServer, PracticeSettings};
 use stratum_uring::proto::dialect::equihash::Parameters;
 
 /// A pool for filler, with a job every fifth of a second.
 fn pool(knobs: Knobs) -> PracticeServer {
     let settings = PracticeSettings {
-        coin: Coin::Equihash(Parameters::new(200, 9).unwrap()),
+        coin: PracticeCoin::Equihash(Parameters::new(200, 9).unwrap()),
         judge: Judge::Shape,
         job_interval: Duration::from_millis(200),
         block_interval_jobs: 1000,

@@ -94,6 +94,8 @@ pub enum CoinConfig {
     Equihash(EquihashConfig),
     /// `dialect: bitcoin`
     Bitcoin,
+    /// `dialect: monero`
+    Monero,
 }
 
 impl CoinConfig {
@@ -103,6 +105,7 @@ impl CoinConfig {
         match self {
             Self::Equihash(equihash) => Coin::Equihash(equihash.parameters),
             Self::Bitcoin => Coin::Bitcoin,
+            Self::Monero => Coin::Monero,
         }
     }
 }

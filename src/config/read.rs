@@ -69,8 +69,8 @@ fn proxy(node: &Node<'_>, taken: &mut Taken) -> Option<ProxyConfig> {
         "write a name for logs and metrics, e.g. name: zcash",
     );
     let name = name.and_then(|node| proxy_name(&node, &mut taken.names));
-    let dialect = section.required("dialect", "write dialect: equihash or dialect: bitcoin");
-    let dialect = dialect.and_then(|node| node.choice(&DIALECTS, &LATER_DIALECTS));
+    let dialect = section.required("dialect", "write dialect: equihash, bitcoin or monero");
+    let dialect = dialect.and_then(|node| node.choice(&DIALECTS, &[]));
     let coin = coin(&mut section, dialect);
     let listen = items(
         &mut section,
@@ -136,23 +136,26 @@ fn proxy(node: &Node<'_>, taken: &mut Taken) -> Option<ProxyConfig> {
 enum Dialect {
     Equihash,
     Bitcoin,
+    Monero,
 }
 
-const DIALECTS: [(&str, Dialect); 2] = [
+const DIALECTS: [(&str, Dialect); 3] = [
     ("equihash", Dialect::Equihash),
     ("bitcoin", Dialect::Bitcoin),
+    ("monero", Dialect::Monero),
 ];
-
-const LATER_DIALECTS: [&str; 1] = ["monero"];
 
 /// The coin, from the keys of its dialect. Where the dialect has a mistake these are read all the same.
 fn coin(section: &mut Section<'_>, dialect: Option<Dialect>) -> Option<CoinConfig> {
     match dialect {
-        Some(Dialect::Bitcoin) => {
+        Some(other @ (Dialect::Bitcoin | Dialect::Monero)) => {
             if let Some(node) = section.get("equihash") {
                 node.mistake("only for dialect: equihash; leave it out");
             }
-            Some(CoinConfig::Bitcoin)
+            Some(match other {
+                Dialect::Monero => CoinConfig::Monero,
+                _ => CoinConfig::Bitcoin,
+            })
         }
         Some(Dialect::Equihash) | None => {
             let equihash = equihash(section.section("equihash"));
@@ -264,7 +267,14 @@ fn pool(node: &Node<'_>, coin: Option<CoinConfig>) -> Option<PoolConfig> {
         .as_ref()
         .and_then(|url| url.text("write stratum+tcp://host:port"));
     let is_practice = text.is_some_and(|text| text == "practice:");
-    let url = if is_practice {
+    let url = if is_practice && coin == Some(CoinConfig::Monero) {
+        section.get("practice");
+        section.mistake(
+            "url",
+            "the practice pool has no jobs of monero; write stratum+tcp://host:port",
+        );
+        None
+    } else if is_practice {
         practice_pool(section.section("practice"), coin).map(PoolUrl::Practice)
     } else {
         let practice = section.get("practice");

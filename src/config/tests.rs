@@ -214,7 +214,7 @@ cores: 0
 proxys: 1
 proxies:
   - name: one
-    dialect: monero
+    dialect: zcash
     listen: { address: "0.0.0.0:1" }
     pools:
       - url: stratum+tcp://pool.example
@@ -233,8 +233,7 @@ proxies:
     let expected = [
         "line 2: cores: 0 is out of range; write a whole number from 1 to 256",
         "line 3: proxys: unknown key; did you mean proxies?",
-        "line 6: proxies[0].dialect: monero is not available in this version; write equihash or \
-         bitcoin",
+        "line 6: proxies[0].dialect: \"zcash\" is unknown; write equihash or bitcoin or monero",
         "line 7: proxies[0].listen: this is a map; write a list, each item behind \"- \"",
         "line 9: proxies[0].pools[0].url: \"stratum+tcp://pool.example\" has no port; \
          write stratum+tcp://host:port, e.g. stratum+tcp://pool.example:3333",
@@ -588,7 +587,7 @@ proxies:
     shares: { check: full }
 "#;
     let found = mistakes(text);
-    assert_eq!(found.len(), 7, "{found:#?}");
+    assert_eq!(found.len(), 6, "{found:#?}");
     for mistake in found {
         assert!(
             mistake.contains("not available in this version"),
@@ -774,7 +773,7 @@ fn names_words_and_sets_are_checked() {
         (
             "dialect: equihash",
             "dialect: equihsh",
-            "line 3: proxies[0].dialect: \"equihsh\" is unknown; write equihash or bitcoin",
+            "line 3: proxies[0].dialect: \"equihsh\" is unknown; write equihash or bitcoin or monero",
         ),
         (
             "dialect: equihash",
@@ -873,6 +872,22 @@ fn a_bitcoin_proxy_has_no_keys_of_equihash() {
         let expected = format!("line 1: proxies[0].pools[0].practice.{expected}");
         assert_eq!(mistakes(&practice(line)), [expected]);
     }
+}
+
+#[test]
+fn a_monero_proxy_has_no_practice_pool() {
+    let config = Config::load(&with("dialect: equihash", "dialect: monero")).unwrap();
+    assert_eq!(config.proxies[0].coin, CoinConfig::Monero);
+    assert_eq!(
+        mistakes(
+            "proxies: [{name: a, dialect: monero, listen: [{address: 0.0.0.0:1}], \
+             pools: [{url: 'practice:'}]}]"
+        ),
+        [
+            "line 1: proxies[0].pools[0].url: the practice pool has no jobs of monero; write \
+             stratum+tcp://host:port"
+        ]
+    );
 }
 
 #[test]

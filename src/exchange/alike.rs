@@ -299,6 +299,7 @@ impl Exchange {
             clean,
             body,
             extra,
+            target: _,
         } = job;
         self.hasher.hash_one((clean, body, extra))
     }

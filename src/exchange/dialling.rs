@@ -42,6 +42,8 @@ impl Exchange {
             session_id,
             host,
             port,
+            worker: &pool.worker,
+            password: &pool.password,
         };
         let session = PoolSession::start(self.dialect.as_ref(), subscribe, &mut link.handshake);
         link.state = LinkState::Handshaking(now.since_start, session);

@@ -123,11 +123,12 @@ impl Exchange {
             from,
             since: now.since_start,
         };
+        let link = &mut self.links[index];
         let job = Job {
             pool_id: Box::default(),
+            target: job.target.and(link.target),
             ..job.clone()
         };
-        let link = &mut self.links[index];
         link.set_job(started.job, &job, self.dialect.as_ref(), &mut self.scratch);
         link.fresh |= job.clean | link.early.clean_skipped.take().is_some();
         link.early.started.push(started);

@@ -192,6 +192,7 @@ impl Jobs {
                 clean,
                 body,
                 extra,
+                target: _,
             } = &known.job;
             *body == job.body && *extra == job.extra && *clean == job.clean
         })
@@ -254,6 +255,7 @@ mod tests {
             clean: true,
             body: Box::default(),
             extra: Box::default(),
+            target: None,
         }
     }
 

@@ -191,6 +191,7 @@ impl Exchange {
         let Terms {
             pool,
             extranonce1,
+            share_session,
             plan,
             version_mask,
             slots,
@@ -213,6 +214,7 @@ impl Exchange {
         let space = NonceSpace {
             pool,
             extranonce1,
+            share_session,
             plan,
             slots: Slots::lent(plan.capacity(), slots),
         };

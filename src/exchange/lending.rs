@@ -205,6 +205,7 @@ impl Exchange {
         let terms = Box::new(Terms {
             pool: space.pool,
             extranonce1: space.extranonce1,
+            share_session: space.share_session.clone(),
             plan: space.plan,
             version_mask: link.version_mask,
             slots,

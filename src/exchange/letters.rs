@@ -194,6 +194,8 @@ pub struct Terms {
     pub pool: usize,
     /// The bytes that the pool fixes.
     pub extranonce1: Extranonce1,
+    /// What the pool calls the session, where shares must say so.
+    pub share_session: Option<Box<[u8]>>,
     /// How the rest is divided.
     pub plan: SlotPlan,
     /// The version bits that the pool grants.

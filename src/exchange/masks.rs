@@ -9,7 +9,6 @@ use crate::exchange::miners::{HeldConfigure, Stage, Waiting};
 use crate::proto::share::Reject;
 use crate::proto::time::Now;
 use crate::proto::version_mask::VersionMask;
-use crate::wire::encode;
 use crate::wire::json::Raw;
 use crate::wire::request_id::RequestId;
 
@@ -35,8 +34,8 @@ impl Exchange {
         let mut result = Vec::new();
         if let Some(granted) = self.dialect.configure(params, pool, &mut result) {
             miner.session.grant(granted, pool.unwrap_or_default());
-            self.say(token, |out| {
-                encode::reply_result(out, id.as_bytes(), &result);
+            self.answer(token, |dialect, out| {
+                dialect.write_result(out, id.as_bytes(), &result);
             });
             return;
         }

@@ -3,11 +3,10 @@
 use super::{CloseHow, CloseReason, Exchange, Fact, MinerToken, SWEEP_TICKS, Tag};
 use crate::exchange::miners::{Miner, Stage};
 use crate::exchange::outbox::Owed;
-use crate::proto::dialect::MinerRequest;
+use crate::proto::dialect::{Dialect, MinerRequest};
 use crate::proto::miner::MinerEvent;
 use crate::proto::share::Reject;
 use crate::proto::time::Now;
-use crate::wire::encode;
 use crate::wire::request_id::RequestId;
 
 impl Exchange {
@@ -112,8 +111,8 @@ impl Exchange {
             Err(error) => {
                 self.counters.lines_unreadable += 1;
                 let text = error.to_string();
-                self.say(token, |out| {
-                    encode::reply_error(out, b"null", 20, &text);
+                self.answer(token, |dialect, out| {
+                    dialect.write_error(out, b"null", 20, &text);
                 });
                 if self.miners.at(place).session.protocol_error(&limits) {
                     self.close_miner(token, CloseHow::Graceful, CloseReason::Violation);
@@ -159,6 +158,9 @@ impl Exchange {
             MinerEvent::Request(id, MinerRequest::Authorize { worker, .. }) => {
                 self.handle_authorize(token, &id, &worker);
             }
+            MinerEvent::Request(id, MinerRequest::Login { worker, agent }) => {
+                self.handle_login(now, token, id, &worker, &agent);
+            }
             MinerEvent::Request(id, MinerRequest::Configure { params }) => {
                 self.handle_configure(now, token, id, params, line);
             }
@@ -168,7 +170,43 @@ impl Exchange {
 
     pub(super) fn refuse_request(&mut self, token: MinerToken, id: &RequestId, reject: Reject) {
         self.counters.refused[reject.index()] += 1;
-        self.say(token, |out| write_reject(out, id, reject));
+        self.answer(token, |dialect, out| write_reject(dialect, out, id, reject));
+    }
+
+    pub(super) fn accept_request(&mut self, token: MinerToken, id: &RequestId) {
+        self.answer(token, |dialect, out| {
+            dialect.write_accepted(out, id.as_bytes())
+        });
+    }
+
+    /// A miner says who it is and asks for its first job, in one.
+    fn handle_login(
+        &mut self,
+        now: Now,
+        token: MinerToken,
+        id: RequestId,
+        worker: &str,
+        agent: &str,
+    ) {
+        let limits = self.settings.limits.miner;
+        let Some(miner) = self.miners.get_mut(token) else {
+            return;
+        };
+        // A second answer would hold the job that it works on, at which xmrig closes the connection.
+        let result = if miner.session.is_authorized() {
+            Err(Reject::Malformed("logged in before"))
+        } else {
+            miner.session.authorize(worker, &limits)
+        };
+        if let Err(reject) = result {
+            return self.refuse_request(token, &id, reject);
+        }
+        miner.session.log_in();
+        self.fact(Fact::Authorized {
+            miner: token,
+            worker: worker.to_owned(),
+        });
+        self.handle_subscribe(now, token, id, agent);
     }
 
     fn handle_authorize(&mut self, token: MinerToken, id: &RequestId, worker: &str) {
@@ -181,7 +219,7 @@ impl Exchange {
             self.refuse_request(token, id, reject);
             return;
         }
-        self.say(token, |out| encode::reply_true(out, id.as_bytes()));
+        self.accept_request(token, id);
         if first {
             self.fact(Fact::Authorized {
                 miner: token,
@@ -261,6 +299,11 @@ pub(super) const fn owed_to_newcomer() -> Owed {
         .and(Owed::NEXT_TARGET)
 }
 
-pub(super) fn write_reject(out: &mut Vec<u8>, id: &RequestId, reject: Reject) {
-    encode::reply_error(out, id.as_bytes(), reject.code(), reject.text());
+pub(super) fn write_reject(
+    dialect: &dyn Dialect,
+    out: &mut Vec<u8>,
+    id: &RequestId,
+    reject: Reject,
+) {
+    dialect.write_error(out, id.as_bytes(), reject.code(), reject.text());
 }

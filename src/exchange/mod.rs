@@ -54,6 +54,7 @@ use crate::exchange::spares::{Former, Returns};
 use crate::proto::dialect::Dialect;
 use crate::proto::job::JobId;
 use crate::proto::time::Now;
+use crate::wire::hex;
 use crate::wire::json::Reader;
 
 pub use facts::{
@@ -141,6 +142,8 @@ pub struct Exchange {
     sequence: u64,
     random_state: u64,
     scratch: Vec<u8>,
+    /// A job's line as one miner is sent it.
+    patched: Vec<u8>,
     #[expect(
         clippy::vec_box,
         reason = "the boxes go to miners and come back as they are"
@@ -201,6 +204,7 @@ impl Exchange {
             sequence: 0,
             random_state: seed,
             scratch: Vec::new(),
+            patched: Vec::new(),
             spare_outboxes: Vec::new(),
             fan_out_start: 0,
             sweep_start: 0,
@@ -473,11 +477,22 @@ impl Exchange {
         let next = line(Owed::NEXT_TARGET, Tag::NextTarget, |lines| {
             &lines.next_target
         });
+        // Where the slot stands in the job itself, each miner has its own copy.
+        let patched = job.is_some()
+            && Self::patch(
+                &mut self.patched,
+                self.dialect.as_ref(),
+                job.map(|(line, _)| &line[..]),
+                link,
+                &miner.stage,
+            );
         // The bytes hold from the next job on, so they go out right before it and not without it.
         let moved = miner.owed.has(Owed::EXTRANONCE) && job.is_some();
         let own = miner.outbox.as_deref().filter(|outbox| !outbox.is_empty());
 
-        if let (Some((line, tag)), None, None, false, None) = (job, target, next, moved, own) {
+        if !patched
+            && let (Some((line, tag)), None, None, false, None) = (job, target, next, moved, own)
+        {
             transmit.send_shared(miner.token, line, tag);
         } else {
             self.scratch.clear();
@@ -499,7 +514,10 @@ impl Exchange {
                 .into_iter()
                 .flatten()
                 .chain([(&self.scratch[..], Tag::Extranonce)])
-                .chain(shared.map(|(line, tag)| (&line[..], tag)))
+                .chain(shared.map(|(line, tag)| match tag {
+                    Tag::Job | Tag::CleanJob if patched => (&self.patched[..], tag),
+                    _ => (&line[..], tag),
+                }))
                 .filter(|(bytes, _)| !bytes.is_empty());
             let mut count = 0;
             for (place, part) in pieces.iter_mut().zip(parts) {
@@ -527,6 +545,29 @@ impl Exchange {
         miner.owed = miner.owed.without(sent);
         let outbox = miner.outbox.take();
         self.keep_outbox(outbox);
+    }
+
+    /// Copies the line of a job with this miner's slot in it, if it has one there.
+    fn patch(
+        patched: &mut Vec<u8>,
+        dialect: &dyn Dialect,
+        line: Option<&[u8]>,
+        link: Option<&Link>,
+        stage: &Stage,
+    ) -> bool {
+        let (Some(at), Some(line), Stage::Placed { slot, .. }) =
+            (dialect.slot_in_job(), line, stage)
+        else {
+            return false;
+        };
+        let Some(space) = link.and_then(|link| link.space.as_ref()) else {
+            return false;
+        };
+        let slot = space.borrow().slot_bytes(*slot);
+        patched.clear();
+        patched.extend_from_slice(line);
+        let digits = patched.get_mut(at..at + 2 * slot.as_bytes().len());
+        digits.is_some_and(|digits| hex::encode_into(slot.as_bytes(), digits).is_ok())
     }
 
     fn keep_outbox(&mut self, outbox: Option<Box<Outbox>>) {
@@ -557,13 +598,18 @@ impl Exchange {
 
     /// Appends to what this miner is to be told, and closes it where that is too much.
     fn say(&mut self, token: MinerToken, write: impl FnOnce(&mut Vec<u8>)) {
+        self.answer(token, |_, out| write(out));
+    }
+
+    /// The same, of what the dialect words.
+    fn answer(&mut self, token: MinerToken, write: impl FnOnce(&dyn Dialect, &mut Vec<u8>)) {
         let Some(miner) = self.miners.get_mut(token) else {
             return;
         };
         let outbox = miner
             .outbox
             .get_or_insert_with(|| self.spare_outboxes.pop().unwrap_or_default());
-        write(&mut outbox.replies);
+        write(self.dialect.as_ref(), &mut outbox.replies);
         let full = outbox.len() > self.settings.limits.miner_outbox_bytes_max;
         Self::list(&mut self.listed, miner);
         if full {

@@ -6,6 +6,7 @@ use super::{CloseHow, CloseReason, Exchange, Fact, MinerToken};
 use crate::exchange::link::Link;
 use crate::exchange::miner_side::write_reject;
 use crate::exchange::miners::{HeldConfigure, Stage, Waiting};
+use crate::exchange::outbox::Owed;
 use crate::exchange::pool_side::printable;
 use crate::proto::share::Reject;
 use crate::proto::time::Now;
@@ -113,12 +114,21 @@ impl Exchange {
         self.links[link].unused_since = None;
         self.answer_subscribe(token, &id, link, slot);
         self.start_mining(token);
+        // The first job was part of the answer, and none may come twice.
+        if self.dialect.logs_in()
+            && let Some(miner) = self.miners.get_mut(token)
+        {
+            miner.owed = Owed::NOTHING;
+        }
     }
 
     fn find_place(&mut self, now: Now, pass_through: bool) -> Place {
         let lane = |link: &&Link| link.pass_through == pass_through && link.serves();
         let lane_links = || self.links.iter().filter(lane);
-        let has_place = |link: &&Link| link.is_up() && link.has_room();
+        // Where the answer holds a job there must be one.
+        let logs_in = self.dialect.logs_in();
+        let is_ready = |link: &Link| link.is_up() && (!logs_in || link.has_work());
+        let has_place = |link: &&Link| is_ready(link) && link.has_room();
         if let Some(link) = lane_links().filter(has_place).min_by_key(|link| link.pool) {
             return Place::On(link.key.index);
         }
@@ -129,7 +139,7 @@ impl Exchange {
         }
         let lane_links = || self.links.iter().filter(lane);
         // A link that is on its way may have room; each such link of one miner has it only once.
-        let coming = |link: &&Link| !link.is_up();
+        let coming = |link: &&Link| !is_ready(link);
         let room = match lane_links().find_map(|link| link.space.as_ref()) {
             Some(space) => space
                 .borrow()
@@ -210,9 +220,27 @@ impl Exchange {
             let space = space.borrow();
             (space.extranonce1_of(slot), space.plan.extranonce2_len)
         };
+        let link = self.links.get(link);
+        let job = link.and_then(|link| link.lines.clean_job.as_deref());
+        let job = job.filter(|_| self.dialect.logs_in());
+        let stage = Stage::Placed {
+            link: link.map_or(0, |link| link.key.index),
+            slot,
+        };
+        let patched = Self::patch(&mut self.patched, self.dialect.as_ref(), job, link, &stage);
+        let job = if patched {
+            Some(&self.patched[..])
+        } else {
+            job
+        };
         let mut reply = Vec::new();
-        self.dialect
-            .write_subscription(&mut reply, id, &extranonce1, extranonce2_len);
+        self.dialect.write_subscription(
+            &mut reply,
+            id,
+            &extranonce1,
+            extranonce2_len,
+            job.unwrap_or_default(),
+        );
         self.say(token, |out| out.extend_from_slice(&reply));
     }
 
@@ -304,7 +332,7 @@ impl Exchange {
         let mut replies = Vec::new();
         for id in ids {
             self.counters.refused[reject.index()] += 1;
-            write_reject(&mut replies, id, reject);
+            write_reject(self.dialect.as_ref(), &mut replies, id, reject);
         }
         let Some(miner) = self.miners.get_mut(token) else {
             return;

@@ -53,8 +53,15 @@ impl Exchange {
         match event {
             Ok(PoolEvent::Nothing) => {}
             Ok(PoolEvent::Answer(id, verdict)) => self.handle_answer(now, key.index, id, verdict),
-            Ok(PoolEvent::Subscribed(subscription)) => {
+            Ok(PoolEvent::Subscribed(mut subscription)) => {
+                let job = subscription.job.take();
                 self.handle_subscribed(now, key.index, subscription);
+                if self.dialect.logs_in() {
+                    self.handle_ready(now, key.index);
+                    if let Some(job) = job.filter(|_| self.links[key.index].is_up()) {
+                        self.handle_job(now, key.index, *job);
+                    }
+                }
             }
             Ok(PoolEvent::Ready) => self.handle_ready(now, key.index),
             Ok(PoolEvent::Refused(step, verdict)) => {
@@ -96,6 +103,8 @@ impl Exchange {
                     session_id: None,
                     extranonce1,
                     extranonce2_len,
+                    share_session: None,
+                    job: None,
                 });
             }
             PoolMessage::Reconnect {
@@ -189,6 +198,9 @@ impl Exchange {
     }
 
     pub(super) fn handle_job(&mut self, now: Now, index: usize, job: Job) {
+        if let Some(target) = job.target {
+            self.handle_target(index, target);
+        }
         let mut moves = false;
         if let Some(subscription) = self.links[index].next_subscription.take() {
             moves = self.change_space(now, index, &subscription);
@@ -236,6 +248,9 @@ impl Exchange {
         }
         if self.links[index].is_up() {
             self.fan_out_job(index);
+            if self.dialect.logs_in() && self.waiting_count() > 0 {
+                self.serve_waiting(now);
+            }
         } else {
             self.links[index].job_unsaid = true;
         }

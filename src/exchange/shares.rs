@@ -16,7 +16,6 @@ use crate::proto::pool::Verdict;
 use crate::proto::share::{Reject, Submit};
 use crate::proto::time::Now;
 use crate::proto::version_mask::VersionMask;
-use crate::wire::encode;
 use crate::wire::request_id::RequestId;
 
 /// A share whose miner may submit it, with where it is to go.
@@ -55,7 +54,7 @@ impl Exchange {
         if !miner.session.is_subscribed() {
             return Err(Reject::NotSubscribed);
         }
-        if !miner.session.knows(&submit.worker) {
+        if !miner.session.may_submit(submit.worker.as_deref()) {
             return Err(Reject::UnauthorizedWorker);
         }
         let Stage::Placed { mut link, mut slot } = miner.stage else {
@@ -117,8 +116,10 @@ impl Exchange {
         );
         // The pool's clock counts, and its job says what that is: ours may be years behind.
         let time_max = now.unix_seconds.max(job.time) + limits.ntime_ahead.as_secs();
+        let slot = space.slot_bytes(claim.slot);
         let terms = ShareTerms {
             extranonce2_len: space.plan.extranonce2_len,
+            slot: slot.as_bytes(),
             version_mask: claim.version_mask.and(link.version_mask),
             time_max,
         };
@@ -160,7 +161,8 @@ impl Exchange {
                 // The pool of the job: the link may be trying another one while it is lost.
                 worker: &self.settings.pools[space.pool].worker,
                 pool_job_id: &job.job.pool_id,
-                slot: space.slot_bytes(claim.slot).as_bytes(),
+                share_session: space.share_session.as_deref().unwrap_or_default(),
+                slot: slot.as_bytes(),
                 submit,
             },
         );
@@ -191,9 +193,7 @@ impl Exchange {
         });
         drop(space);
         if answered {
-            self.say(claim.miner, |out| {
-                encode::reply_true(out, claim.id.as_bytes());
-            });
+            self.accept_request(claim.miner, claim.id);
         }
         Ok(())
     }
@@ -302,10 +302,10 @@ impl Exchange {
         if share.answered && cfg!(not(break_one_answer)) {
             return;
         }
-        self.say(token, |out| match answer {
-            Answer::Accepted => encode::reply_true(out, share.id.as_bytes()),
+        self.answer(token, |dialect, out| match answer {
+            Answer::Accepted => dialect.write_accepted(out, share.id.as_bytes()),
             Answer::Rejected(code, text) => {
-                encode::reply_error(out, share.id.as_bytes(), *code, text);
+                dialect.write_error(out, share.id.as_bytes(), *code, text);
             }
         });
     }

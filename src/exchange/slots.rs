@@ -211,6 +211,8 @@ pub(crate) struct NonceSpace {
     pub(crate) pool: usize,
     /// The bytes that the pool fixes.
     pub(crate) extranonce1: Extranonce1,
+    /// What the pool calls the session, where shares must say so.
+    pub(crate) share_session: Option<Box<[u8]>>,
     /// How the rest is divided.
     pub(crate) plan: SlotPlan,
     /// Who has which part.
@@ -221,7 +223,10 @@ impl NonceSpace {
     /// Whether the two are one: a miner of either may search what one of the other does.
     #[must_use]
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        self.pool == other.pool && self.extranonce1 == other.extranonce1 && self.plan == other.plan
+        self.pool == other.pool
+            && self.extranonce1 == other.extranonce1
+            && self.share_session == other.share_session
+            && self.plan == other.plan
     }
 
     /// The bytes that we fix for the miner with this slot.

@@ -102,6 +102,7 @@ impl Exchange {
         Some(NonceSpace {
             pool: link.pool,
             extranonce1: subscription.extranonce1,
+            share_session: subscription.share_session.clone(),
             plan,
             slots: Slots::new(
                 plan.capacity(),

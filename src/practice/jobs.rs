@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::bitcoin;
 use super::equihash::HEADER_LEN;
-use crate::proto::dialect::Coin;
+use super::settings::PracticeCoin;
 
 /// Jobs of one block that stay known. A pool that announces more forgets the oldest.
 const JOBS_PER_BLOCK_MAX: usize = 256;
@@ -69,13 +69,13 @@ pub(super) struct JobBook {
     /// The hash of the block that the current one stands on.
     previous_block: [u8; 32],
     random: Random,
-    coin: Coin,
+    coin: PracticeCoin,
     /// Bytes of both nonces in a coinbase.
     extranonce_len: usize,
 }
 
 impl JobBook {
-    pub(super) fn new(random: Random, coin: Coin, extranonce_len: usize) -> Self {
+    pub(super) fn new(random: Random, coin: PracticeCoin, extranonce_len: usize) -> Self {
         Self {
             jobs: VecDeque::new(),
             last_number: 0,
@@ -98,8 +98,8 @@ impl JobBook {
             self.jobs.pop_front();
         }
         let work = match self.coin {
-            Coin::Equihash(_) => Work::Equihash(self.header(time)),
-            Coin::Bitcoin => Work::Bitcoin(Box::new(bitcoin::Work::make(
+            PracticeCoin::Equihash(_) => Work::Equihash(self.header(time)),
+            PracticeCoin::Bitcoin => Work::Bitcoin(Box::new(bitcoin::Work::make(
                 &mut self.random,
                 self.previous_block,
                 time,
@@ -206,7 +206,7 @@ mod tests {
 
     fn book() -> JobBook {
         let [.., set] = crate::proto::dialect::equihash::Parameters::ALL;
-        let mut book = JobBook::new(Random::new(1), Coin::Equihash(set), 0);
+        let mut book = JobBook::new(Random::new(1), PracticeCoin::Equihash(set), 0);
         book.make(1_700_000_000, [0xff; 32], true, true);
         book
     }

@@ -34,6 +34,6 @@ pub use self::{
     server::PracticeServer,
     settings::{
         Counters, EXTRANONCE2_BYTES_MAX, ErrorShape, ExtranonceSubscribe, Judge, Knobs,
-        NONCE_1_BYTES_MAX, PracticeSettings, Refusal, RejectedShares, SettingsError,
+        NONCE_1_BYTES_MAX, PracticeCoin, PracticeSettings, Refusal, RejectedShares, SettingsError,
     },
 };

@@ -25,11 +25,13 @@ use super::{
     equihash::{NONCE_LEN, meets_target, share_hash, verify},
     jobs::{Job, JobBook, Random, Work},
     sessions::{SessionId, Sessions},
-    settings::{Counters, ExtranonceSubscribe, Judge, Knobs, PracticeSettings, SettingsError},
+    settings::{
+        Counters, ExtranonceSubscribe, Judge, Knobs, PracticeCoin, PracticeSettings, SettingsError,
+    },
     shares::{Fault, Remembered},
 };
 use crate::proto::dialect::equihash::Parameters;
-use crate::proto::dialect::{Bitcoin, Coin, Dialect as _};
+use crate::proto::dialect::{Bitcoin, Dialect as _};
 use crate::proto::target::Target;
 use crate::proto::version_mask::VersionMask;
 use crate::wire::{Message, Raw, Reader, RequestId, encode, hex};
@@ -123,8 +125,8 @@ impl PracticePool {
         let mut random = Random::new(seed);
         let sessions = Sessions::new(settings.nonce_1_bytes, Random::new(random.next()));
         let (prefix_digits, solution_len) = match settings.coin {
-            Coin::Equihash(set) => (set.solution_prefix_hex(), set.solution_len()),
-            Coin::Bitcoin => ("", 0),
+            PracticeCoin::Equihash(set) => (set.solution_prefix_hex(), set.solution_len()),
+            PracticeCoin::Bitcoin => ("", 0),
         };
         let mut prefix = vec![0; prefix_digits.len() / 2];
         let decoded = hex::decode_into(prefix_digits.as_bytes(), &mut prefix);
@@ -273,7 +275,7 @@ impl PracticePool {
         link.clean_due = true;
         if !self.knobs.silent {
             let size = self.settings.extranonce2_bytes;
-            let size = (self.settings.coin == Coin::Bitcoin).then_some(size);
+            let size = (self.settings.coin == PracticeCoin::Bitcoin).then_some(size);
             answers::set_extranonce(out, nonce_1, size);
         }
         true
@@ -326,7 +328,7 @@ impl PracticePool {
                 }
                 set_target(self.settings.coin, out, &target);
             }
-            b"mining.configure" if self.settings.coin == Coin::Bitcoin => {
+            b"mining.configure" if self.settings.coin == PracticeCoin::Bitcoin => {
                 self.handle_configure(link, id, message, out);
             }
             // Antminers send it after authorize; its meaning is not known.
@@ -372,8 +374,8 @@ impl PracticePool {
         let text = self.settings.sessions.then(|| session.text());
         self.before_answer(out);
         match self.settings.coin {
-            Coin::Equihash(_) => answers::subscribed(out, id, text.as_deref(), &nonce_1),
-            Coin::Bitcoin => {
+            PracticeCoin::Equihash(_) => answers::subscribed(out, id, text.as_deref(), &nonce_1),
+            PracticeCoin::Bitcoin => {
                 let size = self.settings.extranonce2_bytes;
                 answers::subscribed_with_size(out, id, text.as_deref(), &nonce_1, size);
             }
@@ -498,8 +500,10 @@ impl PracticePool {
 
     fn judge(&mut self, now: u64, link_id: LinkId, params: Option<Raw<'_>>) -> Result<(), Fault> {
         match self.settings.coin {
-            Coin::Equihash(parameters) => self.judge_equihash(parameters, now, link_id, params),
-            Coin::Bitcoin => self.judge_bitcoin(now, link_id, params),
+            PracticeCoin::Equihash(parameters) => {
+                self.judge_equihash(parameters, now, link_id, params)
+            }
+            PracticeCoin::Bitcoin => self.judge_bitcoin(now, link_id, params),
         }
     }
 
@@ -659,10 +663,10 @@ impl PracticePool {
 }
 
 /// Tells a link what its shares must meet, as a target or as a difficulty.
-fn set_target(coin: Coin, out: &mut Vec<u8>, target: &[u8; 32]) {
+fn set_target(coin: PracticeCoin, out: &mut Vec<u8>, target: &[u8; 32]) {
     match coin {
-        Coin::Equihash(_) => answers::set_target(out, target),
-        Coin::Bitcoin => Bitcoin.write_target(out, &Target::from_bytes(*target)),
+        PracticeCoin::Equihash(_) => answers::set_target(out, target),
+        PracticeCoin::Bitcoin => Bitcoin.write_target(out, &Target::from_bytes(*target)),
     }
 }
 

@@ -5,7 +5,6 @@ use std::num::NonZero;
 use std::time::Duration;
 
 use crate::practice::equihash::is_verifiable;
-use crate::proto::dialect::Coin;
 use crate::proto::dialect::equihash::Parameters;
 use crate::proto::version_mask::VersionMask;
 
@@ -30,11 +29,20 @@ pub enum ExtranonceSubscribe {
     Ignore,
 }
 
+/// What a practice pool's jobs are of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PracticeCoin {
+    /// Zcash and its kin.
+    Equihash(Parameters),
+    /// Bitcoin.
+    Bitcoin,
+}
+
 /// What a practice pool is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PracticeSettings {
     /// What its jobs are of.
-    pub coin: Coin,
+    pub coin: PracticeCoin,
     /// How deeply it judges.
     pub judge: Judge,
     /// Time from one job to the next. Zero for a pool that announces none by itself.
@@ -72,7 +80,7 @@ const VERSION_MASK: VersionMask = VersionMask::new(0x1fff_e000);
 impl Default for PracticeSettings {
     fn default() -> Self {
         Self {
-            coin: Coin::Equihash(SMALLEST),
+            coin: PracticeCoin::Equihash(SMALLEST),
             judge: Judge::Full,
             job_interval: Duration::from_secs(30),
             block_interval_jobs: 4,
@@ -112,7 +120,7 @@ pub enum SettingsError {
 
 impl PracticeSettings {
     pub(super) fn problem(&self) -> Option<SettingsError> {
-        if let Coin::Equihash(parameters) = self.coin
+        if let PracticeCoin::Equihash(parameters) = self.coin
             && self.judge == Judge::Full
             && !is_verifiable(parameters)
         {
@@ -263,7 +271,7 @@ mod tests {
         let settings = PracticeSettings::default();
         assert_eq!(
             settings.coin,
-            Coin::Equihash(Parameters::new(48, 5).unwrap())
+            PracticeCoin::Equihash(Parameters::new(48, 5).unwrap())
         );
         assert_eq!(settings.problem(), None);
     }
@@ -272,7 +280,7 @@ mod tests {
     fn a_full_judge_needs_parameters_that_can_be_verified() {
         let flux = Parameters::new(125, 4).unwrap();
         let mut settings = PracticeSettings {
-            coin: Coin::Equihash(flux),
+            coin: PracticeCoin::Equihash(flux),
             ..PracticeSettings::default()
         };
         assert_eq!(settings.problem(), Some(SettingsError::NotVerifiable(flux)));

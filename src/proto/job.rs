@@ -1,5 +1,7 @@
 //! Work that a pool announced.
 
+use crate::proto::target::Target;
+
 /// A job as one pool link announced it, parsed just as far as a proxy must understand it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
@@ -12,6 +14,8 @@ pub struct Job {
     pub body: Box<[u8]>,
     /// What followed the clean flag, as JSON text with its leading comma; empty for most pools.
     pub extra: Box<[u8]>,
+    /// The target of its shares, where jobs themselves say so.
+    pub target: Option<Target>,
 }
 
 /// The id that we give a job: unique across pools, links, shards and restarts, and at most eight

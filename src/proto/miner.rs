@@ -14,7 +14,6 @@
 use crate::proto::dialect::{Dialect, Granted, MinerRequest};
 use crate::proto::share::Reject;
 use crate::proto::version_mask::VersionMask;
-use crate::wire::encode;
 use crate::wire::json::Message;
 use crate::wire::request_id::RequestId;
 
@@ -142,6 +141,17 @@ impl MinerSession {
         Ok(())
     }
 
+    /// Whether a share of this worker may come on this connection, or of the only one it has.
+    #[must_use]
+    pub fn may_submit(&self, worker: Option<&str>) -> bool {
+        worker.map_or_else(|| self.is_authorized(), |worker| self.knows(worker))
+    }
+
+    /// Takes what says all at once: it can be moved by any job.
+    pub const fn log_in(&mut self) {
+        self.takes_extranonce = true;
+    }
+
     /// Whether this worker was authorized on this connection.
     #[must_use]
     pub fn knows(&self, worker: &str) -> bool {
@@ -178,10 +188,11 @@ impl MinerSession {
                 return MinerEvent::Answered;
             }
             let id = id.unwrap_or(RequestId::NULL);
-            return self.refuse(out, &id, "a line without a method", limits);
+            return self.refuse(dialect, out, &id, "a line without a method", limits);
         };
         let Some(id) = id else {
             return self.refuse(
+                dialect,
                 out,
                 &RequestId::NULL,
                 "an id is a number, a string or null, of at most 64 bytes",
@@ -189,22 +200,22 @@ impl MinerSession {
             );
         };
         let Some(name) = method.as_str() else {
-            return self.refuse(out, &id, "a method is a string", limits);
+            return self.refuse(dialect, out, &id, "a method is a string", limits);
         };
         match dialect.read_miner_request(name, message.params) {
             Ok(MinerRequest::Polite(result)) => {
-                encode::reply_result(out, id.as_bytes(), result.as_bytes());
+                dialect.write_result(out, id.as_bytes(), result.as_bytes());
                 MinerEvent::Answered
             }
             Ok(MinerRequest::ExtranonceSubscribe) => {
                 self.takes_extranonce = true;
-                encode::reply_true(out, id.as_bytes());
+                dialect.write_accepted(out, id.as_bytes());
                 MinerEvent::Answered
             }
             Ok(MinerRequest::Ignored) => MinerEvent::Answered,
             Ok(request) => MinerEvent::Request(id, request),
             Err(reject) => {
-                encode::reply_error(out, id.as_bytes(), reject.code(), reject.text());
+                dialect.write_error(out, id.as_bytes(), reject.code(), reject.text());
                 // Firmware asks for many a thing that we don't know: it is told so, and lives on.
                 if !self.subscribed && self.protocol_error(limits) {
                     MinerEvent::Violation
@@ -217,13 +228,14 @@ impl MinerSession {
 
     fn refuse<'a>(
         &mut self,
+        dialect: &dyn Dialect,
         out: &mut Vec<u8>,
         id: &RequestId,
         text: &'static str,
         limits: &MinerLimits,
     ) -> MinerEvent<'a> {
         let reject = Reject::Malformed(text);
-        encode::reply_error(out, id.as_bytes(), reject.code(), text);
+        dialect.write_error(out, id.as_bytes(), reject.code(), text);
         if self.protocol_error(limits) {
             MinerEvent::Violation
         } else {

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   subscribing ──result──▶ authorizing ──true──▶ ready
-//!        └──error──▶ refused     └──error or false──▶ refused
+//!        │  └─error─▶ refused    └──error or false──▶ refused
+//!        └─where both are one: result──▶ ready
 //! ```
 //!
 //! Replies are matched by our request id and by nothing else: 1 and 2 are the handshake, 3 is
@@ -74,7 +75,7 @@ pub enum Verdict<'a> {
 pub enum PoolEvent<'a> {
     /// Nothing.
     Nothing,
-    /// It gave us a nonce space; authorize is on its way.
+    /// It gave us a nonce space; authorize is on its way, unless that was part of it.
     Subscribed(Subscription),
     /// It authorized our worker.
     Ready,
@@ -134,7 +135,7 @@ impl PoolSession {
                 if let Verdict::Rejected { .. } = verdict
                     && message
                         .result
-                        .is_none_or(|result| result.kind() != Kind::Array)
+                        .is_none_or(|result| !matches!(result.kind(), Kind::Array | Kind::Object))
                 {
                     return Ok(PoolEvent::Refused(self.state, verdict));
                 }
@@ -142,6 +143,10 @@ impl PoolSession {
                     .result
                     .ok_or(PoolFault("the answer to subscribe has no result"))?;
                 let subscription = dialect.read_subscription(result)?;
+                if dialect.logs_in() {
+                    self.state = PoolState::Ready;
+                    return Ok(PoolEvent::Subscribed(subscription));
+                }
                 dialect.write_authorize(out, AUTHORIZE_ID, login.worker, login.password);
                 if login.extranonce_subscribe {
                     dialect.write_extranonce_subscribe(out, EXTRANONCE_SUBSCRIBE_ID);

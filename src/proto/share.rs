@@ -3,14 +3,14 @@
 use std::borrow::Cow;
 use std::fmt;
 
-/// Fields of a share that has the most of them: Bitcoin's, with version bits.
-pub const FIELDS_MAX: usize = 4;
+/// Fields of a share that has the most of them: Monero's.
+pub const FIELDS_MAX: usize = 5;
 
 /// A `mining.submit`, cut into its parts but not yet checked. Borrows the line.
 #[derive(Clone, Debug)]
 pub struct Submit<'a> {
-    /// The worker that claims it.
-    pub worker: Cow<'a, str>,
+    /// The worker that claims it; `None` where a miner has but one, and does not name it.
+    pub worker: Option<Cow<'a, str>>,
     /// The job id as the miner wrote it: one of ours, if the share is good.
     pub job_id: &'a [u8],
     /// The dialect's own fields, as many as it has, the others empty: for Equihash time, nonce_2 and

@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use crate::config::{Config, PoolConfig, PoolUrl, PracticeConfig, ProxyConfig, SlotBytes};
+use crate::config::{
+    CoinConfig, Config, PoolConfig, PoolUrl, PracticeConfig, ProxyConfig, SlotBytes,
+};
 use crate::exchange::{
     Counters, JobExchange, Limits, PoolLinks, PoolSettings, Settings, ShareReply,
 };
 use crate::metrics::{Published, Pulse};
-use crate::practice::{Judge, PracticeServer, PracticeSettings};
+use crate::practice::{Judge, PracticeCoin, PracticeServer, PracticeSettings};
 use crate::proto::extranonce::SlotWidth;
 use crate::proto::miner::MinerLimits;
 use crate::shard::admin::{self, Watch, WatchedProxy};
@@ -401,8 +403,18 @@ fn start_practice(
     practice: &PracticeConfig,
 ) -> Result<PracticeServer, StartError> {
     let name = &config.name;
+    let coin = match config.coin {
+        CoinConfig::Equihash(equihash) => PracticeCoin::Equihash(equihash.parameters),
+        CoinConfig::Bitcoin => PracticeCoin::Bitcoin,
+        CoinConfig::Monero => {
+            return Err(StartError::Practice {
+                proxy: name.clone(),
+                source: std::io::Error::other("it has no jobs of Monero"),
+            });
+        }
+    };
     let settings = PracticeSettings {
-        coin: config.coin.coin(),
+        coin,
         judge: match practice.judge {
             crate::config::Judge::Full => Judge::Full,
             crate::config::Judge::Shape => Judge::Shape,

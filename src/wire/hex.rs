@@ -74,6 +74,19 @@ pub fn append_encoded(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
+/// `bytes` as exactly `digits.len()` lower-case digits.
+///
+/// # Errors
+///
+/// [`HexError::WrongLength`] when that is not twice their number; then `digits` are as they were.
+pub fn encode_into(bytes: &[u8], digits: &mut [u8]) -> Result<(), HexError> {
+    if digits.len() != 2 * bytes.len() {
+        return Err(HexError::WrongLength);
+    }
+    encode_exactly(bytes, digits);
+    Ok(())
+}
+
 /// `bytes` as lower-case digits in an array; `HEX_LEN` must be twice their number.
 ///
 /// # Errors

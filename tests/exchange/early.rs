@@ -721,6 +721,7 @@ fn early_job_before_a_return(moves: bool) -> (Farm, LinkKey, String) {
                 clean: true,
                 body: body.as_bytes().into(),
                 extra: Box::default(),
+                target: None,
             },
         };
         let now = farm.scene.now;

@@ -10,6 +10,7 @@ mod failback;
 mod fan_out;
 mod farm;
 mod immediate;
+mod monero;
 mod next_pool;
 mod scene;
 mod shards;

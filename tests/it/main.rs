@@ -12,6 +12,7 @@
 mod support;
 
 mod bad_input;
+mod bitcoin;
 mod cli;
 mod failover;
 mod fairness;

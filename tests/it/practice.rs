@@ -132,7 +132,7 @@ fn two_hundred_miners_are_all_accepted() {
 }
 
 /// Real solutions of one job for a miner, as (nonce_2, solution with its prefix), both hex.
-fn solve(job: &Job) -> Vec<(String, String)> {
+pub(crate) fn solve(job: &Job) -> Vec<(String, String)> {
     let digits: String = (1..=6)
         .map(|at| job.params.at(at).text().to_owned())
         .collect();

@@ -140,6 +140,7 @@ impl Transcript {
     fn coin(&self) -> Coin {
         match self.dialect {
             "bitcoin" => Coin::Bitcoin,
+            "monero" => Coin::Monero,
             _ => Coin::Equihash(self.parameters()),
         }
     }
@@ -344,9 +345,12 @@ impl<'a> Play<'a> {
                         index: self.crowd,
                         generation: 0,
                     };
-                    let line = br#"{"id":1,"method":"mining.subscribe","params":[]}"#;
+                    let line = match self.transcript.coin() {
+                        Coin::Monero => r#"{"id":1,"method":"login","params":{"login":"other"}}"#,
+                        _ => r#"{"id":1,"method":"mining.subscribe","params":[]}"#,
+                    };
                     self.exchange.handle_connect(NOW, token);
-                    self.exchange.handle_miner_line(NOW, token, line);
+                    self.exchange.handle_miner_line(NOW, token, line.as_bytes());
                 }
                 self.finish_round();
             }
@@ -358,6 +362,7 @@ impl<'a> Play<'a> {
                 let hash = match self.transcript.coin() {
                     Coin::Equihash(_) => self.block_hash(),
                     Coin::Bitcoin => self.bitcoin_hash(),
+                    Coin::Monero => panic!("nobody here can hash that"),
                 };
                 assert_eq!(hash, value, "{self}");
             }
@@ -591,6 +596,11 @@ fn every_transcript_of_equihash_has_the_same_answers_however_it_is_cut() {
 #[test]
 fn every_transcript_of_bitcoin_has_the_same_answers_however_it_is_cut() {
     assert!(play_all("bitcoin") >= 18);
+}
+
+#[test]
+fn every_transcript_of_monero_has_the_same_answers_however_it_is_cut() {
+    assert!(play_all("monero") >= 3);
 }
 
 fn play_all(dialect: &'static str) -> usize {

@@ -1,6 +1,8 @@
 use std::num::NonZero;
 
-use stratum_uring::practice::{Judge, Knobs, PracticeServer, PracticeSettings, Refusal};
+use stratum_uring::practice::{
+    Judge, Knobs, PracticeCoin, PracticeServer, PracticeSettings, Refusal,
+};
 use stratum_uring::proto::dialect::equihash::Parameters;
 
 use super::*;
@@ -22,7 +24,7 @@ pub(crate) fn any_plan() -> Plan {
         destination: SocketAddr::from(([127, 0, 0, 1], 9)),
         miners: 200,
         threads: 2,
-        coin: Coin::Equihash(Parameters::new(48, 5).unwrap()),
+        coin: PracticeCoin::Equihash(Parameters::new(48, 5).unwrap()),
         alike: false,
         duration: Duration::from_secs(1),
         share_rate: 200.0,
@@ -72,10 +74,10 @@ fn real_shares_of_200_miners_are_all_accepted_by_a_pool_that_judges_them_fully()
 #[test]
 fn filler_passes_a_pool_that_judges_the_shape() {
     let mut settings = settings();
-    settings.coin = Coin::Equihash(Parameters::new(200, 9).unwrap());
+    settings.coin = PracticeCoin::Equihash(Parameters::new(200, 9).unwrap());
     settings.judge = Judge::Shape;
     let (report, judged) = run_against(settings, Knobs::default(), |plan| {
-        plan.coin = Coin::Equihash(Parameters::new(200, 9).unwrap());
+        plan.coin = PracticeCoin::Equihash(Parameters::new(200, 9).unwrap());
         plan.connect_rate = Some(1000.0);
     });
     assert!(
@@ -171,14 +173,14 @@ fn an_interrupt_ends_it_with_a_report() {
 #[test]
 fn saturation_sends_as_fast_as_answers_come() {
     let mut settings = settings();
-    settings.coin = Coin::Equihash(Parameters::new(200, 9).unwrap());
+    settings.coin = PracticeCoin::Equihash(Parameters::new(200, 9).unwrap());
     settings.judge = Judge::Shape;
     let knobs = Knobs {
         reply_delay: Duration::from_millis(100),
         ..Knobs::default()
     };
     let (report, _) = run_against(settings, knobs, |plan| {
-        plan.coin = Coin::Equihash(Parameters::new(200, 9).unwrap());
+        plan.coin = PracticeCoin::Equihash(Parameters::new(200, 9).unwrap());
         plan.saturate = Some(30);
     });
     assert!(report.is_clean(), "{}", report.table());

@@ -1,4 +1,4 @@
-use stratum_uring::proto::dialect::Coin;
+use stratum_uring::practice::PracticeCoin;
 use stratum_uring::proto::dialect::equihash::Parameters;
 use stratum_uring::wire::Reader;
 
@@ -47,7 +47,7 @@ impl Scene {
     }
 
     fn submits(&mut self, due: Duration) -> String {
-        let mut maker = ShareMaker::new(Coin::Equihash(Parameters::new(96, 5).unwrap()));
+        let mut maker = ShareMaker::new(PracticeCoin::Equihash(Parameters::new(96, 5).unwrap()));
         let share = maker.attempt(&self.miner.work().unwrap()).unwrap();
         let mut out = Vec::new();
         let times = Times { due, sent: due };

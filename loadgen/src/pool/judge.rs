@@ -305,7 +305,7 @@ mod tests {
     use crate::job::JobBook;
     use crate::mock_pool::number_of;
     use crate::shares::{ShareMaker, Work};
-    use stratum_uring::proto::dialect::Coin;
+    use stratum_uring::practice::PracticeCoin;
     use stratum_uring::proto::extranonce::Extranonce1;
     use stratum_uring::proto::target::Target;
 
@@ -356,7 +356,7 @@ mod tests {
             extranonce2_len: 0,
             version_bits: None,
         };
-        let mut maker = ShareMaker::new(Coin::Equihash(smallest()));
+        let mut maker = ShareMaker::new(PracticeCoin::Equihash(smallest()));
         let share = (0..10_000).find_map(|_| maker.attempt(&work)).unwrap();
         let mut line = br#"{"id":3,"method":"mining.submit","params":["w""#.to_vec();
         share.write_params(&mut line);

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use stratum_uring::proto::dialect::Coin;
+use stratum_uring::practice::PracticeCoin;
 
 use crate::cli::ScenarioArguments;
 use crate::clock::Clock;
@@ -319,7 +319,7 @@ fn play(
     let addresses: Vec<_> = pools.iter().map(PoolProcess::address).collect();
     let mut proxy = Proxy::start(
         &Wanted {
-            coin: Coin::Equihash(smallest()),
+            coin: PracticeCoin::Equihash(smallest()),
             cores: scenario.shards(arguments.cores),
             job_interval_seconds: 1,
             pool: None,
@@ -336,7 +336,7 @@ fn play(
         destination: proxy.address(),
         miners,
         threads,
-        coin: Coin::Equihash(smallest()),
+        coin: PracticeCoin::Equihash(smallest()),
         alike: false,
         duration: Duration::ZERO,
         share_rate: arguments.share_rate,

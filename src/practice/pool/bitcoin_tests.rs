@@ -87,7 +87,7 @@ impl Script {
 
 fn settings() -> PracticeSettings {
     PracticeSettings {
-        coin: Coin::Bitcoin,
+        coin: PracticeCoin::Bitcoin,
         // One hash in 256.
         target: *target_of(1.0 / 16_777_216.0).unwrap().as_bytes(),
         ..PracticeSettings::default()

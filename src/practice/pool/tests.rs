@@ -35,7 +35,7 @@ fn settings() -> PracticeSettings {
 
 fn shape(n: u32, k: u32) -> PracticeSettings {
     PracticeSettings {
-        coin: Coin::Equihash(Parameters::new(n, k).unwrap()),
+        coin: PracticeCoin::Equihash(Parameters::new(n, k).unwrap()),
         judge: Judge::Shape,
         ..settings()
     }
@@ -661,7 +661,7 @@ fn the_same_seed_gives_the_same_pool() {
 #[test]
 fn settings_that_contradict_each_other_make_no_pool() {
     let unverifiable = PracticeSettings {
-        coin: Coin::Equihash(Parameters::new(125, 4).unwrap()),
+        coin: PracticeCoin::Equihash(Parameters::new(125, 4).unwrap()),
         ..settings()
     };
     assert!(PracticePool::new(unverifiable, 1).is_err());

@@ -14,7 +14,7 @@ pub use self::difficulty::target_of;
 
 use self::difficulty::append_difficulty;
 use crate::proto::dialect::common::{
-    self, number, read_authorize, read_job_id, read_reconnect, rest_of, session_text,
+    self, member, number, read_authorize, read_job_id, read_reconnect, rest_of, session_text,
 };
 use crate::proto::dialect::{
     AGENT, AGENT_JSON, Dialect, Granted, MinerRequest, PoolFault, PoolMessage, ShareParts,
@@ -101,6 +101,8 @@ impl Dialect for Bitcoin {
             session_id: session.and_then(session_text).map(|id| id.bytes().into()),
             extranonce1,
             extranonce2_len,
+            share_session: None,
+            job: None,
         })
     }
 
@@ -247,6 +249,7 @@ impl Dialect for Bitcoin {
         id: &RequestId,
         extranonce1: &Extranonce1,
         extranonce2_len: usize,
+        _: &[u8],
     ) {
         let append = |out: &mut Vec<u8>| hex::append_encoded(out, extranonce1.as_bytes());
         out.extend_from_slice(b"{\"id\":");
@@ -299,8 +302,8 @@ impl Dialect for Bitcoin {
         None
     }
 
-    fn check_share(&self, submit: &Submit<'_>, terms: ShareTerms) -> Result<(), Reject> {
-        let [extranonce2, time, nonce, bits] = submit.fields;
+    fn check_share(&self, submit: &Submit<'_>, terms: ShareTerms<'_>) -> Result<(), Reject> {
+        let [extranonce2, time, nonce, bits, _] = submit.fields;
         if extranonce2.len() != 2 * terms.extranonce2_len {
             return Err(Reject::Malformed("extranonce2 has the wrong length"));
         }
@@ -325,7 +328,7 @@ impl Dialect for Bitcoin {
     }
 
     fn write_share(&self, out: &mut Vec<u8>, share: ShareParts<'_>) -> Range<usize> {
-        let [extranonce2, time, nonce, bits] = share.submit.fields;
+        let [extranonce2, time, nonce, bits, _] = share.submit.fields;
         let digits = |field| hex::encode_u32_be(word(field).unwrap_or_default());
         let mut identity = 0..0;
         encode::request(out, share.request_id, "mining.submit", |out| {
@@ -425,6 +428,7 @@ fn read_job<'a>(mut params: impl Iterator<Item = Raw<'a>>) -> Result<Job, PoolFa
         clean,
         body: body.into(),
         extra: rest_of(params).into(),
+        target: None,
     })
 }
 
@@ -454,9 +458,9 @@ fn read_submit(params: Option<Raw<'_>>) -> Result<Submit<'_>, Reject> {
     let bits = values.next().filter(|bits| !bits.is_null());
     let bits = bits.map_or(&b""[..], Raw::bytes);
     Ok(Submit {
-        worker,
+        worker: Some(worker),
         job_id,
-        fields: [extranonce2, time.bytes(), nonce.bytes(), bits],
+        fields: [extranonce2, time.bytes(), nonce.bytes(), bits, b""],
         extra: common::rest_as_written(params, values.next()),
     })
 }
@@ -475,12 +479,6 @@ fn decimal(value: Raw<'_>) -> Option<f64> {
     value
         .as_f64()
         .or_else(|| std::str::from_utf8(value.as_str()?).ok()?.parse().ok())
-}
-
-/// The first of the object's members with this name.
-fn member<'a>(object: Raw<'a>, name: &[u8]) -> Option<Raw<'a>> {
-    let mut members = object.members();
-    members.find_map(|(key, value)| (key.as_str() == Some(name)).then_some(value))
 }
 
 /// The user agent: the first param, if it is text.

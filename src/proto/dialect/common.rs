@@ -164,3 +164,9 @@ pub(super) fn agent_of(params: Option<Raw<'_>>) -> Cow<'_, str> {
     let agent = if draft { third } else { first };
     agent.and_then(Raw::as_text).unwrap_or_default()
 }
+
+/// The first of the object's members with this name.
+pub(super) fn member<'a>(object: Raw<'a>, name: &[u8]) -> Option<Raw<'a>> {
+    let mut members = object.members();
+    members.find_map(|(key, value)| (key.as_str() == Some(name)).then_some(value))
+}

@@ -122,6 +122,8 @@ impl Dialect for Equihash {
             session_id: session_text(session).map(|id| id.bytes().into()),
             extranonce1,
             extranonce2_len,
+            share_session: None,
+            job: None,
         })
     }
 
@@ -215,6 +217,7 @@ impl Dialect for Equihash {
         id: &RequestId,
         extranonce1: &Extranonce1,
         _: usize,
+        _: &[u8],
     ) {
         out.extend_from_slice(b"{\"id\":");
         out.extend_from_slice(id.as_bytes());
@@ -264,8 +267,8 @@ impl Dialect for Equihash {
         })
     }
 
-    fn check_share(&self, submit: &Submit<'_>, terms: ShareTerms) -> Result<(), Reject> {
-        let [time, nonce_2, solution, _] = submit.fields;
+    fn check_share(&self, submit: &Submit<'_>, terms: ShareTerms<'_>) -> Result<(), Reject> {
+        let [time, nonce_2, solution, ..] = submit.fields;
         self.check_fields(&[time, nonce_2, solution], terms.extranonce2_len)?;
         if read_time(time) > terms.time_max {
             return Err(Reject::Malformed("ntime out of range"));
@@ -274,7 +277,7 @@ impl Dialect for Equihash {
     }
 
     fn write_share(&self, out: &mut Vec<u8>, share: ShareParts<'_>) -> Range<usize> {
-        let [time, nonce_2, solution, _] = share.submit.fields;
+        let [time, nonce_2, solution, ..] = share.submit.fields;
         let mut identity = 0..0;
         encode::request(out, share.request_id, "mining.submit", |out| {
             encode::append_string(out, share.worker);
@@ -331,6 +334,7 @@ fn read_job<'a>(mut params: impl Iterator<Item = Raw<'a>>) -> Result<Job, PoolFa
         clean,
         body: body.into(),
         extra: rest_of(params).into(),
+        target: None,
     })
 }
 
@@ -342,10 +346,10 @@ fn read_submit(params: Option<Raw<'_>>) -> Result<Submit<'_>, Reject> {
     let worker = values.next().and_then(Raw::as_text).ok_or(SHAPE)?;
     // A string with an escape is neither a job id of ours nor hex: `as_str` gives none of it.
     let mut text = || values.next().and_then(Raw::as_str).ok_or(SHAPE);
-    let (job_id, fields) = (text()?, [text()?, text()?, text()?, b""]);
+    let (job_id, fields) = (text()?, [text()?, text()?, text()?, b"", b""]);
     let extra = common::rest_as_written(params, values.next());
     Ok(Submit {
-        worker,
+        worker: Some(worker),
         job_id,
         fields,
         extra,
@@ -467,6 +471,7 @@ mod tests {
                 clean: true,
                 body: Box::default(),
                 extra: extra.into(),
+                target: None,
             })
         };
         assert!(

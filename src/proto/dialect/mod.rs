@@ -6,6 +6,7 @@
 pub mod bitcoin;
 mod common;
 pub mod equihash;
+pub mod monero;
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -15,11 +16,13 @@ use crate::proto::job::{Job, JobId};
 use crate::proto::share::{Reject, Submit};
 use crate::proto::target::Target;
 use crate::proto::version_mask::VersionMask;
+use crate::wire::encode;
 use crate::wire::json::Raw;
 use crate::wire::request_id::RequestId;
 
 pub use bitcoin::Bitcoin;
 pub use equihash::Equihash;
+pub use monero::Monero;
 
 /// A coin, as far as a dialect must know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +31,8 @@ pub enum Coin {
     Equihash(equihash::Parameters),
     /// Bitcoin, and every coin whose pools speak as Bitcoin's do.
     Bitcoin,
+    /// Monero, and the coins whose miners are xmrig.
+    Monero,
 }
 
 impl Coin {
@@ -37,6 +42,7 @@ impl Coin {
         match self {
             Self::Equihash(parameters) => Box::new(Equihash::new(parameters)),
             Self::Bitcoin => Box::new(Bitcoin),
+            Self::Monero => Box::new(Monero),
         }
     }
 }
@@ -56,6 +62,10 @@ pub struct Subscribe<'a> {
     pub host: &'a str,
     /// Its port.
     pub port: u16,
+    /// The worker that is paid.
+    pub worker: &'a str,
+    /// Its password.
+    pub password: &'a str,
 }
 
 /// What a pool answered to our subscribe.
@@ -67,6 +77,11 @@ pub struct Subscription {
     pub extranonce1: Extranonce1,
     /// Bytes that it leaves to us.
     pub extranonce2_len: usize,
+    /// What it calls the session, as JSON text, where each share must say so. Then no two sessions are
+    /// one nonce space, and none outlives its connection.
+    pub share_session: Option<Box<[u8]>>,
+    /// The first job, where it comes with the answer.
+    pub job: Option<Box<Job>>,
 }
 
 /// A message of a pool that is no reply.
@@ -119,6 +134,13 @@ pub enum MinerRequest<'a> {
         /// Its password; empty where it sent none.
         password: Cow<'a, str>,
     },
+    /// Subscribe and authorize in one, with one answer.
+    Login {
+        /// The worker's name.
+        worker: Cow<'a, str>,
+        /// What the firmware calls itself; empty where it does not say.
+        agent: Cow<'a, str>,
+    },
     /// It claims a share.
     Submit(Submit<'a>),
     /// It can take another extranonce1 without a reconnect.
@@ -145,9 +167,11 @@ pub struct Granted {
 
 /// What a share is held against.
 #[derive(Clone, Copy, Debug)]
-pub struct ShareTerms {
+pub struct ShareTerms<'a> {
     /// Bytes of extranonce2 that were left to the miner.
     pub extranonce2_len: usize,
+    /// The bytes that we fixed for this miner.
+    pub slot: &'a [u8],
     /// The version bits that it may roll.
     pub version_mask: VersionMask,
     /// The latest time that a share may have, in seconds since 1970.
@@ -168,6 +192,8 @@ pub struct ShareParts<'a> {
     pub worker: &'a str,
     /// The pool's own job id, as the JSON text it wrote.
     pub pool_job_id: &'a [u8],
+    /// What the pool calls the session, where shares say so; else empty.
+    pub share_session: &'a [u8],
     /// The bytes that we fixed for this miner.
     pub slot: &'a [u8],
     /// What the miner sent; checked.
@@ -179,6 +205,17 @@ pub struct ShareParts<'a> {
 /// Everything appended to `out` is whole lines, ended by LF alone: nheqminer drops a line whose last
 /// byte before the LF is not a brace.
 pub trait Dialect: std::fmt::Debug {
+    /// Whether subscribe and authorize are one request, whose answer holds the first job: on both sides.
+    fn logs_in(&self) -> bool {
+        false
+    }
+
+    /// Where the digits of the slot stand in the line of a job, where each miner has its own there: the
+    /// line is then copied for each of them, and these digits changed.
+    fn slot_in_job(&self) -> Option<usize> {
+        None
+    }
+
     /// Appends what we ask of a pool ahead of our subscribe, if there is anything. Both go out together,
     /// since some pools never answer this.
     fn write_configure(&self, out: &mut Vec<u8>, request_id: u64) {
@@ -252,13 +289,15 @@ pub trait Dialect: std::fmt::Debug {
         let _ = (out, mask);
     }
 
-    /// Appends the answer to a miner's subscribe: the pool's bytes with the miner's slot behind.
+    /// Appends the answer to a miner's subscribe: the pool's bytes with the miner's slot behind. `job` is
+    /// the miner's line of the current job, where the answer is to hold it; else it is empty.
     fn write_subscription(
         &self,
         out: &mut Vec<u8>,
         id: &RequestId,
         extranonce1: &Extranonce1,
         extranonce2_len: usize,
+        job: &[u8],
     );
 
     /// Appends the job for miners, under our id.
@@ -286,9 +325,24 @@ pub trait Dialect: std::fmt::Debug {
     /// # Errors
     ///
     /// What the miner is to be told.
-    fn check_share(&self, submit: &Submit<'_>, terms: ShareTerms) -> Result<(), Reject>;
+    fn check_share(&self, submit: &Submit<'_>, terms: ShareTerms<'_>) -> Result<(), Reject>;
 
     /// Appends the share for the pool, its hex in lower case, and says which bytes of `out` are the
     /// share's identity: two shares of one job are the same share when these bytes are.
     fn write_share(&self, out: &mut Vec<u8>, share: ShareParts<'_>) -> Range<usize>;
+
+    /// Appends the answer to a miner's request that was granted; both are JSON text.
+    fn write_result(&self, out: &mut Vec<u8>, id: &[u8], result: &[u8]) {
+        encode::reply_result(out, id, result);
+    }
+
+    /// Appends the answer to a share that was accepted, or to a request that needs no other.
+    fn write_accepted(&self, out: &mut Vec<u8>, id: &[u8]) {
+        encode::reply_true(out, id);
+    }
+
+    /// Appends the answer to what was not.
+    fn write_error(&self, out: &mut Vec<u8>, id: &[u8], code: i64, text: &str) {
+        encode::reply_error(out, id, code, text);
+    }
 }

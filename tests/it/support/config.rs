@@ -13,6 +13,7 @@ pub(crate) struct Config {
 #[derive(Clone, Debug)]
 struct Section {
     name: String,
+    dialect: &'static str,
     pools: Vec<String>,
     keys: Vec<String>,
 }
@@ -30,9 +31,16 @@ impl Config {
     pub(crate) fn proxy(mut self, name: &str, url: &str) -> Self {
         self.proxies.push(Section {
             name: name.to_owned(),
+            dialect: "equihash",
             pools: vec![url.to_owned()],
             keys: Vec::new(),
         });
+        self
+    }
+
+    /// The proxy speaks another dialect than Equihash.
+    pub(crate) fn dialect(mut self, dialect: &'static str) -> Self {
+        self.last().dialect = dialect;
         self
     }
 
@@ -54,10 +62,16 @@ impl Config {
 
     pub(crate) fn yaml(&self) -> String {
         let mut out = String::from("proxies:\n");
-        for Section { name, pools, keys } in &self.proxies {
+        for Section {
+            name,
+            dialect,
+            pools,
+            keys,
+        } in &self.proxies
+        {
             write!(
                 out,
-                "  - name: {name}\n    dialect: equihash\n    listen:\n      \
+                "  - name: {name}\n    dialect: {dialect}\n    listen:\n      \
                  - address: 127.0.0.1:0\n    pools:\n"
             )
             .unwrap();

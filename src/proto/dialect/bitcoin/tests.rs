@@ -279,6 +279,7 @@ fn what_a_pool_grants_is_a_mask_or_nothing() {
 fn submitted(params: &str) -> Result<(String, String), Reject> {
     let terms = ShareTerms {
         extranonce2_len: 2,
+        slot: &[0x12, 0x34],
         version_mask: VersionMask::new(0x1fff_e000),
         time_max: 0x6000_0000,
     };
@@ -290,6 +291,7 @@ fn submitted(params: &str) -> Result<(String, String), Reject> {
             request_id: 16,
             worker: "farm",
             pool_job_id: b"\"j\"",
+            share_session: b"",
             slot: &[0x12, 0x34],
             submit: &submit,
         };
