@@ -139,7 +139,7 @@ impl Exchange {
         }
         let lane_links = || self.links.iter().filter(lane);
         // A link that is on its way may have room; each such link of one miner has it only once.
-        let coming = |link: &&Link| !is_ready(link);
+        let coming = |link: &&Link| !is_ready(link) && !link.is_declined();
         let room = match lane_links().find_map(|link| link.space.as_ref()) {
             Some(space) => space
                 .borrow()

@@ -27,9 +27,6 @@ impl World {
                 );
                 continue;
             };
-            if miner.stranded && self.is_host_full(miner.shard) {
-                continue;
-            }
             assert!(
                 !miner.stranded,
                 "NO MINER IS LEFT WITHOUT A LINK: {miner:?}"
@@ -54,10 +51,6 @@ impl World {
     /// A miner that is not there was too slow to say hello, or found no room, or was sent away so late
     /// that it does not come back.
     fn check_absent(&self, miner: &Miner) {
-        // Where its host has no slot left, a guest does not know that from no pool.
-        if miner.last_close == Some(CloseReason::NoPool) && self.is_host_full(miner.shard) {
-            return;
-        }
         assert!(
             matches!(
                 miner.last_close,
@@ -70,14 +63,6 @@ impl World {
             ),
             "WHILE A POOL IS UP NOBODY IS SENT AWAY FOR NOTHING: {miner:?}"
         );
-    }
-
-    fn is_host_full(&self, guest: usize) -> bool {
-        let PoolLinks::Shared(hosts) = self.settings().pool_links else {
-            return false;
-        };
-        let host = self.shards[guest % hosts].exchange.counters();
-        guest >= hosts && host.slots_taken >= host.slots
     }
 
     pub(super) fn shut_down(&mut self) {
