@@ -12,7 +12,7 @@ impl World {
         let link = self.home_by_nonce(miner).or_else(|| {
             let nonce_1 = miner.nonce_1.as_deref()?;
             let feeds = &self.shards[miner.shard].feeds;
-            feeds.iter().position(|feed| feed.was_home_of(nonce_1))
+            feeds.iter().position(|feed| feed.had_space_of(nonce_1))
         });
         let pool = link.and_then(|link| self.shards[miner.shard].feeds[link].pool);
         let by_neighbour = |&(shard, link): &FeedKey| {
