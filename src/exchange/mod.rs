@@ -144,6 +144,8 @@ pub struct Exchange {
     scratch: Vec<u8>,
     /// A job's line as one miner is sent it.
     patched: Vec<u8>,
+    /// Where its slot stands in that, if it does. Asked once: it is needed for each miner of each job.
+    slot_in_job: Option<usize>,
     #[expect(
         clippy::vec_box,
         reason = "the boxes go to miners and come back as they are"
@@ -175,6 +177,7 @@ impl Exchange {
             settings.job_exchange = None;
         }
         Self {
+            slot_in_job: dialect.slot_in_job(),
             dialect,
             hasher: foldhash::quality::FixedState::with_seed(seed),
             reader: Reader::new(),
@@ -478,14 +481,10 @@ impl Exchange {
             &lines.next_target
         });
         // Where the slot stands in the job itself, each miner has its own copy.
-        let patched = job.is_some()
-            && Self::patch(
-                &mut self.patched,
-                self.dialect.as_ref(),
-                job.map(|(line, _)| &line[..]),
-                link,
-                &miner.stage,
-            );
+        let patched = self.slot_in_job.is_some_and(|at| {
+            let line = job.map(|(line, _)| &line[..]);
+            Self::patch(&mut self.patched, at, line, link, &miner.stage)
+        });
         // The bytes hold from the next job on, so they go out right before it and not without it.
         let moved = miner.owed.has(Owed::EXTRANONCE) && job.is_some();
         let own = miner.outbox.as_deref().filter(|outbox| !outbox.is_empty());
@@ -550,14 +549,12 @@ impl Exchange {
     /// Copies the line of a job with this miner's slot in it, if it has one there.
     fn patch(
         patched: &mut Vec<u8>,
-        dialect: &dyn Dialect,
+        at: usize,
         line: Option<&[u8]>,
         link: Option<&Link>,
         stage: &Stage,
     ) -> bool {
-        let (Some(at), Some(line), Stage::Placed { slot, .. }) =
-            (dialect.slot_in_job(), line, stage)
-        else {
+        let (Some(line), Stage::Placed { slot, .. }) = (line, stage) else {
             return false;
         };
         let Some(space) = link.and_then(|link| link.space.as_ref()) else {

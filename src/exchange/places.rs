@@ -227,7 +227,9 @@ impl Exchange {
             link: link.map_or(0, |link| link.key.index),
             slot,
         };
-        let patched = Self::patch(&mut self.patched, self.dialect.as_ref(), job, link, &stage);
+        let patched = self
+            .slot_in_job
+            .is_some_and(|at| Self::patch(&mut self.patched, at, job, link, &stage));
         let job = if patched {
             Some(&self.patched[..])
         } else {
