@@ -280,8 +280,10 @@ impl Exchange {
             // A link that is lost announces nothing, and one that is back has its time.
             while let Some(age) = self.links[index].age(now) {
                 let early = &self.links[index].early;
-                let is_late =
-                    |started: &&Started| now.since(started.since).min(age) > exchange.match_within;
+                let is_late = |started: &&Started| {
+                    let waited = now.since(started.since).min(age);
+                    waited > exchange.match_within && cfg!(not(break_early))
+                };
                 let Some(from) = early.started.iter().find(is_late).map(|late| late.from) else {
                     break;
                 };

@@ -161,11 +161,18 @@ impl World {
             answers_unexpected,
             miners_blocked,
             pool_faults,
+            early_missed,
+            shares_held,
             ..
         } = self.shards[shard].exchange.counters();
         let closed = |reason: CloseReason| closes[reason as usize];
         let ended = |end: LinkEnd| link_ends[end as usize];
+        let confirmed = self.shards[shard].exchange.counters().early_confirmed();
         let totals = &mut self.totals;
+        totals.early_confirmed += confirmed;
+        totals.early_missed += early_missed;
+        totals.shares_held += shares_held;
+        totals.shares_never_confirmed += refused[Reject::EarlyJob.index()];
         totals.jobs_replaced += jobs_replaced;
         totals.unrested_slots += slots_unrested;
         totals.shares_resent += resent;

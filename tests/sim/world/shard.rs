@@ -75,6 +75,8 @@ pub(super) struct Feed {
     /// Every nonce_1 that it had.
     pub(super) nonces: Vec<String>,
     pub(super) next_nonce_1: Option<String>,
+    /// Jobs on which its miners were before it announced them: since when.
+    pub(super) early: BTreeMap<String, u64>,
     /// What it is a part of, where it is a neighbour's link, and what was asked for.
     pub(super) lease: Option<Borrowed>,
     pub(super) asked: Option<Asked>,
