@@ -100,6 +100,8 @@ pub enum Command {
 pub struct Exchange {
     settings: Settings,
     dialect: Box<dyn Dialect>,
+    /// Where the slot stands in a job's line ([`Dialect::slot_in_job`]): asked for each miner of a fan-out.
+    slot_in_job: Option<usize>,
     hasher: foldhash::quality::FixedState,
     reader: Reader,
     miners: Miners,
@@ -144,8 +146,6 @@ pub struct Exchange {
     scratch: Vec<u8>,
     /// A job's line as one miner is sent it.
     patched: Vec<u8>,
-    /// Where its slot stands in that, if it does. Asked once: it is needed for each miner of each job.
-    slot_in_job: Option<usize>,
     #[expect(
         clippy::vec_box,
         reason = "the boxes go to miners and come back as they are"
@@ -481,10 +481,12 @@ impl Exchange {
             &lines.next_target
         });
         // Where the slot stands in the job itself, each miner has its own copy.
-        let patched = self.slot_in_job.is_some_and(|at| {
-            let line = job.map(|(line, _)| &line[..]);
-            Self::patch(&mut self.patched, at, line, link, &miner.stage)
-        });
+        let patched = match (self.slot_in_job, job) {
+            (Some(at), Some((line, _))) => {
+                Self::patch(&mut self.patched, at, line, link, &miner.stage)
+            }
+            _ => false,
+        };
         // The bytes hold from the next job on, so they go out right before it and not without it.
         let moved = miner.owed.has(Owed::EXTRANONCE) && job.is_some();
         let own = miner.outbox.as_deref().filter(|outbox| !outbox.is_empty());
@@ -550,11 +552,11 @@ impl Exchange {
     fn patch(
         patched: &mut Vec<u8>,
         at: usize,
-        line: Option<&[u8]>,
+        line: &[u8],
         link: Option<&Link>,
         stage: &Stage,
     ) -> bool {
-        let (Some(line), Stage::Placed { slot, .. }) = (line, stage) else {
+        let Stage::Placed { slot, .. } = stage else {
             return false;
         };
         let Some(space) = link.and_then(|link| link.space.as_ref()) else {

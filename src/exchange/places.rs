@@ -229,7 +229,8 @@ impl Exchange {
         };
         let patched = self
             .slot_in_job
-            .is_some_and(|at| Self::patch(&mut self.patched, at, job, link, &stage));
+            .zip(job)
+            .is_some_and(|(at, job)| Self::patch(&mut self.patched, at, job, link, &stage));
         let job = if patched {
             Some(&self.patched[..])
         } else {

@@ -8,7 +8,12 @@ impl World {
     pub(super) fn starts_early(&mut self, miner: usize, content: &str, line: &str) {
         self.totals.early_heard += 1;
         let miner = &self.miners[miner];
-        let link = self.home_by_nonce(miner);
+        // Where its link has other bytes by now, it reads what was said before that.
+        let link = self.home_by_nonce(miner).or_else(|| {
+            let nonce_1 = miner.nonce_1.as_deref()?;
+            let feeds = &self.shards[miner.shard].feeds;
+            feeds.iter().position(|feed| feed.was_home_of(nonce_1))
+        });
         let pool = link.and_then(|link| self.shards[miner.shard].feeds[link].pool);
         let by_neighbour = |&(shard, link): &FeedKey| {
             shard != miner.shard && pool.is_some() && self.shards[shard].feeds[link].pool == pool
