@@ -249,10 +249,11 @@ impl Exchange {
         link.jobs.rename(own_id, id);
         link.show_job(id, &job, self.dialect.as_ref(), &mut self.scratch);
         let mut owed = Owed::JOB.and(Owed::CLEAN);
-        // Another target may have come into force with the wrong job; for this one it has not yet.
+        // Another target may have come into force with the wrong job, or was told behind it; for this one it
+        // is not in force yet.
         let in_force = link.jobs.find(shown).and_then(|shown| shown.miner_target);
         if let Some(target) = target
-            && in_force != Some(target)
+            && (in_force != Some(target) || link.target != Some(target))
         {
             let mut line = |target| {
                 self.scratch.clear();
@@ -280,8 +281,10 @@ impl Exchange {
             // A link that is lost announces nothing, and one that is back has its time.
             while let Some(age) = self.links[index].age(now) {
                 let early = &self.links[index].early;
-                let is_late =
-                    |started: &&Started| now.since(started.since).min(age) > exchange.match_within;
+                let is_late = |started: &&Started| {
+                    let waited = now.since(started.since).min(age);
+                    waited > exchange.match_within && cfg!(not(break_early))
+                };
                 let Some(from) = early.started.iter().find(is_late).map(|late| late.from) else {
                     break;
                 };

@@ -24,6 +24,8 @@ use super::{
 };
 use crate::exchange::lending::spare_slots;
 use crate::exchange::link::{Link, LinkState, Role};
+use crate::exchange::miners::Stage;
+use crate::exchange::outbox::Owed;
 use crate::exchange::settings::PoolLinks;
 use crate::exchange::slots::{NonceSpace, Slots};
 use crate::proto::pool::Verdict;
@@ -47,6 +49,14 @@ pub(crate) struct Lease {
     more_asked: bool,
     /// When there were no more.
     none_left: Option<Duration>,
+}
+
+impl Link {
+    /// Whether its host had nothing to lend when it was asked last.
+    #[must_use]
+    pub(crate) const fn is_declined(&self) -> bool {
+        self.lease.is_some() && matches!(self.state, LinkState::Waiting(_))
+    }
 }
 
 impl Exchange {
@@ -250,8 +260,30 @@ impl Exchange {
         if self.links[index].role == Role::Serving {
             // It has no room, or stops: nobody else lends to us.
             self.links[index].state = LinkState::Waiting(now.since_start + ASK_AGAIN_AFTER);
+            self.send_away(now, index);
+            self.serve_waiting(now);
         } else {
             self.let_go_of_lease(now, index);
+        }
+    }
+
+    /// Has the miners of a link reconnect whose nonce space is gone, while there is no other one for them.
+    fn send_away(&mut self, now: Now, index: usize) {
+        let Some(old) = self.links[index].space.take() else {
+            return;
+        };
+        for miner in self.miners.iter_mut() {
+            let Stage::Placed { link, slot } = miner.stage else {
+                continue;
+            };
+            if link == index {
+                old.borrow_mut().slots.give_back(slot, self.sequence);
+                miner.stage = Stage::Unplaced;
+                miner.since = now.seconds();
+                miner.owed = Owed::NOTHING;
+                self.counters.mining -= u64::from(std::mem::take(&mut miner.counted));
+                self.leaving.push_back(miner.token);
+            }
         }
     }
 

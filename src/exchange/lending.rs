@@ -140,6 +140,12 @@ impl Exchange {
         }
         let best = self.links.iter().filter(|link| link.can_lend());
         let Some(index) = best.min_by_key(|link| link.pool).map(|link| link.key.index) else {
+            // One that is full has nothing to wait for, and says so to its miners.
+            if self.serving().any(Link::is_up) {
+                for Borrower { shard, request, .. } in std::mem::take(&mut self.borrowers) {
+                    self.decline(shard, request);
+                }
+            }
             return;
         };
         for borrower in std::mem::take(&mut self.borrowers) {

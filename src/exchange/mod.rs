@@ -100,6 +100,8 @@ pub enum Command {
 pub struct Exchange {
     settings: Settings,
     dialect: Box<dyn Dialect>,
+    /// Where the slot stands in a job's line ([`Dialect::slot_in_job`]): asked for each miner of a fan-out.
+    slot_in_job: Option<usize>,
     hasher: foldhash::quality::FixedState,
     reader: Reader,
     miners: Miners,
@@ -175,6 +177,7 @@ impl Exchange {
             settings.job_exchange = None;
         }
         Self {
+            slot_in_job: dialect.slot_in_job(),
             dialect,
             hasher: foldhash::quality::FixedState::with_seed(seed),
             reader: Reader::new(),
@@ -478,14 +481,12 @@ impl Exchange {
             &lines.next_target
         });
         // Where the slot stands in the job itself, each miner has its own copy.
-        let patched = job.is_some()
-            && Self::patch(
-                &mut self.patched,
-                self.dialect.as_ref(),
-                job.map(|(line, _)| &line[..]),
-                link,
-                &miner.stage,
-            );
+        let patched = match (self.slot_in_job, job) {
+            (Some(at), Some((line, _))) => {
+                Self::patch(&mut self.patched, at, line, link, &miner.stage)
+            }
+            _ => false,
+        };
         // The bytes hold from the next job on, so they go out right before it and not without it.
         let moved = miner.owed.has(Owed::EXTRANONCE) && job.is_some();
         let own = miner.outbox.as_deref().filter(|outbox| !outbox.is_empty());
@@ -550,14 +551,12 @@ impl Exchange {
     /// Copies the line of a job with this miner's slot in it, if it has one there.
     fn patch(
         patched: &mut Vec<u8>,
-        dialect: &dyn Dialect,
-        line: Option<&[u8]>,
+        at: usize,
+        line: &[u8],
         link: Option<&Link>,
         stage: &Stage,
     ) -> bool {
-        let (Some(at), Some(line), Stage::Placed { slot, .. }) =
-            (dialect.slot_in_job(), line, stage)
-        else {
+        let Stage::Placed { slot, .. } = stage else {
             return false;
         };
         let Some(space) = link.and_then(|link| link.space.as_ref()) else {

@@ -139,7 +139,7 @@ impl Exchange {
         }
         let lane_links = || self.links.iter().filter(lane);
         // A link that is on its way may have room; each such link of one miner has it only once.
-        let coming = |link: &&Link| !is_ready(link);
+        let coming = |link: &&Link| !is_ready(link) && !link.is_declined();
         let room = match lane_links().find_map(|link| link.space.as_ref()) {
             Some(space) => space
                 .borrow()
@@ -227,7 +227,10 @@ impl Exchange {
             link: link.map_or(0, |link| link.key.index),
             slot,
         };
-        let patched = Self::patch(&mut self.patched, self.dialect.as_ref(), job, link, &stage);
+        let patched = self
+            .slot_in_job
+            .zip(job)
+            .is_some_and(|(at, job)| Self::patch(&mut self.patched, at, job, link, &stage));
         let job = if patched {
             Some(&self.patched[..])
         } else {

@@ -141,6 +141,16 @@ fn encode_shards(sample: &Sample, families: &mut Families<'_, '_>) -> fmt::Resul
         "stratum_completions_stale",
         "What the kernel told of connections that were closed already; it is passed over",
         sum(|shard| shard.counters.stale_completions),
+    )?;
+    families.counter(
+        "stratum_letters",
+        "Letters that one shard wrote to another: how links are, jobs, what goes over shared links",
+        sum(|shard| shard.counters.letters),
+    )?;
+    families.counter(
+        "stratum_letters_blocked",
+        "Times that letters of one shard to another had to wait for room; nothing is lost",
+        sum(|shard| shard.counters.letters_blocked),
     )
 }
 

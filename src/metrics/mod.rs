@@ -99,6 +99,10 @@ pub struct ShardCounters {
     pub completion_overflows: u64,
     /// Completions that came too late for their connection.
     pub stale_completions: u64,
+    /// Letters to other shards that are on their way or have come.
+    pub letters: u64,
+    /// Times that the channel to another shard was full, so that letters waited for room.
+    pub letters_blocked: u64,
 }
 
 impl ShardCounters {
@@ -111,6 +115,8 @@ impl ShardCounters {
             buffers_exhausted,
             completion_overflows,
             stale_completions,
+            letters,
+            letters_blocked,
         } = self;
         [
             connections,
@@ -120,6 +126,8 @@ impl ShardCounters {
             buffers_exhausted,
             completion_overflows,
             stale_completions,
+            letters,
+            letters_blocked,
         ]
         .into_iter()
     }
@@ -271,6 +279,8 @@ mod tests {
             buffers_exhausted: 5,
             completion_overflows: 6,
             stale_completions: 7,
+            letters: 8,
+            letters_blocked: 9,
         };
         pulse.tick(Duration::from_secs(5), counters);
         assert_eq!(pulse.read(), counters);

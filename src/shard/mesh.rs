@@ -192,6 +192,7 @@ impl Unconnected {
             },
             waiting: VecDeque::new(),
             posted: 0,
+            blocked: 0,
             taken: 0,
         }
     }
@@ -207,6 +208,8 @@ struct Post {
     /// Letters that were put into the channel, and taken out of the other one.
     posted: u64,
     taken: u64,
+    /// Times that the channel was full.
+    blocked: u64,
 }
 
 impl Post {
@@ -234,6 +237,7 @@ impl Post {
         }
         writing.posted.store(self.posted, Ordering::Release);
         if !self.waiting.is_empty() {
+            self.blocked += 1;
             writing.was_full.store(true, Ordering::Release);
         }
         bell.ring();
@@ -297,6 +301,16 @@ impl Mesh {
         for post in &mut self.posts {
             post.take(&mut each);
         }
+    }
+
+    /// Letters that went out, ever.
+    pub(crate) fn letters(&self) -> u64 {
+        self.posts.iter().map(|post| post.posted).sum()
+    }
+
+    /// Times that some had to wait for room.
+    pub(crate) fn letters_blocked(&self) -> u64 {
+        self.posts.iter().map(|post| post.blocked).sum()
     }
 
     /// Whether everything that was posted is on its way.
@@ -458,6 +472,8 @@ mod tests {
             }
             high.take(|_, _, letter| taken.push(number_of(&letter)));
             assert_eq!(taken, (0..LETTERS).collect::<Vec<_>>());
+            // Six sends, of which the last found room for all.
+            assert_eq!((low.letters(), low.letters_blocked()), (LETTERS.into(), 5));
         });
     }
 

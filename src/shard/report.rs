@@ -375,7 +375,13 @@ const fn capacity_is_small(slot_len: u8) -> bool {
 }
 
 /// The line of every minute: how one proxy does.
-pub(crate) fn log_summary(proxy: &str, before: &Counters, now: &Counters, seconds: f64) {
+pub(crate) fn log_summary(
+    proxy: &str,
+    rate_unit: &str,
+    before: &Counters,
+    now: &Counters,
+    seconds: f64,
+) {
     #[expect(
         clippy::cast_precision_loss,
         reason = "figures for people, of three digits"
@@ -396,7 +402,7 @@ pub(crate) fn log_summary(proxy: &str, before: &Counters, now: &Counters, second
         now.mining,
         now.waiting,
         now.links_up,
-        with_unit(hashrate),
+        with_prefix(hashrate, rate_unit),
     );
     if accepted == 0 && submits > 0 {
         log::warn!("proxy={proxy}: not one of the last {submits} shares was accepted");
@@ -421,16 +427,16 @@ fn refusals(before: &Counters, now: &Counters) -> String {
     format!("{total} ({})", reasons.join(", "))
 }
 
-/// A rate in Sol/s with its prefix.
-fn with_unit(rate: f64) -> String {
+/// A rate in this unit with its prefix.
+fn with_prefix(rate: f64, unit: &str) -> String {
     let mut rate = rate;
-    for unit in ["", "k", "M", "G", "T", "P"] {
+    for prefix in ["", "k", "M", "G", "T", "P", "E"] {
         if rate < 1000.0 {
-            return format!("{rate:.1} {unit}Sol/s");
+            return format!("{rate:.1} {prefix}{unit}");
         }
         rate /= 1000.0;
     }
-    format!("{rate:.1} ESol/s")
+    format!("{rate:.1} Z{unit}")
 }
 
 #[cfg(test)]
@@ -439,9 +445,10 @@ mod tests {
 
     #[test]
     fn rates_have_prefixes() {
-        assert_eq!(with_unit(0.0), "0.0 Sol/s");
-        assert_eq!(with_unit(1234.0), "1.2 kSol/s");
-        assert_eq!(with_unit(8.4e11), "840.0 GSol/s");
+        assert_eq!(with_prefix(0.0, "Sol/s"), "0.0 Sol/s");
+        assert_eq!(with_prefix(1234.0, "Sol/s"), "1.2 kSol/s");
+        assert_eq!(with_prefix(8.4e11, "H/s"), "840.0 GH/s");
+        assert_eq!(with_prefix(1.2e21, "H/s"), "1.2 ZH/s");
     }
 
     #[test]

@@ -214,7 +214,8 @@ fn ended(shard: usize, detail: Option<String>) -> RunError {
 fn log_summaries(proxies: &[StartedProxy], before: &mut [Counters], passed: Duration) {
     for (proxy, before) in proxies.iter().zip(before) {
         let now = proxy.counters();
-        report::log_summary(&proxy.name, before, &now, passed.as_secs_f64());
+        let unit = proxy.config.coin.coin().dialect().rate_unit();
+        report::log_summary(&proxy.name, unit, before, &now, passed.as_secs_f64());
         *before = now;
     }
 }

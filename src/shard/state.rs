@@ -259,6 +259,8 @@ impl Shard {
             buffers_exhausted: ring.buffers_exhausted,
             completion_overflows: ring.completion_overflows,
             stale_completions: ring.stale_completions,
+            letters: self.mesh.as_ref().map_or(0, Mesh::letters),
+            letters_blocked: self.mesh.as_ref().map_or(0, Mesh::letters_blocked),
         }
     }
 

@@ -538,6 +538,22 @@ fn a_target_that_came_into_force_too_early_is_taken_back_with_its_job() {
 }
 
 #[test]
+fn a_target_that_came_behind_a_wrong_job_is_not_in_force_with_the_right_one() {
+    let mut two = Two::believing();
+    let digits = |digit| format!("0{digit}").repeat(32);
+    two.start_early();
+    two.target(1, OTHER_TARGET);
+    assert!(two.heard().contains(&digits(OTHER_TARGET)));
+    two.pass(MATCH_WITHIN + Duration::from_millis(1));
+    let told = two.heard();
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!(lines.len(), 3, "{told}");
+    assert!(lines[0].contains(&digits(TARGET)), "{told}");
+    assert!(is_job(lines[1], two.job - 1, true), "{told}");
+    assert!(lines[2].contains(&digits(OTHER_TARGET)), "{told}");
+}
+
+#[test]
 fn another_nonce_space_ends_an_early_job_and_refuses_its_shares() {
     let mut two = Two::believing();
     let early = two.start_early();

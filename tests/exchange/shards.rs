@@ -622,3 +622,32 @@ fn a_shutdown_waits_for_the_shares_of_other_shards() {
         assert_eq!((counters.miners, counters.slots_taken), (0, 0));
     }
 }
+
+#[test]
+fn miners_for_whom_the_one_link_has_no_slot_are_told_so() {
+    let mut shards = Shards::new(2, &["a"], |settings| {
+        settings.pool_links = PoolLinks::Shared(1);
+        settings.miners_per_link = 4;
+    });
+    for index in 0..4 {
+        shards.0[0].miner(index, true);
+    }
+    shards.pass(1);
+    for index in 0..3 {
+        shards.0[1].miner(index, true);
+    }
+    shards.pass(2);
+    let told = shards.told(1);
+    assert_eq!(told.matches("The proxy is full").count(), 3, "{told}");
+    // One of them gets the place of one that goes.
+    let gone = stratum_uring::exchange::MinerToken {
+        index: 0,
+        generation: 0,
+    };
+    let exchange = &mut shards.0[0].scene.exchange;
+    exchange.handle_disconnect(gone, stratum_uring::exchange::CloseReason::Closed);
+    shards.pass(3);
+    shards.0[1].miner(9, true);
+    shards.pass(2);
+    assert_eq!(shards.0[1].scene.exchange.counters().mining, 1);
+}

@@ -23,6 +23,7 @@ mod limits;
 mod many;
 mod mesh;
 mod metrics;
+mod monero;
 mod practice;
 mod proxies;
 mod regression;

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use crate::support::scrape::Admin;
 use crate::support::{
-    A_MOMENT, AutoPool, Config, FakeMiner, FakePool, Job, NONCE_1, POOL_WORKER, PoolJob, PoolLink,
-    Proxy,
+    A_MOMENT, AutoPool, Config, FakeMiner, FakePool, Job, NONCE_1, PATIENCE, POOL_WORKER, PoolJob,
+    PoolLink, Proxy,
 };
 
 /// So many that one shard gets none of them in one of eight million tests.
@@ -165,6 +165,14 @@ fn one_link_serves_the_miners_of_both_shards() {
     link.notify(&PoolJob::new("pool-job-2"));
     let jobs = farm.expect_job(&PoolJob::new("pool-job-2"));
     farm.expect_shares_pass(&mut link, NONCE_1, "pool-job-2", &jobs, 2);
+    let figures = farm
+        .admin
+        .scrape_until(|it| it.value("stratum_letters_total") > 0.0);
+    assert!(
+        figures
+            .samples
+            .contains_key("stratum_letters_blocked_total")
+    );
 }
 
 #[test]
@@ -195,6 +203,50 @@ fn the_one_link_is_lost_and_back_and_both_shards_go_on() {
     );
     farm.expect_shares_pass(&mut link, OTHER_NONCE_1, "pool-job-2", &jobs, 2);
     pool.expect_no_link();
+}
+
+#[test]
+fn shares_on_the_one_link_are_answered_to_both_shards_before_the_end() {
+    let pool = FakePool::start();
+    let mut farm = Farm::start(&Config::new(&pool.url()).key("pool_links: 1"));
+    let mut link = pool.accept_ready(NONCE_1);
+    let jobs = farm.mine();
+    let ids = farm.submit(&jobs, 1);
+    let submits: Vec<_> = (0..MINERS).map(|_| link.expect_submit()).collect();
+    farm.proxy.signal("TERM");
+    // The pool takes its time.
+    assert!(link.next_request(A_MOMENT).is_err());
+    assert!(farm.proxy.is_running(), "it left with shares in flight");
+    for submit in submits {
+        link.accept(&submit.id);
+    }
+    farm.expect_accepted(&ids);
+    assert_eq!(farm.proxy.wait_exit(PATIENCE), 0);
+    for miner in &mut farm.miners {
+        miner.expect_closed();
+    }
+}
+
+#[test]
+fn shares_that_the_pool_never_answers_are_answered_on_both_shards_before_the_end() {
+    let pool = FakePool::start();
+    let config =
+        Config::new(&pool.url()).keys(&["pool_links: 1", "limits: { shutdown_seconds: 1 }"]);
+    let mut farm = Farm::start(&config);
+    let mut link = pool.accept_ready(NONCE_1);
+    let jobs = farm.mine();
+    let ids = farm.submit(&jobs, 1);
+    for _ in 0..MINERS {
+        link.expect_submit();
+    }
+    farm.proxy.signal("TERM");
+    for (miner, id) in farm.miners.iter_mut().zip(ids) {
+        let reply = miner.expect_result(id);
+        assert!(matches!(reply.code(), Some(20 | 21)), "{}", reply.raw);
+        miner.expect_closed();
+    }
+    assert_eq!(farm.proxy.wait_exit(PATIENCE), 0);
+    link.expect_closed();
 }
 
 #[test]

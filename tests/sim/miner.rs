@@ -97,6 +97,8 @@ pub(crate) struct HeardJob {
     pub(crate) content: String,
     /// The target in force when it came.
     pub(crate) target: Option<String>,
+    /// Its own link had not announced it.
+    pub(crate) early: bool,
 }
 
 #[derive(Debug)]

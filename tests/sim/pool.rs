@@ -23,8 +23,8 @@ pub(crate) struct Pool {
     /// Announces the same on all connections, which a new one is told at once. Not where they have one
     /// nonce_1: then nothing else tells which link a miner is on.
     pub(crate) one_for_all: bool,
-    /// What it announced last.
-    pub(crate) newest: Option<String>,
+    /// What it announced last, and whether it flagged that clean.
+    pub(crate) newest: Option<(String, bool)>,
     pub(crate) job_before_authorized: bool,
     pub(crate) always_clean: bool,
     /// Uses its few job ids again and again.
@@ -71,6 +71,8 @@ pub(crate) struct Conn {
     pub(crate) goes_on: bool,
     /// The exchange has read that it is authorized.
     pub(crate) up: bool,
+    /// Since when.
+    pub(crate) up_since: Option<u64>,
     /// Jobs that the exchange has read on this connection.
     pub(crate) jobs_read: u32,
 }
@@ -88,6 +90,7 @@ impl Conn {
             resent_bytes: None,
             goes_on: false,
             up: false,
+            up_since: None,
             jobs_read: 0,
         }
     }

@@ -86,6 +86,10 @@ impl Equihash {
 }
 
 impl Dialect for Equihash {
+    fn rate_unit(&self) -> &'static str {
+        "Sol/s"
+    }
+
     fn write_subscribe(&self, out: &mut Vec<u8>, request_id: u64, subscribe: Subscribe<'_>) {
         encode::request(out, request_id, "mining.subscribe", |out| {
             encode::append_string(out, AGENT);

@@ -216,6 +216,11 @@ pub trait Dialect: std::fmt::Debug {
         None
     }
 
+    /// What a miner's speed is counted in.
+    fn rate_unit(&self) -> &'static str {
+        "H/s"
+    }
+
     /// Appends what we ask of a pool ahead of our subscribe, if there is anything. Both go out together,
     /// since some pools never answer this.
     fn write_configure(&self, out: &mut Vec<u8>, request_id: u64) {

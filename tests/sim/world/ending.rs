@@ -27,9 +27,6 @@ impl World {
                 );
                 continue;
             };
-            if miner.stranded && self.is_host_full(miner.shard) {
-                continue;
-            }
             assert!(
                 !miner.stranded,
                 "NO MINER IS LEFT WITHOUT A LINK: {miner:?}"
@@ -54,10 +51,6 @@ impl World {
     /// A miner that is not there was too slow to say hello, or found no room, or was sent away so late
     /// that it does not come back.
     fn check_absent(&self, miner: &Miner) {
-        // Where its host has no slot left, a guest does not know that from no pool.
-        if miner.last_close == Some(CloseReason::NoPool) && self.is_host_full(miner.shard) {
-            return;
-        }
         assert!(
             matches!(
                 miner.last_close,
@@ -70,14 +63,6 @@ impl World {
             ),
             "WHILE A POOL IS UP NOBODY IS SENT AWAY FOR NOTHING: {miner:?}"
         );
-    }
-
-    fn is_host_full(&self, guest: usize) -> bool {
-        let PoolLinks::Shared(hosts) = self.settings().pool_links else {
-            return false;
-        };
-        let host = self.shards[guest % hosts].exchange.counters();
-        guest >= hosts && host.slots_taken >= host.slots
     }
 
     pub(super) fn shut_down(&mut self) {
@@ -161,11 +146,18 @@ impl World {
             answers_unexpected,
             miners_blocked,
             pool_faults,
+            early_missed,
+            shares_held,
             ..
         } = self.shards[shard].exchange.counters();
         let closed = |reason: CloseReason| closes[reason as usize];
         let ended = |end: LinkEnd| link_ends[end as usize];
+        let confirmed = self.shards[shard].exchange.counters().early_confirmed();
         let totals = &mut self.totals;
+        totals.early_confirmed += confirmed;
+        totals.early_missed += early_missed;
+        totals.shares_held += shares_held;
+        totals.shares_never_confirmed += refused[Reject::EarlyJob.index()];
         totals.jobs_replaced += jobs_replaced;
         totals.unrested_slots += slots_unrested;
         totals.shares_resent += resent;

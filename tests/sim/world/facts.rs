@@ -52,6 +52,11 @@ impl World {
             Fact::ReturnFailed { .. } => self.totals.returns_failed += 1,
             Fact::NoRoomToReturn { .. } => self.totals.no_room_to_return += 1,
             Fact::Moved { told, closed, .. } => {
+                // Those who were moved before may be among them, and are told nothing more then.
+                if *closed > 0 {
+                    let feeds = &mut self.shards[shard].feeds;
+                    feeds.iter_mut().for_each(|feed| feed.moved_to = None);
+                }
                 self.shards[shard].slots_given += *told as u64;
                 self.totals.moves += 1;
                 self.totals.told_to_move += *told as u64;

@@ -67,12 +67,20 @@ impl World {
         self.totals.clean_jobs += u64::from(clean);
         let feeds = &self.shards[miner.shard].feeds;
         let place_of = |content: &str| self.contents[content].on_link_of(miner, feeds);
-        let before = miner.job.as_ref().and_then(|job| place_of(&job.content));
-        let Some((link, at)) = place_of(content) else {
-            panic!("A JOB IS OF A LINK ON WHICH ITS MINER WAS: {line} {miner:?}")
-        };
-        if let Some((link_before, before)) = before
+        let before = miner.job.as_ref();
+        let was_early = before.is_some_and(|job| job.early);
+        let before = before.and_then(|job| place_of(&job.content));
+        let at = place_of(content);
+        let is_early = at.is_none();
+        if is_early {
+            self.starts_early(place, content, line);
+        } else if was_early && before.is_none() {
+            assert!(clean, "A MINER IS BROUGHT BACK CLEAN: {line} {miner:?}");
+            self.totals.early_brought_back += 1;
+        } else if let Some((link_before, before)) = before
+            && let Some((link, at)) = at
             && link_before == link
+            && !was_early
         {
             let places = (before.last(), at.first());
             let (Some(&before_last), Some(&at_first)) = places else {
@@ -104,6 +112,7 @@ impl World {
             id: id.clone(),
             content: content.clone(),
             target: miner.target.clone(),
+            early: is_early,
         });
     }
 

@@ -28,8 +28,8 @@ impl World {
                 continue;
             }
             let shared = self.pool_of_one_space(miner);
-            // Where two links share a space, its job tells which of them was given up; it did not read one.
-            if shared.is_some() && miner.job.is_none() && !miner.socket.is_settled() {
+            // Where two links share a space, its job tells on which of them it is; it has none yet.
+            if shared.is_some() && miner.job.is_none() && self.had_homes(miner) > 1 {
                 continue;
             }
             let lease = self.home_of(miner).and_then(|link| {
@@ -52,6 +52,13 @@ impl World {
                 self.check_job(miner);
             }
         }
+    }
+
+    /// How many links of its shard have, or had, a nonce space in which a miner is.
+    fn had_homes(&self, miner: &Miner) -> usize {
+        let nonce_1 = miner.nonce_1.as_deref().unwrap_or_default();
+        let feeds = self.shards[miner.shard].feeds.iter();
+        feeds.filter(|feed| feed.was_home_of(nonce_1)).count()
     }
 
     /// A pool may give the links of several shards one nonce space. They do not know of each other's
@@ -77,10 +84,12 @@ impl World {
         let nonce_1 = miner.nonce_1.as_deref()?;
         let feeds = &self.shards[miner.shard].feeds;
         if let Some(job) = &miner.job {
-            let (link, _) = self.contents[&job.content].on_link_of(miner, feeds)?;
+            let Some((link, _)) = self.contents[&job.content].on_link_of(miner, feeds) else {
+                return self.home_by_nonce(miner);
+            };
             return Some(link).filter(|&link| feeds[link].is_home_of(nonce_1));
         }
-        feeds.iter().position(|feed| feed.is_home_of(nonce_1))
+        self.home_by_nonce(miner)
     }
 
     /// A miner that reads and mines on a link that is up has its newest job and target.
@@ -109,6 +118,11 @@ impl World {
         let Some(job) = &miner.job else {
             panic!("A MINER ON A LINK THAT IS UP HAS A JOB: {miner:?}");
         };
+        let known = &self.contents[&job.content];
+        if job.early && !known.heard.contains_key(&(miner.shard, link)) {
+            self.check_early(miner, (miner.shard, link), &job.content);
+            return;
+        }
         assert_eq!(
             job.content, newest.content,
             "A MINER HAS THE NEWEST JOB: {miner:?}"
@@ -182,6 +196,11 @@ impl World {
         let limits = &self.settings().limits;
         let bound = limits.reply_timeout + 2 * limits.resume + limits.handshake_timeout;
         let bound = u64::try_from(bound.as_millis()).expect("short") + 2 * self.mail.delay_max;
+        let hold = self
+            .settings()
+            .job_exchange
+            .map_or(Duration::ZERO, |early| early.hold);
+        let bound = bound + u64::try_from(hold.as_millis()).expect("short");
         for miner in self.miners.iter().filter(|miner| miner.socket.is_settled()) {
             for (id, at) in miner.unanswered_submits() {
                 assert!(

@@ -55,6 +55,7 @@ impl World {
                     feed.pool = Some(conn.pool);
                     feed.lost = None;
                     conn.up = true;
+                    conn.up_since = Some(self.now);
                 }
                 None => judged = self.sent.get(&(key.feed(), id_of(&message))),
                 _ => {}

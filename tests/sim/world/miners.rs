@@ -91,10 +91,15 @@ impl World {
         {
             self.authorizes(miner);
         }
+        let kind = self.miners[miner].kind;
         if self.phase != Phase::Storm {
+            // Only links that hold for a while announce the same.
+            let exchanges_jobs = self.settings().job_exchange.is_some();
+            if exchanges_jobs && self.now < STORM + CALM / 2 && kind != Kind::Hostile {
+                self.submits(miner);
+            }
             return;
         }
-        let kind = self.miners[miner].kind;
         if kind == Kind::Restless && self.random.u8(..8) == 0 {
             self.vanishes(miner);
             return;

@@ -4,6 +4,7 @@
 //! with writes to pools, a flush to miners, the commands and the letters to other shards, and tells later
 //! what a socket did not take. The names of the invariants are the texts of the panics, in capitals.
 
+mod early;
 mod ending;
 mod facts;
 mod hearing;
@@ -24,9 +25,9 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use stratum_uring::exchange::{
-    CloseHow, CloseReason, Command, Counters, Exchange, Fact, GuestSays, HostSays, LeaseId, Letter,
-    Limits, LinkEnd, LinkKey, MinerToken, PoolLinks, PoolSettings, Settings, ShareEnd, ShareReply,
-    Tag, Terms, Transmit,
+    CloseHow, CloseReason, Command, Counters, Exchange, Fact, GuestSays, HostSays, JobExchange,
+    LeaseId, Letter, Limits, LinkEnd, LinkKey, MinerToken, PoolLinks, PoolSettings, Settings,
+    ShareEnd, ShareReply, Tag, Terms, Transmit,
 };
 use stratum_uring::proto::dialect::Equihash;
 use stratum_uring::proto::dialect::equihash::Parameters;

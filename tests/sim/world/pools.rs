@@ -29,25 +29,34 @@ impl World {
             self.send_from_pool(place, line);
         }
         let content = match &self.pools[pool].newest {
-            Some(content) if self.pools[pool].one_for_all => content.clone(),
-            _ => self.next_content(pool),
+            Some((content, _)) if self.pools[pool].one_for_all => content.clone(),
+            _ => self.next_content(pool, clean),
         };
         let (line, _) = self.pools[pool].job(session, &content, clean);
         self.send_from_pool(place, line);
     }
 
-    fn next_content(&mut self, pool: usize) -> String {
+    fn next_content(&mut self, pool: usize, clean: bool) -> String {
         self.content_count += 1;
         let content = format!("{:064x}", self.content_count);
-        self.pools[pool].newest = Some(content.clone());
+        self.pools[pool].newest = Some((content.clone(), clean));
         content
     }
 
     /// A pool has new work, and tells these connections of it.
     fn announce_new(&mut self, pool: usize, places: &[ConnKey], clean: bool, with_target: bool) {
         self.pools[pool].newest = None;
-        for &place in places {
-            self.announce(place, clean, with_target);
+        // Now and then one of them is told something else.
+        let stray = match self.random.usize(..40) {
+            place if self.pools[pool].one_for_all && places.len() > 1 => places.get(place),
+            _ => None,
+        };
+        for place in places {
+            let kept = self.pools[pool].newest.take_if(|_| stray == Some(place));
+            self.announce(*place, clean, with_target);
+            if stray == Some(place) {
+                self.pools[pool].newest = kept;
+            }
         }
     }
 
@@ -157,7 +166,12 @@ impl World {
             "{{\"id\":null,\"method\":\"mining.set_extranonce\",\"params\":[\"{nonce_1}\"]}}"
         );
         self.send_from_pool(place, line);
-        let clean = self.random.bool();
+        // Work that all links have is flagged alike on all.
+        let known = self.pools[pool].newest.as_ref();
+        let clean = match known.filter(|_| self.pools[pool].one_for_all) {
+            Some((_, clean)) => *clean,
+            None => self.random.bool(),
+        };
         self.announce(place, clean, false);
     }
 

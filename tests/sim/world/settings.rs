@@ -7,6 +7,10 @@ pub(super) fn settings(seed: u64, shards: usize, pools: &[Pool], random: &mut Rn
         0 if shards > 1 => PoolLinks::Shared(random.usize(1..shards)),
         _ => PoolLinks::PerShard,
     };
+    let job_exchange = (shards > 1 && random.bool()).then(|| JobExchange {
+        match_within: Duration::from_secs(random.u64(1..3)),
+        hold: Duration::from_secs([1, 10][random.usize(..2)]),
+    });
     let mut of = |choices: &[u64]| choices[random.usize(..choices.len())];
     let limits = Limits {
         miner: MinerLimits {
@@ -67,7 +71,7 @@ pub(super) fn settings(seed: u64, shards: usize, pools: &[Pool], random: &mut Rn
         standby: of(&[0, 1]) == 1,
         pass_through_agents: Vec::new(),
         pool_links,
-        job_exchange: None,
+        job_exchange,
         share_reply: match seed % 4 {
             1 => ShareReply::Immediate,
             _ => ShareReply::Pool,

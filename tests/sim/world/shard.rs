@@ -51,7 +51,9 @@ impl Content {
         let nonce_1 = miner.nonce_1.as_deref()?;
         let own = || self.heard.range((miner.shard, 0)..(miner.shard + 1, 0));
         let now = own().find(|((_, link), _)| feeds[*link].is_home_of(nonce_1));
-        let own = now.or_else(|| own().find(|((_, link), _)| feeds[*link].was_home_of(nonce_1)));
+        let own = now
+            .or_else(|| own().find(|((_, link), _)| feeds[*link].was_home_of(nonce_1)))
+            .or_else(|| own().find(|((_, link), _)| feeds[*link].had_space_of(nonce_1)));
         own.map(|((_, link), places)| (*link, places.as_slice()))
     }
 }
@@ -75,6 +77,8 @@ pub(super) struct Feed {
     /// Every nonce_1 that it had.
     pub(super) nonces: Vec<String>,
     pub(super) next_nonce_1: Option<String>,
+    /// Jobs on which its miners were before it announced them: since when.
+    pub(super) early: BTreeMap<String, u64>,
     /// What it is a part of, where it is a neighbour's link, and what was asked for.
     pub(super) lease: Option<Borrowed>,
     pub(super) asked: Option<Asked>,
@@ -120,6 +124,12 @@ impl Feed {
             let slot = nonce_1.strip_prefix(space);
             slot.is_some_and(|slot| self.lease.is_none() || self.lent.contains(&slot_number(slot)))
         })
+    }
+
+    /// Whether a miner with this nonce_1 was in its space at some time, or in another part of it: that of a
+    /// lease before this one.
+    pub(super) fn had_space_of(&self, nonce_1: &str) -> bool {
+        self.nonces.iter().any(|space| nonce_1.starts_with(space))
     }
 
     /// Whether a miner with this nonce_1 was in its space at some time.
