@@ -238,7 +238,7 @@ fn parse_byte(text: &str) -> Result<u8, String> {
 pub(crate) enum PoolKind {
     /// The proxy's own practice pool, in its process: it looks into each share
     Practice,
-    /// One in this process that takes everything and costs little
+    /// One in this process that takes everything and costs little; of Monero it looks into each share too
     Mock,
 }
 

@@ -39,15 +39,21 @@ pub struct Work {
 }
 
 impl Work {
-    /// A job that looks like a real one.
-    pub(super) fn make(random: &mut Random, previous: [u8; 32], time: u32, height: u64) -> Self {
+    /// A job on this block, with this root of its transactions.
+    #[must_use]
+    pub fn new(previous: [u8; 32], root: [u8; 32], time: u32, height: u64) -> Self {
         let mut blob = [0; BLOB_LEN];
         blob[..2].copy_from_slice(&VERSIONS);
         blob[2..7].copy_from_slice(&varint(time));
         blob[PREVIOUS].copy_from_slice(&previous);
-        blob[ROOT].copy_from_slice(&random.bytes());
+        blob[ROOT].copy_from_slice(&root);
         blob[BLOB_LEN - 1] = TRANSACTIONS;
         Self { blob, height }
+    }
+
+    /// A job that looks like a real one.
+    pub(super) fn make(random: &mut Random, previous: [u8; 32], time: u32, height: u64) -> Self {
+        Self::new(previous, random.bytes(), time, height)
     }
 
     /// The blob of the link with this nonce_1, its nonce zero. As with real pools no two links have the
@@ -61,7 +67,7 @@ impl Work {
     }
 
     /// Appends the job as an object, as it stands in an answer to a login and in an announcement.
-    pub(super) fn append(&self, id: &str, nonce_1: &[u8], target: &[u8; 32], out: &mut Vec<u8>) {
+    pub fn append(&self, id: &str, nonce_1: &[u8], target: &[u8; 32], out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"blob\":\"");
         hex::append_encoded(out, &self.blob(nonce_1));
         out.extend_from_slice(b"\",\"job_id\":");
