@@ -13,7 +13,7 @@ use crate::pool::judge::{Jobs, Space};
 use crate::pool::serve::Settings;
 use crate::scenario::{SCENARIOS, Scenario};
 
-/// Simulates a farm of Equihash or Bitcoin miners against a proxy or a pool.
+/// Simulates a farm of Equihash, Bitcoin or Monero miners against a proxy or a pool.
 ///
 /// Without --connect it starts stratum-uring itself, with the practice pool, on a free port of this
 /// machine; nothing real is mined. Exits 0 when no share was lost and nothing was wrong, else 1.
@@ -108,7 +108,7 @@ pub(crate) struct Arguments {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=256))]
     pub(crate) cores: Option<u32>,
 
-    /// What the miners speak; shares of Bitcoin are real headers
+    /// What the miners speak; shares of Bitcoin are real headers, those of Monero claim a hash
     #[arg(long, value_enum, default_value_t = Dialect::Equihash)]
     pub(crate) dialect: Dialect,
 
@@ -238,7 +238,7 @@ fn parse_byte(text: &str) -> Result<u8, String> {
 pub(crate) enum PoolKind {
     /// The proxy's own practice pool, in its process: it looks into each share
     Practice,
-    /// One in this process that takes everything and costs little
+    /// One in this process that takes everything and costs little; of Monero it looks into each share too
     Mock,
 }
 
@@ -287,6 +287,7 @@ fn parse_connect_rate(text: &str) -> Result<f64, String> {
 pub(crate) enum Dialect {
     Equihash,
     Bitcoin,
+    Monero,
 }
 
 impl Arguments {
@@ -295,6 +296,7 @@ impl Arguments {
         match self.dialect {
             Dialect::Equihash => PracticeCoin::Equihash(self.parameters),
             Dialect::Bitcoin => PracticeCoin::Bitcoin,
+            Dialect::Monero => PracticeCoin::Monero,
         }
     }
 }
@@ -365,7 +367,7 @@ mod tests {
             "--handshakes 0",
             "--connect 127.0.0.1:1 --pool mock",
             "--pool none",
-            "--dialect monero",
+            "--dialect kaspa",
             "--relay a --cores 2",
         ] {
             assert!(parse(mistake).is_err(), "{mistake}");

@@ -249,12 +249,12 @@ impl Farm {
             self.mining += 1;
         }
         self.note_nonce(miner, nonce_before);
-        if let Event::Job(job, _) = &event {
+        if let Event::Job(job, _) | Event::LoggedIn(job) = &event {
             self.outage.handle_job(miner, &job.header, now);
         }
         match self.count(event, role, now) {
-            Next::GoOn if silent => Next::ReadNever,
-            Next::GoOn if begins && role == Role::SlowReader => Next::ReadRarely,
+            Next::GoOn | Next::Subscribed if silent => Next::ReadNever,
+            Next::GoOn | Next::Subscribed if begins && role == Role::SlowReader => Next::ReadRarely,
             next => next,
         }
     }
@@ -358,6 +358,12 @@ impl Farm {
             Event::Nothing => {}
             Event::Subscribed => {
                 tally.subscribes += 1;
+                return Next::Subscribed;
+            }
+            Event::LoggedIn(_) => {
+                tally.subscribes += 1;
+                tally.jobs_received += 1;
+                tally.jobs_received_in_run += u64::from(self.measures_jobs);
                 return Next::Subscribed;
             }
             Event::Job(job, first) => {

@@ -15,6 +15,8 @@ pub(crate) struct Habits {
     pub(crate) host_first: bool,
     /// Asks for version bits to roll, where it mines Bitcoin.
     pub(crate) rolls_version: bool,
+    /// Sends `keepalived`, where it mines Monero.
+    pub(crate) keeps_alive: bool,
     /// The ids of each connection begin with 1, as those of real firmware do. With the others an answer
     /// that went astray is known by its id.
     pub(crate) ids_begin_anew: bool,
@@ -34,6 +36,7 @@ const KINDS: [Habits; 4] = [
         extranonce: Some(When::AfterAuthorize),
         host_first: false,
         rolls_version: true,
+        keeps_alive: true,
         ids_begin_anew: false,
     },
     Habits {
@@ -43,6 +46,7 @@ const KINDS: [Habits; 4] = [
         extranonce: None,
         host_first: false,
         rolls_version: false,
+        keeps_alive: false,
         ids_begin_anew: false,
     },
     Habits {
@@ -52,6 +56,7 @@ const KINDS: [Habits; 4] = [
         extranonce: Some(When::BeforeAuthorize),
         host_first: true,
         rolls_version: false,
+        keeps_alive: false,
         ids_begin_anew: false,
     },
     Habits {
@@ -61,6 +66,7 @@ const KINDS: [Habits; 4] = [
         extranonce: Some(When::AfterAuthorize),
         host_first: true,
         rolls_version: true,
+        keeps_alive: true,
         ids_begin_anew: false,
     },
 ];
@@ -75,6 +81,7 @@ impl Habits {
         extranonce: None,
         host_first: false,
         rolls_version: false,
+        keeps_alive: false,
         ids_begin_anew: true,
     };
 

@@ -8,6 +8,8 @@ use stratum_uring::practice::bitcoin::{self, Rolled};
 use stratum_uring::practice::equihash::HEADER_LEN;
 use stratum_uring::wire::{Raw, hex};
 
+use crate::monero::Told;
+
 /// Jobs that are kept to be shared. Miners hold those that they work on; this is for those who hear
 /// of one later than others.
 const JOBS_KEPT: usize = 64;
@@ -25,10 +27,13 @@ const TIME: std::ops::Range<usize> = 100..104;
 pub(crate) struct Job {
     /// As JSON, with its quotes.
     pub(crate) id: Box<[u8]>,
-    /// Of Bitcoin, what it would be without nonces: it tells jobs apart as well.
+    /// Of Bitcoin, what it would be without nonces; of Monero, what all links to a pool have of the blob.
+    /// It tells jobs apart as well.
     pub(crate) header: [u8; HEADER_LEN],
     /// Of Bitcoin, what is to be hashed.
     pub(crate) bitcoin: Option<bitcoin::Work>,
+    /// Of Monero, the blob, its nonce zero; else empty.
+    pub(crate) blob: Box<[u8]>,
     /// Counts the jobs of this thread.
     pub(crate) number: u32,
     /// Recent jobs of the same id with another header, as two shards of a proxy may have them.
@@ -42,6 +47,7 @@ impl Job {
             id: id.as_bytes().into(),
             header,
             bitcoin: None,
+            blob: Box::default(),
             number: 0,
             namesakes: Box::default(),
         }
@@ -99,6 +105,11 @@ impl JobBook {
         Some(job)
     }
 
+    /// The job of a miner of Monero, whose own bytes are not in it.
+    pub(crate) fn of_blob(&mut self, told: &Told<'_>) -> Rc<Job> {
+        self.keep(told.id, told.header(), None, told.blob.clone().into())
+    }
+
     /// Notes that a miner was told of one job behind another, and says whether that may be.
     pub(crate) fn may_follow(&mut self, earlier: &Job, later: &Job) -> bool {
         let goes_back = self.times_rise && later.is_older_than(earlier);
@@ -115,19 +126,31 @@ impl JobBook {
         } else {
             (parse_equihash(values)?, None)
         };
+        Some(self.keep(id, header, bitcoin, Box::default()))
+    }
+
+    /// The job that is known already, or a new one.
+    fn keep(
+        &mut self,
+        id: Raw<'_>,
+        header: [u8; HEADER_LEN],
+        bitcoin: Option<bitcoin::Work>,
+        blob: Box<[u8]>,
+    ) -> Rc<Job> {
         let known = self
             .recent
             .iter()
             .rev()
-            .find(|job| *job.id == *id.bytes() && job.header == header);
+            .find(|job| *job.id == *id.bytes() && job.header == header && job.blob == blob);
         if let Some(job) = known {
-            return Some(Rc::clone(job));
+            return Rc::clone(job);
         }
         let namesakes = self.recent.iter().filter(|job| *job.id == *id.bytes());
         let job = Rc::new(Job {
             id: id.bytes().into(),
             header,
             bitcoin,
+            blob,
             number: self.count,
             namesakes: namesakes.map(|job| job.number).collect(),
         });
@@ -137,7 +160,7 @@ impl JobBook {
             self.recent.pop_front();
         }
         self.recent.push_back(Rc::clone(&job));
-        Some(job)
+        job
     }
 }
 

@@ -262,12 +262,12 @@ impl RingHandler for Links {
                     Next::Close
                 }
             };
+            if matches!(next, Next::Subscribed | Next::ReadRarely | Next::ReadNever) {
+                let shook = std::mem::take(&mut self.links[miner].shaking_hands);
+                self.shaking_hands -= usize::from(shook);
+            }
             match next {
-                Next::GoOn => {}
-                Next::Subscribed => {
-                    let shook = std::mem::take(&mut self.links[miner].shaking_hands);
-                    self.shaking_hands -= usize::from(shook);
-                }
+                Next::GoOn | Next::Subscribed => {}
                 Next::ReadRarely if self.all_attentive => {}
                 Next::ReadRarely | Next::ReadNever => self.pauses.push(miner),
                 Next::Close => close = true,

@@ -1,7 +1,7 @@
-//! Simulates a farm of Equihash or Bitcoin miners against stratum-uring, or any other proxy or pool.
+//! Simulates a farm of Equihash, Bitcoin or Monero miners against stratum-uring, or any other proxy or pool.
 //!
 //! - [`miner`]: one miner, what it says and hears, and which [`role`] it plays. Pure, as are [`job`],
-//!   [`verdict`], [`shares`] and [`schedule`].
+//!   [`monero`], [`verdict`], [`shares`] and [`schedule`].
 //! - [`farm`]: the miners of one thread, and what happened to them ([`tally`]). Pure.
 //! - [`links`], [`driver`]: the thread itself: a ring of connections, the time, the rate.
 //! - [`fleet`]: all threads, from stage to stage; [`nonces`] watches over all of them.
@@ -22,6 +22,7 @@ mod links;
 mod meter;
 mod miner;
 mod mock_pool;
+mod monero;
 mod nonces;
 mod outage;
 mod pool;

@@ -17,6 +17,8 @@ use crate::job::{Job, JobBook, SeenJobs};
 use crate::shares::{Share, Work};
 use crate::verdict::{Verdict, verdict};
 
+mod monero;
+
 /// What a server must never do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wrong {
@@ -69,6 +71,8 @@ impl Wrong {
 pub(crate) enum Event {
     Nothing,
     Subscribed,
+    /// Subscribed and authorized in one, with this as first job.
+    LoggedIn(Rc<Job>),
     /// A job; whether it is this connection's first one.
     Job(Rc<Job>, First),
     /// An answer to a share that was due then.
@@ -101,6 +105,8 @@ enum Asked {
     Subscribe,
     Authorize,
     Extranonce,
+    Login,
+    KeepAlive,
     Share(Times),
 }
 
@@ -124,9 +130,12 @@ pub(crate) struct Miner {
     requests: VecDeque<Request>,
     authorized: bool,
     is_bitcoin: bool,
+    /// What it was told at its login, where it mines Monero.
+    login: Option<monero::Login>,
     /// Of Bitcoin, the bytes behind extranonce1, and the version bits that it may roll.
     extranonce2_len: usize,
     version_bits: Option<u32>,
+    /// Of Monero, what stands for its blob: no two miners may have the same.
     extranonce1: Option<Extranonce1>,
     target: Option<Target>,
     /// They count from the next job on.
@@ -151,6 +160,7 @@ impl Miner {
             requests: VecDeque::new(),
             authorized: false,
             is_bitcoin: false,
+            login: None,
             extranonce2_len: 0,
             version_bits: None,
             extranonce1: None,
@@ -167,6 +177,7 @@ impl Miner {
     pub(crate) fn of(coin: PracticeCoin, number: u32) -> Self {
         Self {
             is_bitcoin: coin == PracticeCoin::Bitcoin,
+            login: (coin == PracticeCoin::Monero).then(monero::Login::default),
             ..Self::new(number)
         }
     }
@@ -183,6 +194,7 @@ impl Miner {
             first_id: last_id,
             last_id,
             is_bitcoin: self.is_bitcoin,
+            login: self.login.as_ref().map(|_| monero::Login::default()),
             ..Self::new(self.number)
         };
     }
@@ -206,6 +218,7 @@ impl Miner {
             target: self.target.unwrap_or(Target::from_bytes([0xff; 32])),
             extranonce2_len: self.extranonce2_len,
             version_bits: self.version_bits,
+            nonce_end: self.login.as_ref().and_then(monero::Login::nonce_end),
         })
     }
 
@@ -228,7 +241,7 @@ impl Miner {
             .iter()
             .filter_map(|request| match request.what {
                 Asked::Share(times) => Some(times.sent),
-                Asked::Configure | Asked::Subscribe | Asked::Authorize | Asked::Extranonce => None,
+                _ => None,
             })
     }
 
@@ -240,6 +253,9 @@ impl Miner {
     /// A new connection: says what such a miner says first.
     pub(crate) fn handle_connected(&mut self, out: &mut Vec<u8>) {
         self.begin_anew();
+        if self.login.is_some() {
+            return self.log_in(out);
+        }
         if self.is_bitcoin && self.habits.rolls_version {
             self.ask(out, Asked::Configure, "mining.configure", |out| {
                 out.extend_from_slice(
@@ -295,7 +311,7 @@ impl Miner {
                 Some(method) => self.handle_call(method, message.params, jobs),
                 None => Event::Wrong(Wrong::Unreadable),
             },
-            None => self.handle_answer(message, out),
+            None => self.handle_answer(message, jobs, out),
         }
     }
 
@@ -310,6 +326,9 @@ impl Miner {
         let number = self.number;
         if let Some(id) = id {
             self.last_id = id - 1;
+        }
+        if self.login.is_some() {
+            return self.submit_to_session(share, times, out);
         }
         self.ask(out, Asked::Share(times), "mining.submit", |out| {
             append_worker(out, number);
@@ -353,12 +372,21 @@ impl Miner {
         out.extend_from_slice(quote);
         out.extend_from_slice(b",\"method\":\"");
         out.extend_from_slice(method.as_bytes());
-        out.extend_from_slice(b"\",\"params\":[");
+        let [open, close] = match self.login {
+            Some(_) => [b'{', b'}'],
+            None => [b'[', b']'],
+        };
+        out.extend_from_slice(b"\",\"params\":");
+        out.push(open);
         params(out);
-        out.extend_from_slice(b"]}\n");
+        out.push(close);
+        out.extend_from_slice(b"}\n");
     }
 
     fn handle_call(&mut self, method: &[u8], params: Option<Raw<'_>>, jobs: &mut JobBook) -> Event {
+        if self.login.is_some() {
+            return self.handle_named_call(method, params, jobs);
+        }
         let text = || params?.elements().next()?.as_str();
         let understood = match method {
             b"mining.notify" => {
@@ -429,7 +457,12 @@ impl Miner {
         }
     }
 
-    fn handle_answer(&mut self, message: &Message<'_>, out: &mut Vec<u8>) -> Event {
+    fn handle_answer(
+        &mut self,
+        message: &Message<'_>,
+        jobs: &mut JobBook,
+        out: &mut Vec<u8>,
+    ) -> Event {
         let Some(id) = message.id.and_then(|id| self.own_id(id)) else {
             return Event::Wrong(Wrong::UnknownId);
         };
@@ -470,6 +503,8 @@ impl Miner {
                 Verdict::Rejected(reason) => Event::Refused(format!("authorize: {reason}")),
             },
             Asked::Extranonce => Event::Nothing,
+            Asked::Login => self.handle_login(message, jobs, out),
+            Asked::KeepAlive => monero::handle_kept_alive(message),
             Asked::Share(times) => Event::Share(times.due, verdict(message)),
         }
     }

@@ -1,17 +1,23 @@
-//! A pool that costs little: it says yes to everything, and looks into nothing but the id of a request.
+//! A pool that costs little: it says yes to everything, and looks into nothing but the id of a request. Only
+//! shares of Monero, which are small, are looked at: see [`monero`].
 //!
 //! For measurements of a proxy on a machine that has no core to spare for a real judge. Answers to all
 //! shares of one read leave in one write.
 
+mod monero;
+
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
+use stratum_uring::practice::PracticeCoin;
 use stratum_uring::practice::equihash::HEADER_LEN;
-use stratum_uring::wire::{Raw, Reader, Tail, TailPool, cut, encode, hex};
+use stratum_uring::wire::{Message, Raw, Reader, Tail, TailPool, cut, encode, hex};
 
 use crate::clock::Clock;
 use crate::progress;
@@ -40,6 +46,17 @@ const GRAIN: Duration = Duration::from_millis(2);
 pub(crate) struct MockPool {
     address: SocketAddr,
     announced: Receiver<(u64, Duration)>,
+    wrong: Arc<AtomicU64>,
+}
+
+/// What a link needs of the pool.
+#[derive(Clone, Debug)]
+struct Office {
+    jobs: Jobs,
+    is_monero: bool,
+    announce: Sender<(u64, Duration)>,
+    /// Shares that no honest miner sends, nor a proxy that mixes nothing up.
+    wrong: Arc<AtomicU64>,
 }
 
 /// When there is which job.
@@ -67,7 +84,11 @@ impl MockPool {
     /// # Errors
     ///
     /// A text, when there is no port or no thread to be had.
-    pub(crate) fn start(clock: Clock, job_interval: Duration) -> Result<Self, String> {
+    pub(crate) fn start(
+        clock: Clock,
+        job_interval: Duration,
+        coin: PracticeCoin,
+    ) -> Result<Self, String> {
         let told = |error: io::Error| format!("cannot start the mock pool: {error}");
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(told)?;
         let address = listener.local_addr().map_err(told)?;
@@ -77,8 +98,19 @@ impl MockPool {
             interval: job_interval,
         };
         let (announce, announced) = channel();
-        spawn("pool-accept", move || accept(&listener, jobs, &announce)).map_err(told)?;
-        Ok(Self { address, announced })
+        let wrong = Arc::new(AtomicU64::new(0));
+        let office = Office {
+            jobs,
+            is_monero: coin == PracticeCoin::Monero,
+            announce,
+            wrong: Arc::clone(&wrong),
+        };
+        spawn("pool-accept", move || accept(&listener, &office)).map_err(told)?;
+        Ok(Self {
+            address,
+            announced,
+            wrong,
+        })
     }
 
     /// When each job was told to the first link that wanted it, by its number.
@@ -89,6 +121,11 @@ impl MockPool {
             *earliest = at.min(*earliest);
         }
         first
+    }
+
+    /// Shares that it had to find wrong.
+    pub(crate) fn wrong(&self) -> u64 {
+        self.wrong.load(Ordering::Relaxed)
     }
 
     /// Where it listens.
@@ -112,13 +149,13 @@ pub(crate) fn number_of(header: &[u8; HEADER_LEN]) -> u64 {
 /// The number is the end of the merkle root; behind it stand 32 reserved bytes, time and bits.
 const NUMBER_FROM_END: usize = 8 + 32 + 4 + 4;
 
-fn accept(listener: &TcpListener, jobs: Jobs, announce: &Sender<(u64, Duration)>) {
+fn accept(listener: &TcpListener, office: &Office) {
     for (number, stream) in (0..).zip(listener.incoming()) {
-        let announce = announce.clone();
+        let office = office.clone();
         let served = stream.and_then(|mut stream| {
             // A peer that goes away is no event of ours.
             spawn("pool-link", move || {
-                drop(serve(&mut stream, number, jobs, &announce));
+                drop(serve(&mut stream, number, &office));
             })
         });
         if let Err(error) = served {
@@ -129,12 +166,9 @@ fn accept(listener: &TcpListener, jobs: Jobs, announce: &Sender<(u64, Duration)>
     }
 }
 
-fn serve(
-    stream: &mut TcpStream,
-    number: u32,
-    jobs: Jobs,
-    announce: &Sender<(u64, Duration)>,
-) -> io::Result<()> {
+fn serve(stream: &mut TcpStream, number: u32, office: &Office) -> io::Result<()> {
+    let jobs = office.jobs;
+    let mut session = office.is_monero.then(|| monero::Session::new(number));
     stream.set_nodelay(true)?;
     stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
     let mut reader = Reader::new();
@@ -149,9 +183,12 @@ fn serve(
         let (job, left) = jobs.current();
         if told.is_some_and(|told| told < job) {
             told = Some(job);
-            append_job(&mut out, job, jobs.clock);
+            match &mut session {
+                Some(session) => session.announce(job, &mut out),
+                None => append_job(&mut out, job, jobs.clock),
+            }
             // Nobody listens any more at the very end.
-            let _ = announce.send((job, jobs.clock.now()));
+            let _ = office.announce.send((job, jobs.clock.now()));
         }
         if !out.is_empty() {
             stream.write_all(&out)?;
@@ -172,7 +209,13 @@ fn serve(
         let mut lines = cut(&mut tail, &mut tails, &mut bytes[..read], LINE_LEN_MAX);
         while let Some(line) = lines.next() {
             let line = line.map_err(|_| ErrorKind::InvalidData)?;
-            if answer(&mut reader, line, number, &mut out)? && told.is_none() {
+            let message = reader.read(line).map_err(|_| ErrorKind::InvalidData)?;
+            if let Some(session) = &mut session {
+                let reply = session.handle(&message, job, &mut out);
+                told = told.or_else(|| session.has_login().then_some(job));
+                let wrong = u64::from(reply == monero::Reply::Wrong);
+                office.wrong.fetch_add(wrong, Ordering::Relaxed);
+            } else if answer(&message, number, &mut out) && told.is_none() {
                 told = Some(job);
                 out.extend_from_slice(TARGET.as_bytes());
                 encode::append_string(&mut out, &"f".repeat(64));
@@ -184,11 +227,10 @@ fn serve(
 }
 
 /// Appends the answer to a request. True if the peer wants jobs from now on.
-fn answer(reader: &mut Reader, line: &[u8], link: u32, out: &mut Vec<u8>) -> io::Result<bool> {
-    let message = reader.read(line).map_err(|_| ErrorKind::InvalidData)?;
+fn answer(message: &Message<'_>, link: u32, out: &mut Vec<u8>) -> bool {
     let method = message.method.and_then(Raw::as_str).unwrap_or_default();
     let Some(id) = message.id else {
-        return Ok(false);
+        return false;
     };
     out.extend_from_slice(b"{\"id\":");
     out.extend_from_slice(id.bytes());
@@ -199,7 +241,7 @@ fn answer(reader: &mut Reader, line: &[u8], link: u32, out: &mut Vec<u8>) -> io:
     } else {
         out.extend_from_slice(b",\"result\":true,\"error\":null}\n");
     }
-    Ok(method == b"mining.authorize")
+    method == b"mining.authorize"
 }
 
 /// A job as Zcash pools write it; each has hashes of its own, that rise with its number.
@@ -218,12 +260,15 @@ fn append_job(out: &mut Vec<u8>, number: u64, clock: Clock) {
 mod tests {
     use std::io::{BufRead, BufReader};
 
+    use stratum_uring::proto::dialect::equihash::Parameters;
+
     use super::*;
     use crate::job::JobBook;
 
     #[test]
     fn it_takes_everything_and_announces_jobs() {
-        let pool = MockPool::start(Clock::start(), Duration::from_millis(20)).unwrap();
+        let coin = PracticeCoin::Equihash(Parameters::ALL[0]);
+        let pool = MockPool::start(Clock::start(), Duration::from_millis(20), coin).unwrap();
         let mut links = [(); 2].map(|()| TcpStream::connect(pool.address()).unwrap());
         let mut nonces = Vec::new();
         for link in &mut links {

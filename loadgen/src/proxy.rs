@@ -334,6 +334,7 @@ fn config_text(wanted: &Wanted) -> String {
             set.k()
         ),
         PracticeCoin::Bitcoin => "    dialect: bitcoin\n".to_owned(),
+        PracticeCoin::Monero => "    dialect: monero\n".to_owned(),
     };
     let pool = match wanted.pool {
         Some(pool) => format!(
@@ -360,6 +361,8 @@ fn practice_text(coin: PracticeCoin, job_interval_seconds: u32) -> String {
         PracticeCoin::Equihash(_) => format!("target: 7f{}", "f".repeat(62)),
         // One header in 64 is one: to hash so many takes as long.
         PracticeCoin::Bitcoin => format!("difficulty: {}", 1.0 / f64::from(1 << 26)),
+        // Filler claims what is asked of it.
+        PracticeCoin::Monero => "difficulty: 10000".to_owned(),
     };
     format!(
         r#"      - url: "practice:"

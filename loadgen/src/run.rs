@@ -79,9 +79,14 @@ fn run_load(arguments: &Arguments) -> Result<bool, String> {
     };
     let mut alive = || proxy.as_mut().is_none_or(Proxy::is_running);
     let mut report = fleet::run(clock, plan, &interrupted, &mut alive)?;
-    report.announced = pool.map(|pool| pool.announced()).unwrap_or_default();
     if let Some(proxy) = proxy {
         report.failure = proxy.stop(clock).err();
+    }
+    if let Some(pool) = pool {
+        report.announced = pool.announced();
+        let wrong = pool.wrong();
+        let found = (wrong > 0).then(|| format!("the mock pool found {wrong} shares wrong"));
+        report.failure = report.failure.or(found);
     }
     // A report that nobody reads to its end, as through `head`, is no failure.
     drop(io::stdout().write_all(report.table().as_bytes()));
@@ -95,11 +100,11 @@ fn run_load(arguments: &Arguments) -> Result<bool, String> {
 fn start_pool(arguments: &Arguments, clock: Clock) -> Result<Option<MockPool>, String> {
     match (arguments.pool, &arguments.relay) {
         (PoolKind::Mock, _) if arguments.coin() == PracticeCoin::Bitcoin => {
-            Err("the mock pool speaks Equihash: use --pool practice".to_owned())
+            Err("the mock pool speaks no Bitcoin: use --pool practice".to_owned())
         }
         (PoolKind::Mock, _) => {
             let interval = Duration::from_secs(arguments.job_interval.into());
-            MockPool::start(clock, interval).map(Some)
+            MockPool::start(clock, interval, arguments.coin()).map(Some)
         }
         (PoolKind::Practice, None) => Ok(None),
         (PoolKind::Practice, Some(_)) => {

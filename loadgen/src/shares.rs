@@ -5,6 +5,7 @@ use std::rc::Rc;
 use stratum_uring::practice::PracticeCoin;
 use stratum_uring::practice::bitcoin::{self, Rolled};
 use stratum_uring::practice::equihash::{NONCE_LEN, meets_target, share_hash};
+use stratum_uring::practice::monero;
 use stratum_uring::practice::solver::Solver;
 use stratum_uring::proto::dialect::equihash::Parameters;
 use stratum_uring::proto::extranonce::Extranonce1;
@@ -22,6 +23,8 @@ pub(crate) struct Work {
     /// Of Bitcoin, the bytes of extranonce2, and the version bits that may be rolled.
     pub(crate) extranonce2_len: usize,
     pub(crate) version_bits: Option<u32>,
+    /// Of Monero, the last byte of the nonce, where it is not the miner's.
+    pub(crate) nonce_end: Option<u8>,
 }
 
 /// A share that was found, and the work that it is for.
@@ -43,6 +46,10 @@ enum Found {
         nonce: u32,
         version_bits: Option<u32>,
     },
+    Monero {
+        nonce: [u8; monero::NONCE_LEN],
+        result: [u8; 32],
+    },
 }
 
 impl Share {
@@ -51,9 +58,20 @@ impl Share {
         Rc::ptr_eq(&self.work.job, &work.job) && self.work.extranonce1 == work.extranonce1
     }
 
-    /// Appends the params of `mining.submit` behind the worker's name.
+    /// Appends the params of `mining.submit` behind the worker's name, or those of Monero's `submit` behind
+    /// the session's.
     pub(crate) fn write_params(&self, out: &mut Vec<u8>) {
         out.push(b',');
+        if let Found::Monero { nonce, result } = &self.found {
+            out.extend_from_slice(b"\"job_id\":");
+            out.extend_from_slice(&self.work.job.id);
+            out.extend_from_slice(b",\"nonce\":\"");
+            hex::append_encoded(out, nonce);
+            out.extend_from_slice(b"\",\"result\":\"");
+            hex::append_encoded(out, result);
+            out.push(b'"');
+            return;
+        }
         out.extend_from_slice(&self.work.job.id);
         let mut append = |field: &[u8]| {
             out.extend_from_slice(b",\"");
@@ -78,20 +96,23 @@ impl Share {
                     append(&bits.to_be_bytes());
                 }
             }
+            // Its params have names.
+            Found::Monero { .. } => {}
         }
     }
 }
 
 /// Finds shares: real ones with 48,5, which takes some 50 microseconds for each nonce. Nobody solves
 /// other parameters at a load generator's pace, so those get filler: random bytes of the right length
-/// behind the right prefix, for a pool that judges only the shape.
+/// behind the right prefix, for a pool that judges only the shape. So do those of Monero.
 #[derive(Debug)]
 pub(crate) struct ShareMaker {
-    /// Of Equihash.
-    parameters: Option<Parameters>,
+    coin: PracticeCoin,
     prefix: Vec<u8>,
     solver: Option<Solver>,
     random: fastrand::Rng,
+    /// The next nonce of Monero, whose few bytes would soon come twice if they were random.
+    nonce: u32,
 }
 
 /// Whether shares of this coin are real.
@@ -99,6 +120,7 @@ pub(crate) fn are_real(coin: PracticeCoin) -> bool {
     match coin {
         PracticeCoin::Equihash(parameters) => (parameters.n(), parameters.k()) == (48, 5),
         PracticeCoin::Bitcoin => true,
+        PracticeCoin::Monero => false,
     }
 }
 
@@ -107,33 +129,34 @@ const NONCES_TRIED: u32 = 128;
 
 impl ShareMaker {
     pub(crate) fn new(coin: PracticeCoin) -> Self {
-        let parameters = match coin {
-            PracticeCoin::Equihash(parameters) => Some(parameters),
-            PracticeCoin::Bitcoin => None,
+        let digits = match coin {
+            PracticeCoin::Equihash(parameters) => parameters.solution_prefix_hex().as_bytes(),
+            PracticeCoin::Bitcoin | PracticeCoin::Monero => b"",
         };
-        let digits = parameters
-            .map_or("", Parameters::solution_prefix_hex)
-            .as_bytes();
+        let is_equihash = matches!(coin, PracticeCoin::Equihash(_));
+        let mut random = fastrand::Rng::new();
         let mut prefix = vec![0; digits.len() / 2];
         hex::decode_into(digits, &mut prefix).expect("the prefix is hex");
         Self {
-            parameters,
+            coin,
             prefix,
-            solver: (parameters.is_some() && are_real(coin)).then(Solver::new),
-            random: fastrand::Rng::new(),
+            solver: (is_equihash && are_real(coin)).then(Solver::new),
+            nonce: random.u32(..),
+            random,
         }
     }
 
     /// Whether a share costs nothing, so that none need be found ahead.
     pub(crate) fn is_instant(&self) -> bool {
-        self.solver.is_none() && self.parameters.is_some()
+        !are_real(self.coin)
     }
 
     /// Tries one random nonce; most often something comes of it.
     pub(crate) fn attempt(&mut self, work: &Work) -> Option<Share> {
-        let found = match self.parameters {
-            Some(parameters) => self.attempt_equihash(parameters, work),
-            None => self.attempt_bitcoin(work),
+        let found = match self.coin {
+            PracticeCoin::Equihash(parameters) => self.attempt_equihash(parameters, work),
+            PracticeCoin::Bitcoin => self.attempt_bitcoin(work),
+            PracticeCoin::Monero => self.claim_monero(work),
         };
         let work = || work.clone();
         found.map(|found| Share {
@@ -167,6 +190,17 @@ impl ShareMaker {
             }
         }
         None
+    }
+
+    fn claim_monero(&mut self, work: &Work) -> Option<Found> {
+        self.nonce = self.nonce.wrapping_add(1);
+        let mut nonce = self.nonce.to_le_bytes();
+        let [.., last] = &mut nonce;
+        *last = work.nonce_end.unwrap_or(*last);
+        let mut blob = work.job.blob.to_vec();
+        blob.get_mut(monero::NONCE)?.copy_from_slice(&nonce);
+        let result = monero::stand_in(&blob, work.target.as_bytes());
+        Some(Found::Monero { nonce, result })
     }
 
     fn attempt_equihash(&mut self, parameters: Parameters, work: &Work) -> Option<Found> {
@@ -208,6 +242,7 @@ mod tests {
             target: Target::from_bytes(target),
             extranonce2_len: 0,
             version_bits: None,
+            nonce_end: None,
         }
     }
 
@@ -254,6 +289,7 @@ mod tests {
             target: Target::from_bytes(target),
             extranonce2_len: 6,
             version_bits: Some(0x1fff_e000),
+            nonce_end: None,
         };
         let mut maker = ShareMaker::new(PracticeCoin::Bitcoin);
         let share = (0..1000).find_map(|_| maker.attempt(&work)).unwrap();

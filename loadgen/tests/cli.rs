@@ -134,6 +134,31 @@ fn a_farm_of_bitcoin_rolls_version_bits_and_loses_nothing() {
 }
 
 #[test]
+fn a_farm_of_monero_fills_several_links_and_loses_nothing() {
+    let output = loadgen(
+        "--dialect monero --miners 400 --duration 1 --saturate 8 --churn 10 --job-interval 1 --cores 1",
+    );
+    let table = String::from_utf8(output.stdout).unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{table}{told}");
+    assert!(table.contains("400 of 400 mining at the end"), "{table}");
+    assert!(table.contains("\nproxy "), "{table}");
+}
+
+#[test]
+fn each_miner_of_monero_is_told_a_blob_of_its_own_to_the_byte() {
+    let output = loadgen(
+        "--dialect monero --pool mock --miners 600 --duration 1 --share-rate 2000 --job-interval 1 \
+         --slow-readers 5 --half-dead 5 --churn 10",
+    );
+    let table = String::from_utf8(output.stdout).unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{table}{told}");
+    assert!(table.contains("570 of 600 mining at the end"), "{table}");
+    assert!(table.contains(" 0 rejected"), "{table}");
+}
+
+#[test]
 fn more_bad_miners_than_miners_are_refused() {
     let output = loadgen("--connect 127.0.0.1:9 --slow-readers 60 --half-dead 50");
     let told = String::from_utf8(output.stderr).unwrap();

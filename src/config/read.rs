@@ -267,14 +267,7 @@ fn pool(node: &Node<'_>, coin: Option<CoinConfig>) -> Option<PoolConfig> {
         .as_ref()
         .and_then(|url| url.text("write stratum+tcp://host:port"));
     let is_practice = text.is_some_and(|text| text == "practice:");
-    let url = if is_practice && coin == Some(CoinConfig::Monero) {
-        section.get("practice");
-        section.mistake(
-            "url",
-            "the practice pool has no jobs of monero; write stratum+tcp://host:port",
-        );
-        None
-    } else if is_practice {
+    let url = if is_practice {
         practice_pool(section.section("practice"), coin).map(PoolUrl::Practice)
     } else {
         let practice = section.get("practice");
@@ -341,8 +334,12 @@ const WORD_BYTES_MAX: usize = 256;
 fn practice_pool(mut section: Section<'_>, coin: Option<CoinConfig>) -> Option<PracticeConfig> {
     let judge = match section.get("judge") {
         Some(node) => node.choice(&[("full", Judge::Full), ("shape", Judge::Shape)], &[]),
+        None if coin == Some(CoinConfig::Monero) => Some(Judge::Shape),
         None => Some(Judge::Full),
     };
+    if judge == Some(Judge::Full) && coin == Some(CoinConfig::Monero) {
+        section.mistake("judge", "nobody computes RandomX here; write judge: shape");
+    }
     if let (Some(Judge::Full), Some(CoinConfig::Equihash(equihash))) = (judge, coin)
         && !is_checkable(equihash)
     {
@@ -366,6 +363,10 @@ fn practice_pool(mut section: Section<'_>, coin: Option<CoinConfig>) -> Option<P
         let extranonce1_bytes = section.number("extranonce1_bytes", 4, 1..=24);
         let extranonce2_bytes = section.number("extranonce2_bytes", EXTRANONCE2_BYTES, 1..=32);
         (target, extranonce1_bytes, extranonce2_bytes)
+    } else if coin == Some(CoinConfig::Monero) {
+        let range = 1..=u32::MAX;
+        let difficulty = section.number("difficulty", PRACTICE_DIFFICULTY_MONERO, range);
+        (Some(monero_target(difficulty)), 4, EXTRANONCE2_BYTES)
     } else {
         let target = match section.get("target") {
             Some(node) => target(&node),
@@ -390,6 +391,16 @@ const EXTRANONCE2_BYTES: usize = 8;
 
 /// A share every few seconds from a small machine, and some in each second from a large one.
 const PRACTICE_DIFFICULTY: f64 = 1024.0;
+
+/// A share every few seconds from a small machine.
+const PRACTICE_DIFFICULTY_MONERO: u32 = 10_000;
+
+/// What so many hashes have one below, of which only the first eight bytes count.
+fn monero_target(difficulty: u32) -> [u8; 32] {
+    let mut target = [0xff; 32];
+    target[..8].copy_from_slice(&(u64::MAX / u64::from(difficulty)).to_be_bytes());
+    target
+}
 
 fn difficulty(node: &Node<'_>) -> Option<[u8; 32]> {
     let target = match node.value() {

@@ -138,14 +138,16 @@ fn the_example_runs_the_practice_pool_with_every_default() {
     assert_eq!(admin.listen, "127.0.0.1:9333".parse().unwrap());
     let real = full.proxies[0].pools[0].clone();
     assert_eq!(real, Config::load(MINIMAL).unwrap().proxies[0].pools[0]);
-    let bitcoin = full.proxies[1].clone();
-    let least_bitcoin = Config::load(
+    let least_others = Config::load(
         r#"{proxies: [{name: bitcoin, dialect: bitcoin, listen: [{address: "0.0.0.0:3334"}],
+            pools: [{url: "practice:"}]},
+            {name: monero, dialect: monero, listen: [{address: "0.0.0.0:3335"}],
             pools: [{url: "practice:"}]}]}"#,
     );
-    assert_eq!(bitcoin, least_bitcoin.unwrap().proxies[0]);
+    let others = least_others.unwrap().proxies;
+    assert_eq!(full.proxies[1..], others);
     for config in [&mut example, &mut least] {
-        config.proxies.push(bitcoin.clone());
+        config.proxies.extend(others.clone());
         config.miners_expected = full.miners_expected;
         config.admin = full.admin;
         config.cores = full.cores;
@@ -875,19 +877,38 @@ fn a_bitcoin_proxy_has_no_keys_of_equihash() {
 }
 
 #[test]
-fn a_monero_proxy_has_no_practice_pool() {
-    let config = Config::load(&with("dialect: equihash", "dialect: monero")).unwrap();
+fn a_practice_pool_of_monero_judges_the_shape() {
+    let practice = |keys: &str| {
+        format!(
+            "proxies: [{{name: a, dialect: monero, listen: [{{address: 0.0.0.0:1}}], \
+             pools: [{{url: 'practice:', practice: {{{keys}}}}}]}}]"
+        )
+    };
+    let config = Config::load(&practice("difficulty: 65536")).unwrap();
     assert_eq!(config.proxies[0].coin, CoinConfig::Monero);
+    let PoolUrl::Practice(pool) = &config.proxies[0].pools[0].url else {
+        panic!("a practice pool");
+    };
+    assert_eq!(pool.judge, Judge::Shape);
     assert_eq!(
-        mistakes(
-            "proxies: [{name: a, dialect: monero, listen: [{address: 0.0.0.0:1}], \
-             pools: [{url: 'practice:'}]}]"
-        ),
-        [
-            "line 1: proxies[0].pools[0].url: the practice pool has no jobs of monero; write \
-             stratum+tcp://host:port"
-        ]
+        pool.target[..9],
+        [0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]
     );
+    let keys = "the keys here are judge, job_interval_seconds, block_interval_jobs, difficulty";
+    for (line, expected) in [
+        (
+            "judge: full",
+            "judge: nobody computes RandomX here; write judge: shape".to_owned(),
+        ),
+        ("target: '7ff'", format!("target: unknown key; {keys}")),
+        (
+            "difficulty: 0",
+            "difficulty: 0 is out of range; write a whole number from 1 to 4294967295".to_owned(),
+        ),
+    ] {
+        let expected = format!("line 1: proxies[0].pools[0].practice.{expected}");
+        assert_eq!(mistakes(&practice(line)), [expected]);
+    }
 }
 
 #[test]

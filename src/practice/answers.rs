@@ -61,6 +61,8 @@ pub(super) fn notify(out: &mut Vec<u8>, job: &Job, clean: bool) {
                 out.push(b',');
                 work.append_params(job.time, out);
             }
+            // Monero's have params with names, and another line.
+            Work::Monero(_) => {}
         }
         out.extend_from_slice(if clean { b",true" } else { b",false" });
     });

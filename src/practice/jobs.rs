@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 
-use super::bitcoin;
 use super::equihash::HEADER_LEN;
 use super::settings::PracticeCoin;
+use super::{bitcoin, monero};
 
 /// Jobs of one block that stay known. A pool that announces more forgets the oldest.
 const JOBS_PER_BLOCK_MAX: usize = 256;
@@ -32,13 +32,15 @@ pub(super) struct Job {
     pub(super) clean: bool,
 }
 
-/// What there is to do, of either coin.
+/// What there is to do, of any coin.
 #[derive(Debug)]
 pub(super) enum Work {
     /// The header without its nonce, with the time of the job.
     Equihash([u8; HEADER_LEN]),
     /// The parts of the header.
     Bitcoin(Box<bitcoin::Work>),
+    /// The blob.
+    Monero(Box<monero::Work>),
 }
 
 impl Job {
@@ -68,6 +70,8 @@ pub(super) struct JobBook {
     last_number: u64,
     /// The hash of the block that the current one stands on.
     previous_block: [u8; 32],
+    /// Counts the blocks.
+    height: u64,
     random: Random,
     coin: PracticeCoin,
     /// Bytes of both nonces in a coinbase.
@@ -80,6 +84,7 @@ impl JobBook {
             jobs: VecDeque::new(),
             last_number: 0,
             previous_block: [0; 32],
+            height: 0,
             random,
             coin,
             extranonce_len,
@@ -90,6 +95,7 @@ impl JobBook {
     pub(super) fn make(&mut self, time: u32, target: [u8; 32], new_block: bool, clean: bool) {
         if new_block {
             self.jobs.clear();
+            self.height += 1;
             self.previous_block = self.random.bytes();
             // The hash of a block is below the network's target, so in header order it ends in zeros.
             self.previous_block[28..].fill(0);
@@ -104,6 +110,12 @@ impl JobBook {
                 self.previous_block,
                 time,
                 self.extranonce_len,
+            ))),
+            PracticeCoin::Monero => Work::Monero(Box::new(monero::Work::make(
+                &mut self.random,
+                self.previous_block,
+                time,
+                self.height,
             ))),
         };
         self.last_number += 1;
@@ -200,7 +212,7 @@ mod tests {
     fn header(book: &JobBook) -> [u8; HEADER_LEN] {
         match book.newest().unwrap().work {
             Work::Equihash(header) => header,
-            Work::Bitcoin(_) => panic!("a job of another coin"),
+            _ => panic!("a job of another coin"),
         }
     }
 

@@ -9,6 +9,7 @@
 //!
 //! - [`bitcoin`]: what a share of a job hashes to.
 //! - [`equihash`]: is this solution one, and does it meet the target?
+//! - [`monero`]: jobs, and what a share claims; its hash is nobody's to compute here.
 //! - [`solver`]: finds real solutions for the small parameters 48,5 in microseconds.
 //! - [`PracticePool`]: the pool itself. Pure: lines in, lines out, time as an argument.
 //! - [`PracticeServer`]: the pool behind a TCP socket. Plain threads, since it has few links and is
@@ -22,6 +23,7 @@ mod answers;
 pub mod bitcoin;
 pub mod equihash;
 mod jobs;
+pub mod monero;
 mod pool;
 mod server;
 mod sessions;

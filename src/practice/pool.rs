@@ -126,7 +126,7 @@ impl PracticePool {
         let sessions = Sessions::new(settings.nonce_1_bytes, Random::new(random.next()));
         let (prefix_digits, solution_len) = match settings.coin {
             PracticeCoin::Equihash(set) => (set.solution_prefix_hex(), set.solution_len()),
-            PracticeCoin::Bitcoin => ("", 0),
+            PracticeCoin::Bitcoin | PracticeCoin::Monero => ("", 0),
         };
         let mut prefix = vec![0; prefix_digits.len() / 2];
         let decoded = hex::decode_into(prefix_digits.as_bytes(), &mut prefix);
@@ -249,6 +249,14 @@ impl PracticePool {
         if link.workers.is_empty() || self.knobs.silent {
             return;
         }
+        if let Work::Monero(_) = &job.work {
+            let session = link.session;
+            let nonce_1 = session.and_then(|session| self.sessions.nonce_1(session, job.number));
+            if let Some(nonce_1) = nonce_1 {
+                monero::notify(out, job, nonce_1);
+            }
+            return;
+        }
         if link.target_sent != Some(job.target) {
             link.target_sent = Some(job.target);
             set_target(self.settings.coin, out, &job.target);
@@ -273,7 +281,8 @@ impl PracticePool {
             return false;
         };
         link.clean_due = true;
-        if !self.knobs.silent {
+        // Monero's links are told with each job what is theirs.
+        if !self.knobs.silent && self.settings.coin != PracticeCoin::Monero {
             let size = self.settings.extranonce2_bytes;
             let size = (self.settings.coin == PracticeCoin::Bitcoin).then_some(size);
             answers::set_extranonce(out, nonce_1, size);
@@ -307,6 +316,15 @@ impl PracticePool {
             return Fate::Stays;
         };
         match method.as_str().unwrap_or_default() {
+            method if self.settings.coin == PracticeCoin::Monero => match method {
+                b"submit" => return self.handle_submit(now_unix_seconds, link, id, message, out),
+                b"login" => self.handle_login(now_unix_seconds, link, id, message.params, out),
+                b"keepalived" | b"keepalive" => {
+                    self.before_answer(out);
+                    monero::append_result(out, id, br#"{"status":"KEEPALIVED"}"#);
+                }
+                _ => self.refuse_method(id, out),
+            },
             b"mining.submit" => {
                 return self.handle_submit(now_unix_seconds, link, id, message, out);
             }
@@ -333,12 +351,14 @@ impl PracticePool {
             }
             // Antminers send it after authorize; its meaning is not known.
             b"mining.multi_version" => self.agree(id, out),
-            _ => {
-                self.counters.methods_unknown += 1;
-                self.refuse(id, 20, "unknown method", out);
-            }
+            _ => self.refuse_method(id, out),
         }
         Fate::Stays
+    }
+
+    fn refuse_method(&mut self, id: &[u8], out: &mut Vec<u8>) {
+        self.counters.methods_unknown += 1;
+        self.refuse(id, 20, "unknown method", out);
     }
 
     fn handle_subscribe(
@@ -375,7 +395,7 @@ impl PracticePool {
         self.before_answer(out);
         match self.settings.coin {
             PracticeCoin::Equihash(_) => answers::subscribed(out, id, text.as_deref(), &nonce_1),
-            PracticeCoin::Bitcoin => {
+            PracticeCoin::Bitcoin | PracticeCoin::Monero => {
                 let size = self.settings.extranonce2_bytes;
                 answers::subscribed_with_size(out, id, text.as_deref(), &nonce_1, size);
             }
@@ -504,6 +524,7 @@ impl PracticePool {
                 self.judge_equihash(parameters, now, link_id, params)
             }
             PracticeCoin::Bitcoin => self.judge_bitcoin(now, link_id, params),
+            PracticeCoin::Monero => self.judge_monero(link_id, params),
         }
     }
 
@@ -646,11 +667,17 @@ impl PracticePool {
 
     fn agree(&mut self, id: &[u8], out: &mut Vec<u8>) {
         self.before_answer(out);
-        encode::reply_true(out, id);
+        match self.settings.coin {
+            PracticeCoin::Monero => monero::append_result(out, id, br#"{"status":"OK"}"#),
+            PracticeCoin::Equihash(_) | PracticeCoin::Bitcoin => encode::reply_true(out, id),
+        }
     }
 
     fn refuse(&mut self, id: &[u8], code: i32, text: &str, out: &mut Vec<u8>) {
         self.before_answer(out);
+        if self.settings.coin == PracticeCoin::Monero {
+            return monero::append_error(out, id, text);
+        }
         answers::refused(out, id, self.knobs.error_shape, code, text);
     }
 
@@ -666,11 +693,16 @@ impl PracticePool {
 fn set_target(coin: PracticeCoin, out: &mut Vec<u8>, target: &[u8; 32]) {
     match coin {
         PracticeCoin::Equihash(_) => answers::set_target(out, target),
+        // Monero's jobs say it themselves.
+        PracticeCoin::Monero => {}
         PracticeCoin::Bitcoin => Bitcoin.write_target(out, &Target::from_bytes(*target)),
     }
 }
 
 #[cfg(test)]
 mod bitcoin_tests;
+mod monero;
+#[cfg(test)]
+mod monero_tests;
 #[cfg(test)]
 mod tests;

@@ -14,7 +14,8 @@ pub enum Judge {
     /// As by a real pool: the hash against the target, and of Equihash the solution.
     Full,
     /// Everything but the proof of work, so that shares of filler bytes pass. The target isn't
-    /// looked at, since filler could not meet it.
+    /// looked at, since filler could not meet it; but Monero's shares say what they hash to, and that
+    /// must meet it.
     Shape,
 }
 
@@ -36,6 +37,8 @@ pub enum PracticeCoin {
     Equihash(Parameters),
     /// Bitcoin.
     Bitcoin,
+    /// Monero, of whose shares only the shape can be judged.
+    Monero,
 }
 
 /// What a practice pool is.
@@ -107,6 +110,9 @@ pub enum SettingsError {
     /// [`Judge::Full`] was asked for, and solutions of these parameters can't be verified.
     #[error("solutions of equihash {},{} cannot be verified: judge their shape", .0.n(), .0.k())]
     NotVerifiable(Parameters),
+    /// [`Judge::Full`] was asked for, and nobody computes RandomX here.
+    #[error("shares of monero cannot be verified: judge their shape")]
+    NotComputable,
     /// The length of nonce_1 is none.
     #[error("nonce_1 must have 1 to {NONCE_1_BYTES_MAX} bytes, not {0}")]
     Nonce1Bytes(usize),
@@ -125,6 +131,9 @@ impl PracticeSettings {
             && !is_verifiable(parameters)
         {
             return Some(SettingsError::NotVerifiable(parameters));
+        }
+        if self.coin == PracticeCoin::Monero && self.judge == Judge::Full {
+            return Some(SettingsError::NotComputable);
         }
         if !(1..=NONCE_1_BYTES_MAX).contains(&self.nonce_1_bytes) {
             return Some(SettingsError::Nonce1Bytes(self.nonce_1_bytes));
@@ -286,6 +295,10 @@ mod tests {
         assert_eq!(settings.problem(), Some(SettingsError::NotVerifiable(flux)));
         settings.judge = Judge::Shape;
         assert_eq!(settings.problem(), None);
+        settings.coin = PracticeCoin::Monero;
+        assert_eq!(settings.problem(), None);
+        settings.judge = Judge::Full;
+        assert_eq!(settings.problem(), Some(SettingsError::NotComputable));
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub(super) enum Fault {
     Nonce,
     VersionBits,
     Solution,
+    Result,
     TimeOutOfRange,
     Duplicate,
     LowDifficulty,
@@ -42,6 +43,7 @@ impl Fault {
             | Self::Nonce
             | Self::VersionBits
             | Self::Solution
+            | Self::Result
             | Self::TimeOutOfRange
             | Self::InvalidSolution => 20,
         }
@@ -59,6 +61,7 @@ impl Fault {
             Self::Nonce => "incorrect size of nonce",
             Self::VersionBits => "invalid version mask",
             Self::Solution => "incorrect size of solution",
+            Self::Result => "incorrect size of result",
             Self::TimeOutOfRange => "ntime out of range",
             Self::Duplicate => "duplicate share",
             Self::LowDifficulty => "low difficulty share",

@@ -407,12 +407,7 @@ fn start_practice(
     let coin = match config.coin {
         CoinConfig::Equihash(equihash) => PracticeCoin::Equihash(equihash.parameters),
         CoinConfig::Bitcoin => PracticeCoin::Bitcoin,
-        CoinConfig::Monero => {
-            return Err(StartError::Practice {
-                proxy: name.clone(),
-                source: std::io::Error::other("it has no jobs of Monero"),
-            });
-        }
+        CoinConfig::Monero => PracticeCoin::Monero,
     };
     let settings = PracticeSettings {
         coin,

@@ -215,3 +215,24 @@ fn miners_that_are_sent_away_come_back_and_nothing_is_lost() {
     let answered = tally.shares_accepted + report.rejected();
     assert_eq!(answered + tally.shares_abandoned, tally.shares_sent);
 }
+
+#[test]
+fn miners_of_monero_are_told_their_first_job_with_their_login() {
+    let mut settings = settings();
+    (settings.coin, settings.judge) = (PracticeCoin::Monero, Judge::Shape);
+    let (report, judged) = run_against(settings, Knobs::default(), |plan| {
+        plan.coin = PracticeCoin::Monero;
+        plan.mixture = Mixture::new(5.0, 5.0).unwrap();
+        plan.churn_percent = 20.0;
+    });
+    assert!(report.is_clean(), "{}", report.table());
+    assert_eq!((report.mining, report.silent, report.slow), (190, 10, 10));
+    assert_eq!(report.rejected(), 0, "{}", report.table());
+    let tally = &report.tally;
+    assert!(tally.churned > 0 && tally.subscribes == tally.connects);
+    assert_eq!(
+        tally.shares_accepted + tally.shares_abandoned,
+        tally.shares_sent
+    );
+    assert!(judged >= tally.shares_accepted && report.fan_out().to_all >= 1);
+}

@@ -355,6 +355,7 @@ mod tests {
             target: Target::from_bytes([0xff; 32]),
             extranonce2_len: 0,
             version_bits: None,
+            nonce_end: None,
         };
         let mut maker = ShareMaker::new(PracticeCoin::Equihash(smallest()));
         let share = (0..10_000).find_map(|_| maker.attempt(&work)).unwrap();
