@@ -154,6 +154,10 @@ impl Jobs {
         }
         self.known.push_back(known);
         while self.known.front().is_some_and(|oldest| {
+            // Miners go back to it if the early ones behind it are wrong.
+            if Some(oldest.id) == self.announced {
+                return false;
+            }
             let old = now.saturating_sub(oldest.received) >= limits.job_kept;
             (old && self.known.len() > limits.jobs_kept) || self.known.len() > limits.jobs_kept_max
         }) {
@@ -294,6 +298,33 @@ mod tests {
             "among the last eight, if old"
         );
         assert_eq!(jobs.oldest_sequence(), Some(20));
+    }
+
+    #[test]
+    fn the_last_job_of_the_link_itself_outlives_those_of_neighbours() {
+        let limits = Limits {
+            jobs_kept: 1,
+            job_kept: Duration::from_secs(1),
+            ..Limits::default()
+        };
+        let mut jobs = Jobs::default();
+        announce(&mut jobs, 0, 1, &limits);
+        for number in 2..5 {
+            let early = NewJob {
+                id: JobId(number),
+                sequence: u64::from(number),
+                job: Job {
+                    pool_id: Box::default(),
+                    ..job()
+                },
+                time: 0,
+                target: None,
+            };
+            jobs.announce(Duration::from_secs(10 * u64::from(number)), early, &limits);
+        }
+        assert_eq!(jobs.announced().unwrap().id, JobId(1));
+        announce(&mut jobs, 100, 5, &limits);
+        assert!(jobs.find(JobId(1)).is_none());
     }
 
     #[test]
