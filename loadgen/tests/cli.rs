@@ -142,6 +142,7 @@ fn a_farm_of_monero_fills_several_links_and_loses_nothing() {
     let told = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(0), "{table}{told}");
     assert!(table.contains("400 of 400 mining at the end"), "{table}");
+    assert!(table.contains(" 0 rejected"), "{table}");
     assert!(table.contains("\nproxy "), "{table}");
 }
 
