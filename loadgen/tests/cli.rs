@@ -149,11 +149,15 @@ fn a_farm_of_monero_fills_several_links_and_loses_nothing() {
 fn each_miner_of_monero_is_told_a_blob_of_its_own_to_the_byte() {
     let output = loadgen(
         "--dialect monero --pool mock --miners 600 --duration 1 --share-rate 2000 --job-interval 1 \
-         --slow-readers 5 --half-dead 5 --churn 10",
+         --slow-readers 5 --half-dead 5 --churn 10 --cores 2",
     );
     let table = String::from_utf8(output.stdout).unwrap();
     let told = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(0), "{table}{told}");
+    assert!(
+        !told.contains("ERROR"),
+        "no two links are one nonce space: {told}"
+    );
     assert!(table.contains("570 of 600 mining at the end"), "{table}");
     assert!(table.contains(" 0 rejected"), "{table}");
 }

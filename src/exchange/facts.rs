@@ -142,7 +142,7 @@ pub enum Fact {
         pool: usize,
         /// Whether the session before went on: nobody noticed.
         resumed: bool,
-        /// Hex digits of the pool's extranonce1.
+        /// Hex digits of the pool's extranonce1, or what it calls the session where shares must say that.
         extranonce1: String,
         /// Bytes that we fix for each miner.
         slot_len: u8,

@@ -156,7 +156,7 @@ impl Exchange {
         }
         if let Some(space) = &link.space {
             let space = space.borrow();
-            let (extranonce1, plan) = (format!("{:?}", space.extranonce1), space.plan);
+            let (extranonce1, plan) = (space.name(), space.plan);
             drop(space);
             self.fact(Fact::LinkUp {
                 pool,

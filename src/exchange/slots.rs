@@ -229,6 +229,18 @@ impl NonceSpace {
             && self.plan == other.plan
     }
 
+    /// What tells it from the others of its pool, for people: the pool's bytes, or what it calls the session
+    /// where shares must say that.
+    #[must_use]
+    pub(crate) fn name(&self) -> String {
+        match &self.share_session {
+            Some(session) => String::from_utf8_lossy(session)
+                .trim_matches('"')
+                .to_owned(),
+            None => format!("{:?}", self.extranonce1),
+        }
+    }
+
     /// The bytes that we fix for the miner with this slot.
     #[must_use]
     pub(crate) const fn slot_bytes(&self, slot: u16) -> SlotBytes {

@@ -82,7 +82,7 @@ impl Exchange {
     }
 
     fn tell_of_shared_space(&mut self, index: usize, space: &Rc<RefCell<NonceSpace>>) {
-        let extranonce1 = format!("{:?}", space.borrow().extranonce1);
+        let extranonce1 = space.borrow().name();
         let pool = self.links[index].pool;
         self.fact(Fact::NonceSpaceShared { pool, extranonce1 });
     }

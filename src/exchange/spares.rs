@@ -359,7 +359,7 @@ impl Exchange {
         });
     }
 
-    /// A link takes miners from now on. Gives the hex digits of its extranonce1.
+    /// A link takes miners from now on. Gives the name of its nonce space.
     fn begin_to_serve(&mut self, to: usize) -> String {
         let link = &mut self.links[to];
         if link.is_spare() {
@@ -371,9 +371,7 @@ impl Exchange {
         }
         self.home_pool = link.pool;
         let space = link.space.as_ref();
-        space.map_or_else(String::new, |space| {
-            format!("{:?}", space.borrow().extranonce1)
-        })
+        space.map_or_else(String::new, |space| space.borrow().name())
     }
 
     /// Hangs up links whose miners are elsewhere and have their answers.
