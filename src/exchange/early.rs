@@ -13,6 +13,7 @@
 //! Invariant: a share goes to the pool only under an id that the pool gave on the same link. Shares for a
 //! job that was not confirmed yet wait for that ([`crate::exchange::held`]).
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -27,6 +28,10 @@ use crate::proto::time::Now;
 /// Jobs of one link that may wait for its announcement. A neighbour that is further ahead is on a link
 /// that works, and ours does not.
 const STARTED_MAX: usize = 8;
+
+/// Contents of a link's own announcements that are remembered: a neighbour may hear of one so much later,
+/// when the job itself is no longer known.
+const ANNOUNCED_MAX: usize = 16;
 
 /// A job that was started early, and is neither confirmed nor missed.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +56,9 @@ pub(crate) struct Early {
     /// The newest clean job of which neither our link nor we told miners: its content, and the neighbour.
     /// The early job behind it must be clean too.
     clean_skipped: Option<(u64, usize)>,
+    /// The contents that the link itself announced last, whatever became of them. Miners are not started
+    /// on one of these again.
+    announced: VecDeque<u64>,
     /// Shares for them.
     pub(crate) held: HeldShares,
 }
@@ -105,7 +113,9 @@ impl Exchange {
         for index in 0..self.links.len() {
             let link = &mut self.links[index];
             let is_ours = link.tells_jobs() && link.pool == heard.pool;
-            if !is_ours || link.jobs.with_content(&heard.job).is_some() {
+            let is_known = link.early.announced.contains(&content)
+                || link.jobs.with_content(&heard.job).is_some();
+            if !is_ours || is_known {
                 continue;
             }
             if believed && link.may_start_early(now) {
@@ -144,7 +154,11 @@ impl Exchange {
             return Announced::New;
         };
         let content = self.content_of(job);
-        let link = &self.links[index];
+        let link = &mut self.links[index];
+        link.early.announced.push_back(content);
+        if link.early.announced.len() > ANNOUNCED_MAX {
+            link.early.announced.pop_front();
+        }
         let pool = link.pool;
         let known = link.jobs.with_content(job);
         let early = known.filter(|known| known.is_early()).map(|known| known.id);
