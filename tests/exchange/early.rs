@@ -466,6 +466,25 @@ fn an_own_link_that_is_more_than_one_job_behind_disturbs_nobody() {
 }
 
 #[test]
+fn what_the_own_link_announced_long_ago_is_no_early_job() {
+    let mut two = Two::believing_with(|settings| {
+        settings.limits.jobs_kept = 1;
+        settings.limits.job_kept = Duration::from_secs(1);
+    });
+    two.job += 1;
+    let late = two.job;
+    two.announce(1);
+    two.pass(Duration::from_millis(1200));
+    two.job += 1;
+    two.announce(1);
+    two.heard();
+    // By now the own link's is forgotten, and the neighbour's link hears of it.
+    two.pool_says(0, &job_line(0, late, true));
+    let told = two.heard();
+    assert!(!told.contains("mining.notify"), "{told}");
+}
+
+#[test]
 fn a_job_that_was_not_believed_is_known_and_not_told_when_miners_are_ahead_of_it() {
     let mut two = Two::with(|_| {});
     two.pass(Duration::from_secs(5));
