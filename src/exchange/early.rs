@@ -140,7 +140,10 @@ impl Exchange {
             ..job.clone()
         };
         link.set_job(started.job, &job, self.dialect.as_ref(), &mut self.scratch);
-        link.fresh |= job.clean | link.early.clean_skipped.take().is_some();
+        // One that takes the place of another one which was not confirmed may follow a wrong job: a miner
+        // must not stay on that.
+        let unsure = link.early.current.is_some();
+        link.fresh |= job.clean | unsure | link.early.clean_skipped.take().is_some();
         link.early.started.push(started);
         link.early.current = Some(started);
         self.keep_job(now, index, started.job, job);
