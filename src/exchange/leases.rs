@@ -19,9 +19,7 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{
-    Exchange, Fact, GuestSays, HostSays, LeaseId, Letter, LinkKey, ShareEnd, Standing, Terms,
-};
+use super::{Exchange, Fact, GuestSays, HostSays, LeaseId, Letter, LinkKey, ShareEnd, Terms};
 use crate::exchange::lending::spare_slots;
 use crate::exchange::link::{Link, LinkState, Role};
 use crate::exchange::miners::Stage;
@@ -411,9 +409,11 @@ impl Exchange {
         if self.is_lost_elsewhere(pool) && self.settings.pools.len() > 1 {
             return None;
         }
-        let mut hosts = self.neighbours.with(pool, Standing::Up);
+        // Where a pool is just back our own link may be too, with its old session: nobody need be moved.
+        let before = self.last_tick.saturating_sub(self.settings.limits.resume);
+        let mut hosts = self.neighbours.up_since(pool, before);
         // Each neighbour carries a part of those that need it.
-        let count = self.neighbours.with(pool, Standing::Up).count();
+        let count = self.neighbours.up_since(pool, before).count();
         let chosen = self.settings.part.0 as usize % count.max(1);
         Some((hosts.nth(chosen)?, Some(pool)))
     }

@@ -239,7 +239,7 @@ impl Exchange {
     pub fn handle_letter(&mut self, now: Now, from: usize, letter: Letter) {
         match letter {
             Letter::Standing { pool, standing } => {
-                self.handle_standing(from, pool, standing);
+                self.handle_standing(now, from, pool, standing);
                 if standing != Standing::Up {
                     self.excuse_neighbour(from, pool);
                 }

@@ -1,5 +1,7 @@
 //! How the other shards of this proxy are doing: a pool is not bad because one link to it is.
 
+use std::time::Duration;
+
 use super::{Exchange, Letter, LinkEnd, Standing};
 use crate::exchange::link::{Link, LinkState};
 use crate::proto::time::Now;
@@ -9,6 +11,8 @@ use crate::proto::time::Now;
 pub(crate) struct Neighbours {
     /// By shard and pool, as each shard told; nothing of our own.
     standings: Vec<Vec<Standing>>,
+    /// By shard and pool, since when that holds.
+    since: Vec<Vec<Duration>>,
     /// By pool, what the others know of us.
     told: Vec<Standing>,
 }
@@ -19,16 +23,28 @@ impl Neighbours {
         let none = vec![Standing::None; pools];
         Self {
             standings: vec![none.clone(); shards as usize],
+            since: vec![vec![Duration::ZERO; pools]; shards as usize],
             told: none,
         }
     }
 
     /// Notes what a neighbour told.
-    fn note(&mut self, shard: usize, pool: usize, standing: Standing) {
+    fn note(&mut self, now: Duration, shard: usize, pool: usize, standing: Standing) {
         let standings = self.standings.get_mut(shard);
         if let Some(noted) = standings.and_then(|standings| standings.get_mut(pool)) {
             *noted = standing;
+            self.since[shard][pool] = now;
         }
+    }
+
+    /// The neighbours whose links to this pool have been ready since this time or longer.
+    pub(crate) fn up_since(
+        &self,
+        pool: usize,
+        time: Duration,
+    ) -> impl Iterator<Item = usize> + use<'_> {
+        let up = self.with(pool, Standing::Up);
+        up.filter(move |&shard| self.since[shard][pool] <= time)
     }
 
     /// The neighbours that stand so with this pool.
@@ -141,7 +157,25 @@ impl Exchange {
     }
 
     /// A neighbour told how its links to a pool are.
-    pub(super) fn handle_standing(&mut self, from: usize, pool: usize, standing: Standing) {
-        self.neighbours.note(from, pool, standing);
+    pub(super) fn handle_standing(
+        &mut self,
+        now: Now,
+        from: usize,
+        pool: usize,
+        standing: Standing,
+    ) {
+        self.neighbours.note(now.since_start, from, pool, standing);
+        // A pool that is back takes our lost links too, and they need not wait for their next try.
+        for link in &mut self.links {
+            let is_lost = link.serves() && !link.pass_through && link.lease.is_none();
+            if standing == Standing::Up
+                && is_lost
+                && link.pool == pool
+                && link.space.is_some()
+                && matches!(link.state, LinkState::Waiting(_))
+            {
+                link.state = LinkState::Waiting(now.since_start);
+            }
+        }
     }
 }
