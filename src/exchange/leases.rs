@@ -23,7 +23,6 @@ use super::{Exchange, Fact, GuestSays, HostSays, LeaseId, Letter, LinkKey, Share
 use crate::exchange::lending::spare_slots;
 use crate::exchange::link::{Link, LinkState, Role};
 use crate::exchange::miners::Stage;
-use crate::exchange::outbox::Owed;
 use crate::exchange::settings::PoolLinks;
 use crate::exchange::slots::{NonceSpace, Slots};
 use crate::proto::pool::Verdict;
@@ -276,10 +275,7 @@ impl Exchange {
             };
             if link == index {
                 old.borrow_mut().slots.give_back(slot, self.sequence);
-                miner.stage = Stage::Unplaced;
-                miner.since = now.seconds();
-                miner.owed = Owed::NOTHING;
-                self.counters.mining -= u64::from(std::mem::take(&mut miner.counted));
+                self.counters.mining -= u64::from(miner.lose_place(now));
                 self.leaving.push_back(miner.token);
             }
         }

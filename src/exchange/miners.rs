@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::exchange::facts::{CloseReason, MinerToken};
 use crate::exchange::outbox::{CloseHow, Outbox, Owed};
 use crate::proto::miner::MinerSession;
+use crate::proto::time::Now;
 use crate::wire::request_id::RequestId;
 
 /// Where a miner stands between its connect and its end.
@@ -95,6 +96,15 @@ impl Miner {
             since,
             unanswered: 0,
         }
+    }
+
+    /// Its nonce space is gone, and only a reconnect can move it. Says whether it was counted among those
+    /// that mine.
+    pub(crate) fn lose_place(&mut self, now: Now) -> bool {
+        self.stage = Stage::Unplaced;
+        self.since = now.seconds();
+        self.owed = Owed::NOTHING;
+        std::mem::take(&mut self.counted)
     }
 
     /// Its link, when it has a slot on one.

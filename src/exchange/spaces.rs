@@ -237,10 +237,7 @@ impl Exchange {
                     if let Some(old) = old {
                         old.borrow_mut().slots.give_back(slot, self.sequence);
                     }
-                    miner.stage = Stage::Unplaced;
-                    miner.since = now.seconds();
-                    miner.owed = Owed::NOTHING;
-                    self.counters.mining -= u64::from(std::mem::take(&mut miner.counted));
+                    self.counters.mining -= u64::from(miner.lose_place(now));
                 }
             }
         }

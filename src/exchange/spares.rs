@@ -22,7 +22,6 @@ use std::time::Duration;
 use super::{Command, Exchange, Fact, HostSays, LinkEnd, LinkKey};
 use crate::exchange::link::{Link, LinkState, Role};
 use crate::exchange::miners::Stage;
-use crate::exchange::outbox::Owed;
 use crate::exchange::pool_side::printable;
 use crate::exchange::slots::NonceSpace;
 use crate::exchange::spaces::Moved;
@@ -403,10 +402,7 @@ impl Exchange {
                 if let Some(space) = &self.links[index].space {
                     space.borrow_mut().slots.give_back(slot, self.sequence);
                 }
-                miner.stage = Stage::Unplaced;
-                miner.since = now.seconds();
-                miner.owed = Owed::NOTHING;
-                self.counters.mining -= u64::from(std::mem::take(&mut miner.counted));
+                self.counters.mining -= u64::from(miner.lose_place(now));
             }
         }
         self.forget_former(index);
