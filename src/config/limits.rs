@@ -75,6 +75,9 @@ table! {
         miner_blocked_seconds as miner_blocked: Duration = 60.0, 1.0..=3600.0;
         /// From a connect to the first byte that says who speaks.
         first_byte_timeout_seconds as first_byte_timeout: Duration = 10.0, 0.1..=3600.0;
+        /// From a load balancer's connect to its whole header of the PROXY protocol. Its document wants 3
+        /// seconds at least, for a packet that is lost.
+        proxy_header_timeout_seconds as proxy_header_timeout: Duration = 5.0, 3.0..=600.0;
         /// From a miner's first byte to its subscribe.
         subscribe_timeout_seconds as subscribe_timeout: Duration = 15.0, 1.0..=3600.0;
         /// From a miner's subscribe to its authorize.

@@ -9,6 +9,7 @@ use std::num::NonZeroUsize;
 use serde_yaml::Value;
 
 use super::address::{overlap, parse_host, parse_listen, parse_pool};
+use super::networks::{networks, proxy_protocol};
 use super::raw::{Node, Section, shown};
 use super::{
     AdminConfig, CoinConfig, Config, EquihashConfig, Failover, JobExchange, Judge, Limits,
@@ -220,10 +221,18 @@ fn personalization(node: &Node<'_>) -> Option<[u8; 8]> {
 fn listener(node: &Node<'_>, taken: &mut Vec<(SocketAddr, String)>) -> Option<ListenConfig> {
     let mut section = node.section();
     let node = section.required("address", "write address: host:port, e.g. 0.0.0.0:3333");
-    section.finish(&["tls", "proxy_protocol"]);
+    let trusted = proxy_protocol(section.get("proxy_protocol"));
+    let allow = section.get("allow").map(|node| networks(&node));
+    let deny = section.get("deny").map(|node| networks(&node));
+    section.finish(&["tls"]);
 
     let address = address(&node?, taken)?;
-    Some(ListenConfig { address })
+    Some(ListenConfig {
+        address,
+        trusted,
+        allow,
+        deny: deny.unwrap_or_default(),
+    })
 }
 
 /// An address that no other listener takes connections of.
