@@ -184,6 +184,7 @@ impl Exchange {
             self.excuse_neighbours(from);
         }
         let link = &mut self.links[index];
+        link.forget_unready();
         let old = link.end_connection();
         link.state = if self.shutting_down {
             LinkState::Idle

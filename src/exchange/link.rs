@@ -400,6 +400,19 @@ impl Link {
         ended
     }
 
+    /// Forgets what a pool announced on a connection that was never ready, unless it goes on with a session
+    /// that may be resumed: it is for no other connection, and the next one may be another pool's.
+    pub(crate) fn forget_unready(&mut self) {
+        if self.is_up() || self.lost.is_some() {
+            return;
+        }
+        // Without either the lines are empty, or hold what keeps the miners warm.
+        if self.jobs.newest().is_some() || self.target.is_some() {
+            self.end_epoch();
+            self.fresh = true;
+        }
+    }
+
     /// Ends the epoch: its jobs are dead and its lines gone. The shares are the caller's to answer.
     pub(crate) fn end_epoch(&mut self) {
         self.lost = None;
