@@ -22,9 +22,11 @@ use crate::proto::extranonce::SlotWidth;
 use crate::proto::miner::MinerLimits;
 use crate::shard::admin::{self, Watch, WatchedProxy};
 use crate::shard::clock::Clock;
+use crate::shard::door::counts::{Addresses, Bound, Room};
 use crate::shard::door::rules::Rules;
 use crate::shard::error::{RunError, StartError};
 use crate::shard::machine::{Machine, Wanted, probe_rings};
+use crate::shard::pace::Pace;
 use crate::shard::space_watch::SpaceWatch;
 use crate::shard::state::ShellLimits;
 use crate::shard::{ProxySetup, ShardEvent, ShardSetup, listen, mesh, report, spawn};
@@ -86,7 +88,8 @@ fn run_on(machine: &Machine, config: &Config, wanted: &Wanted) -> Result<(), Run
     machine.log(features, wanted, pinned);
     let mut proxies = Vec::new();
     for (index, proxy) in config.proxies.iter().enumerate() {
-        proxies.push(StartedProxy::start(proxy, index * shards, shards)?);
+        let room = shards * connections_max as usize;
+        proxies.push(StartedProxy::start(proxy, index * shards, shards, room)?);
     }
     let started = clock.now();
     let stopping = Arc::new(AtomicBool::new(false));
@@ -116,6 +119,7 @@ fn run_on(machine: &Machine, config: &Config, wanted: &Wanted) -> Result<(), Run
             cpu: cpus.get(number).copied().filter(|_| pinned),
             clock,
             connections_max,
+            pace: Pace::new(config.accepts_per_second, shards),
             proxies: setups,
             mesh: meshes.next(),
             pulse,
@@ -247,7 +251,7 @@ struct StartedProxy {
     config: ProxyConfig,
     pools: Vec<PoolSettings>,
     /// For each address one socket for each shard, and its rules.
-    listeners: Vec<(Vec<std::net::TcpListener>, Arc<Rules>)>,
+    listeners: Vec<(Vec<std::net::TcpListener>, Arc<Rules>, Room)>,
     published: Vec<Published>,
     space_watch: SpaceWatch,
     /// They stop when they are dropped.
@@ -255,8 +259,18 @@ struct StartedProxy {
 }
 
 impl StartedProxy {
-    fn start(config: &ProxyConfig, series: usize, shards: usize) -> Result<Self, StartError> {
+    /// `connections` is how many there may be on all shards.
+    fn start(
+        config: &ProxyConfig,
+        series: usize,
+        shards: usize,
+        connections: usize,
+    ) -> Result<Self, StartError> {
         let name = config.name.clone();
+        let per_address = config.limits.connections_per_address_max;
+        let proxy_bound = Arc::new(Bound::new(config.limits.connections_max));
+        let addresses =
+            (per_address > 0).then(|| Arc::new(Addresses::new(per_address, connections)));
         let mut listeners = Vec::new();
         for listen in &config.listen {
             let idle_timeout = config.limits.idle_timeout;
@@ -264,7 +278,12 @@ impl StartedProxy {
             if let Some(address) = opened.first().and_then(|socket| socket.local_addr().ok()) {
                 log::info!("proxy={name}: listening on {address}");
             }
-            listeners.push((opened, Arc::new(rules(listen))));
+            let room = Room {
+                proxy: Arc::clone(&proxy_bound),
+                listener: Arc::new(Bound::new(listen.connections_max)),
+                addresses: addresses.clone(),
+            };
+            listeners.push((opened, Arc::new(rules(listen)), room));
         }
         if config.job_exchange.enabled && shards == 1 {
             log::info!("proxy={name}: job_exchange: one shard: nothing to exchange");
@@ -348,7 +367,9 @@ impl StartedProxy {
         let listeners = self
             .listeners
             .iter_mut()
-            .filter_map(|(sockets, rules)| Some((sockets.pop()?, Arc::clone(rules))));
+            .filter_map(|(sockets, rules, room)| {
+                Some((sockets.pop()?, Arc::clone(rules), room.clone()))
+            });
         let limits = &self.config.limits;
         ProxySetup {
             name: self.name.clone(),

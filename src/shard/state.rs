@@ -24,6 +24,7 @@ use crate::shard::connection::{Connection, miner_token, peer_of};
 use crate::shard::door::Door;
 use crate::shard::enter::Entrance;
 use crate::shard::mesh::Mesh;
+use crate::shard::pace::Pace;
 use crate::shard::report::Reporter;
 use crate::shard::space_watch::SpaceWatch;
 use crate::wire::line::{Tail, TailPool, cut};
@@ -128,6 +129,8 @@ pub(crate) struct Shard {
     pool_tails: TailPool,
     /// Streams that are over.
     ended: Vec<StreamId>,
+    /// How fast it accepts; `None` is as fast as it can.
+    pace: Option<Pace>,
     /// When the exchanges are told of the time again.
     next_tick: Duration,
     /// Set when the shard stops: when it stops at the latest.
@@ -145,6 +148,7 @@ impl Shard {
         listeners: Vec<Entrance>,
         mesh: Option<Mesh>,
         pulse: Pulse,
+        pace: Option<Pace>,
     ) -> Self {
         let connections_max = ring.free_slots();
         Self {
@@ -163,6 +167,7 @@ impl Shard {
             streams: Vec::new(),
             pool_tails: TailPool::new(POOL_TAIL_BLOCKS_KEPT),
             ended: Vec::new(),
+            pace,
             next_tick: TICK,
             stop_by: None,
             stopped: false,
@@ -243,6 +248,10 @@ impl Shard {
         if stopping && !self.stopped {
             self.tick_shutdown(now);
         }
+        if let Some(pace) = &mut self.pace {
+            let earned = pace.earn(now.since_start);
+            self.ring.grant_accepts(earned, pace.burst());
+        }
         self.events(now).1.clear_door();
         for proxy in &mut self.proxies {
             proxy.exchange.handle_tick(now);
@@ -269,6 +278,7 @@ impl Shard {
             connections: self.ring.connections() as u64,
             connections_max: self.connections_max as u64,
             accept_errors: ring.accept_errors,
+            accepts_paced: ring.accepts_paced,
             table_full: ring.table_full,
             buffers_exhausted: ring.buffers_exhausted,
             completion_overflows: ring.completion_overflows,
@@ -369,6 +379,8 @@ impl Shard {
                         if let Some(mut connection) = connection {
                             let (peer, worker) = (connection.peer.address(), worker.as_deref());
                             proxy.reporter.disconnected(peer, worker, *reason);
+                            let listener = usize::from(connection.listener.0);
+                            self.listeners[listener].forget(&connection);
                             connection.tail.release(&mut self.tails);
                         }
                     }
