@@ -386,6 +386,7 @@ impl StartedProxy {
             limits: ShellLimits {
                 miner_line_len_max: limits.miner_line_bytes_max,
                 pool_line_len_max: limits.pool_line_bytes_max,
+                first_byte_timeout: limits.first_byte_timeout,
                 connect_timeout: limits.connect_timeout,
                 shutdown: limits.shutdown,
             },
