@@ -286,6 +286,7 @@ impl StartedProxy {
                 password: pool.password.expose().to_owned(),
                 extranonce_subscribe: pool.extranonce_subscribe,
                 reconnect_hosts: pool.reconnect_hosts.clone(),
+                introduction: pool.introduction.clone(),
             });
         }
         Ok(Self {
