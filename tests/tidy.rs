@@ -15,7 +15,7 @@ const ARROWS: [(&str, &[&str]); 9] = [
     ("ring", &[]),
     ("tls", &[]),
     ("config", &["proto"]),
-    ("metrics", &["exchange"]),
+    ("metrics", &["exchange", "tls"]),
     ("practice", &["proto", "wire"]),
     (
         "shard",

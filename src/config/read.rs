@@ -9,11 +9,11 @@ use std::num::NonZeroUsize;
 use serde_yaml::Value;
 
 use super::address::{overlap, parse_host, parse_listen, parse_pool};
+use super::listen::listener;
 use super::raw::{Node, Section, shown};
 use super::{
     AdminConfig, CoinConfig, Config, EquihashConfig, Failover, JobExchange, Judge, Limits,
-    ListenConfig, PoolConfig, PoolLinks, PoolUrl, PracticeConfig, ProxyConfig, Secret, ShareReply,
-    SlotBytes,
+    PoolConfig, PoolLinks, PoolUrl, PracticeConfig, ProxyConfig, Secret, ShareReply, SlotBytes,
 };
 use crate::proto::dialect::bitcoin::target_of;
 use crate::proto::dialect::equihash::Parameters;
@@ -218,17 +218,11 @@ fn personalization(node: &Node<'_>) -> Option<[u8; 8]> {
     bytes
 }
 
-fn listener(node: &Node<'_>, taken: &mut Vec<(SocketAddr, String)>) -> Option<ListenConfig> {
-    let mut section = node.section();
-    let node = section.required("address", "write address: host:port, e.g. 0.0.0.0:3333");
-    section.finish(&["tls", "proxy_protocol"]);
-
-    let address = address(&node?, taken)?;
-    Some(ListenConfig { address })
-}
-
 /// An address that no other listener takes connections of.
-fn address(node: &Node<'_>, taken: &mut Vec<(SocketAddr, String)>) -> Option<SocketAddr> {
+pub(super) fn address(
+    node: &Node<'_>,
+    taken: &mut Vec<(SocketAddr, String)>,
+) -> Option<SocketAddr> {
     let address = parse_listen(node)?;
     if let Some((other, path)) = taken.iter().find(|(other, _)| overlap(*other, address)) {
         node.mistake(format!(
@@ -600,7 +594,11 @@ fn limits(section: &mut Section<'_>) -> Limits {
 }
 
 /// The items of a list that must be there and have at least one.
-fn items<'a>(section: &mut Section<'a>, key: &'static str, wanted: &str) -> Vec<Node<'a>> {
+pub(super) fn items<'a>(
+    section: &mut Section<'a>,
+    key: &'static str,
+    wanted: &str,
+) -> Vec<Node<'a>> {
     let Some(node) = section.required(key, wanted) else {
         return Vec::new();
     };
@@ -612,7 +610,10 @@ fn items<'a>(section: &mut Section<'a>, key: &'static str, wanted: &str) -> Vec<
 }
 
 /// Reads all items, the rest too where one has a mistake.
-fn all<'a, T>(nodes: Vec<Node<'a>>, read: impl FnMut(&Node<'a>) -> Option<T>) -> Option<Vec<T>> {
+pub(super) fn all<'a, T>(
+    nodes: Vec<Node<'a>>,
+    read: impl FnMut(&Node<'a>) -> Option<T>,
+) -> Option<Vec<T>> {
     let read: Vec<Option<T>> = nodes.iter().map(read).collect();
     let is_empty = read.is_empty();
     read.into_iter()

@@ -30,6 +30,8 @@ reasons! {
         FirstByteTimeout = "first_byte_timeout",
         /// A TLS hello where the listener has no TLS.
         TlsOnPlain = "tls_on_plain",
+        /// A miner without TLS where the listener requires it.
+        PlainOnTls = "plain_on_tls",
         /// A request of a browser, a scraper or a scanner.
         Http = "http",
         /// A header of the PROXY protocol where none is expected.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use crate::config::TlsMode;
 use crate::metrics::DoorEnd;
 use crate::ring::{ListenerId, Token};
 use crate::shard::connection::{Connection, miner_token};
@@ -23,8 +24,10 @@ impl Events<'_> {
         self.connections[index] = Some(Connection {
             generation: token.generation,
             proxy: number,
+            listener,
             tail: Tail::default(),
             entering: Some(self.door.enter(token, until)),
+            tls: None,
             peer: peer.into(),
         });
     }
@@ -41,6 +44,16 @@ impl Events<'_> {
         match entering.take(bytes) {
             Step::Wait => {}
             Step::Close(end) => self.turn_away(token, end),
+            Step::Tls { held, taken } => {
+                if self.tls.mode(connection.listener).is_none() {
+                    return self.turn_away(token, DoorEnd::TlsOnPlain);
+                }
+                self.leave_door(token);
+                self.begin_tls(token, held, &mut bytes[taken..]);
+            }
+            Step::Open { .. } if self.tls.mode(connection.listener) == Some(TlsMode::Required) => {
+                self.turn_away(token, DoorEnd::PlainOnTls);
+            }
             Step::Open { held, taken } => self.open(token, held, &mut bytes[taken..]),
         }
     }

@@ -10,8 +10,8 @@
 //! gauge, and is owed nothing. It costs a box while it is here. One that has passed has none, so all that
 //! is left of the door on the way of a share is to see that there is no box.
 //!
-//! TLS has its place between the first bytes and `open`: [`Speaker::Tls`](first_bytes::Speaker::Tls) says
-//! that a hello begins.
+//! TLS has its place between the first bytes and `open`: where [`Step::Tls`] says that a hello begins, the
+//! connection goes on in `miner_tls`, if its listener has TLS.
 //!
 //! Pure, but for addresses: it is given bytes and the time, and says what is to be done.
 
@@ -43,6 +43,11 @@ pub(crate) enum Step {
         held: Vec<u8>,
         taken: usize,
     },
+    /// It begins with a TLS hello; its bytes as those of [`Step::Open`].
+    Tls {
+        held: Vec<u8>,
+        taken: usize,
+    },
     Close(DoorEnd),
 }
 
@@ -65,7 +70,10 @@ impl Entering {
                 taken,
             },
             Speaker::Stranger(end) => Step::Close(end),
-            Speaker::Tls => Step::Close(DoorEnd::TlsOnPlain),
+            Speaker::Tls => Step::Tls {
+                held: std::mem::take(&mut self.held),
+                taken,
+            },
             Speaker::Unclear => {
                 if self.held.is_empty() {
                     self.held.extend_from_slice(bytes);
@@ -174,6 +182,7 @@ mod tests {
             match entering.take(piece) {
                 Step::Wait => {}
                 Step::Close(end) => return Some(Err(end)),
+                Step::Tls { .. } => return Some(Err(DoorEnd::TlsOnPlain)),
                 Step::Open { held, taken } => {
                     let mut lines = held;
                     lines.extend_from_slice(&piece[taken..]);
