@@ -1,6 +1,7 @@
 //! The program: arguments, config, start, wait, exit code.
 
 mod cli;
+mod gen_cert;
 mod log_queue;
 
 use std::io::{self, Write};
@@ -40,6 +41,18 @@ fn execute(command: Command, log: &LogQueue) -> ExitCode {
             // A reader that stops reading early, such as `head`, is content.
             drop(io::stdout().write_all(config::EXAMPLE.as_bytes()));
             ExitCode::SUCCESS
+        }
+        Command::GenerateCertificate { names, folder } => {
+            match gen_cert::generate(&names, &folder) {
+                Ok(text) => {
+                    drop(io::stdout().write_all(text.as_bytes()));
+                    ExitCode::SUCCESS
+                }
+                Err(error) => {
+                    log.tell(format_args!("stratum-uring: gen-cert: {error}"));
+                    ExitCode::from(2)
+                }
+            }
         }
         Command::Check { config } => {
             match load(&config, log).and_then(|it| check(&config, &it, log)) {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::networks::{networks, proxy_protocol};
 use super::raw::{Node, Section};
 use super::read::{address, all};
 use super::{CertificateConfig, ListenConfig, ListenTls, TlsMode};
@@ -16,10 +17,19 @@ pub(super) fn listener(
         Some(node) => tls(&node).map(Some),
         None => Some(None),
     };
-    section.finish(&["proxy_protocol"]);
+    let trusted = proxy_protocol(section.get("proxy_protocol"));
+    let allow = section.get("allow").map(|node| networks(&node));
+    let deny = section.get("deny").map(|node| networks(&node));
+    section.finish(&[]);
 
     let address = address(&node?, taken)?;
-    Some(ListenConfig { address, tls: tls? })
+    Some(ListenConfig {
+        address,
+        trusted,
+        allow,
+        deny: deny.unwrap_or_default(),
+        tls: tls?,
+    })
 }
 
 /// TLS of a listener, or of none where it has a mistake, which was noted.

@@ -4,8 +4,8 @@
 //! once, each with its line, its key and what would be right. Nothing behind it meets a value that
 //! cannot be: defaults are filled in, and what depends on another key was held against it.
 //!
-//! `raw` knows YAML and places, `read` and `listen` know the keys, `files` are those that a config names, `limits` is the table of bounds, `address`
-//! reads hosts and ports.
+//! `raw` knows YAML and places, `read` and `listen` know the keys, `limits` is the table of bounds,
+//! `address` reads hosts and ports, `networks` networks, `files` are those that a config names.
 
 mod address;
 mod error;
@@ -13,6 +13,7 @@ mod files;
 mod limits;
 mod listen;
 mod locate;
+mod networks;
 mod raw;
 mod read;
 #[cfg(test)]
@@ -23,6 +24,8 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 pub use self::error::{ConfigError, ConfigErrors};
 pub use self::files::ConfigFile;
@@ -128,6 +131,13 @@ pub struct EquihashConfig {
 pub struct ListenConfig {
     /// Port 0 lets the kernel choose.
     pub address: SocketAddr,
+    /// Load balancers, each of whose connections begins with a header of the PROXY protocol; of nobody
+    /// else's is one taken. None where the protocol is not used: `proxy_protocol.trusted`.
+    pub trusted: Vec<IpNet>,
+    /// The networks whose miners may be here; `None` is everybody.
+    pub allow: Option<Vec<IpNet>>,
+    /// Those whose miners may not, whatever `allow` says.
+    pub deny: Vec<IpNet>,
     /// `None` is plain TCP alone.
     pub tls: Option<ListenTls>,
 }

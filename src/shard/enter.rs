@@ -1,14 +1,25 @@
 //! The door's part of the ring's news: connections come in, pass, or are turned away.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::config::TlsMode;
 use crate::metrics::DoorEnd;
 use crate::ring::{ListenerId, Token};
 use crate::shard::connection::{Connection, miner_token};
 use crate::shard::door::Step;
+use crate::shard::door::rules::Rules;
 use crate::shard::state::{Events, take_lines};
 use crate::wire::line::Tail;
+
+/// One listener of this shard.
+#[derive(Debug)]
+pub(crate) struct Entrance {
+    /// The proxy that it leads to.
+    pub(crate) proxy: u16,
+    /// The same for all shards.
+    pub(crate) rules: Arc<Rules>,
+}
 
 impl Events<'_> {
     /// A connection was accepted.
@@ -17,16 +28,30 @@ impl Events<'_> {
         if self.connections.len() <= index {
             self.connections.resize_with(index + 1, || None);
         }
-        let number = self.listeners[usize::from(listener.0)];
-        let proxy = &mut self.proxies[usize::from(number)];
+        let entrance = &self.listeners[usize::from(listener.0)];
+        let proxy = &mut self.proxies[usize::from(entrance.proxy)];
+        let has_header = entrance.rules.expects_header(peer.ip());
+        if !has_header && !entrance.rules.lets_in(peer.ip()) {
+            proxy.door.ends[DoorEnd::Denied as usize] += 1;
+            proxy
+                .reporter
+                .ended_in_door(self.now, peer, DoorEnd::Denied);
+            self.turned_away.push(token);
+            return;
+        }
         proxy.door.waiting += 1;
-        let until = self.now.since_start + proxy.limits.first_byte_timeout;
+        let may_take = if has_header {
+            proxy.limits.proxy_header_timeout
+        } else {
+            proxy.limits.first_byte_timeout
+        };
+        let until = self.now.since_start + may_take;
         self.connections[index] = Some(Connection {
             generation: token.generation,
-            proxy: number,
+            proxy: entrance.proxy,
             listener,
             tail: Tail::default(),
-            entering: Some(self.door.enter(token, until)),
+            entering: Some(self.door.enter(token, has_header, until)),
             tls: None,
             peer: peer.into(),
         });
@@ -43,6 +68,14 @@ impl Events<'_> {
         };
         match entering.take(bytes) {
             Step::Wait => {}
+            Step::Named { source, taken } => self.named(token, source, &mut bytes[taken..]),
+            Step::Close(DoorEnd::ProxyHeader)
+                if self.listeners[usize::from(connection.listener.0)]
+                    .rules
+                    .would_believe_others() =>
+            {
+                self.turn_away(token, DoorEnd::HeaderUntrusted);
+            }
             Step::Close(end) => self.turn_away(token, end),
             Step::Tls { held, taken } => {
                 if self.tls.mode(connection.listener).is_none() {
@@ -55,6 +88,31 @@ impl Events<'_> {
                 self.turn_away(token, DoorEnd::PlainOnTls);
             }
             Step::Open { held, taken } => self.open(token, held, &mut bytes[taken..]),
+        }
+    }
+
+    /// A load balancer has told for whom it connected. What came behind that is the miner's.
+    fn named(&mut self, token: Token, source: Option<SocketAddr>, bytes: &mut [u8]) {
+        let connection = self.connections.get_mut(token.index as usize);
+        let Some(connection) = connection.and_then(Option::as_mut) else {
+            return;
+        };
+        let proxy = &mut self.proxies[usize::from(connection.proxy)];
+        if let Some(source) = source {
+            let via = std::mem::replace(&mut connection.peer, source.into());
+            proxy.reporter.named(source, via.address());
+        }
+        let rules = &self.listeners[usize::from(connection.listener.0)].rules;
+        if !rules.lets_in(connection.peer.ip) {
+            return self.turn_away(token, DoorEnd::Denied);
+        }
+        let Some(entering) = &connection.entering else {
+            return;
+        };
+        let until = self.now.since_start + proxy.limits.first_byte_timeout;
+        self.door.may_stay(entering, until);
+        if !bytes.is_empty() {
+            self.received_in_door(token, bytes);
         }
     }
 

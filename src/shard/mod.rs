@@ -8,7 +8,7 @@
 mod admin;
 mod clock;
 mod connection;
-mod door;
+pub mod door;
 mod enter;
 mod error;
 mod handshakes;
@@ -38,6 +38,8 @@ use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 use crate::metrics::{Published, Pulse};
 use crate::ring::{MinerRing, Notifier, RingConfig};
 use crate::shard::clock::Clock;
+use crate::shard::door::rules::Rules;
+use crate::shard::enter::Entrance;
 use crate::shard::handshakes::Handshakes;
 use crate::shard::mesh::MeshEnds;
 use crate::shard::miner_tls::ListenerTls;
@@ -91,9 +93,9 @@ pub(crate) struct ShardSetup {
 pub(crate) struct ProxySetup {
     pub(crate) name: String,
     pub(crate) pools: Vec<String>,
-    pub(crate) listeners: Vec<TcpListener>,
     /// Of each listener.
     pub(crate) tls: Vec<Option<ListenerTls>>,
+    pub(crate) listeners: Vec<(TcpListener, Arc<Rules>)>,
     pub(crate) settings: crate::exchange::Settings,
     pub(crate) coin: crate::proto::dialect::Coin,
     pub(crate) limits: ShellLimits,
@@ -191,10 +193,13 @@ fn start_shard(setup: ShardSetup) -> Result<(Shard, Arc<AtomicBool>), StartError
     let mut tls = Vec::new();
     let mut proxies = Vec::new();
     for (index, proxy) in (0..).zip(setup.proxies) {
-        for listener in proxy.listeners {
+        for (listener, rules) in proxy.listeners {
             let id = ring.listen(listener.into());
             debug_assert_eq!(usize::from(id.0), listeners.len());
-            listeners.push(index);
+            listeners.push(Entrance {
+                proxy: index,
+                rules,
+            });
         }
         tls.extend(proxy.tls);
         proxies.push(Proxy {

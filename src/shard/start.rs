@@ -7,10 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::config::{
-    CoinConfig, Config, ConfigErrors, PoolConfig, PoolUrl, PracticeConfig, ProxyConfig, SlotBytes,
+    CoinConfig, Config, ConfigErrors, ListenConfig, PoolConfig, PoolUrl, PracticeConfig,
+    ProxyConfig, SlotBytes,
 };
 use crate::exchange::{
     Counters, JobExchange, Limits, PoolLinks, PoolSettings, Settings, ShareReply,
@@ -21,6 +23,7 @@ use crate::proto::extranonce::SlotWidth;
 use crate::proto::miner::MinerLimits;
 use crate::shard::admin::{self, Watch, WatchedProxy};
 use crate::shard::clock::Clock;
+use crate::shard::door::rules::Rules;
 use crate::shard::error::{RunError, StartError};
 use crate::shard::handshakes::HandshakeLimits;
 use crate::shard::machine::{Machine, Wanted, probe_rings};
@@ -287,10 +290,10 @@ struct StartedProxy {
     series: usize,
     config: ProxyConfig,
     pools: Vec<PoolSettings>,
-    /// For each address one socket for each shard.
-    listeners: Vec<Vec<std::net::TcpListener>>,
     /// Of each listener.
     tls: Vec<Option<ListenerTls>>,
+    /// For each address one socket for each shard, and its rules.
+    listeners: Vec<(Vec<std::net::TcpListener>, Arc<Rules>)>,
     published: Vec<Published>,
     space_watch: SpaceWatch,
     /// They stop when they are dropped.
@@ -327,7 +330,7 @@ impl StartedProxy {
             if let Some(address) = opened.first().and_then(|socket| socket.local_addr().ok()) {
                 log::info!("proxy={name}: listening on {address}");
             }
-            listeners.push(opened);
+            listeners.push((opened, Arc::new(rules(listen))));
         }
         if config.job_exchange.enabled && shards == 1 {
             log::info!("proxy={name}: job_exchange: one shard: nothing to exchange");
@@ -443,7 +446,7 @@ impl StartedProxy {
         let listeners = self
             .listeners
             .iter_mut()
-            .filter_map(|sockets| sockets.pop());
+            .filter_map(|(sockets, rules)| Some((sockets.pop()?, Arc::clone(rules))));
         let limits = &self.config.limits;
         ProxySetup {
             name: self.name.clone(),
@@ -491,12 +494,23 @@ impl StartedProxy {
                     in_flight_max: limits.tls_handshakes_max,
                     timeout: limits.tls_handshake_timeout,
                 },
+                proxy_header_timeout: limits.proxy_header_timeout,
                 connect_timeout: limits.connect_timeout,
                 shutdown: limits.shutdown,
             },
             published: self.published[number].clone(),
             space_watch: self.space_watch.clone(),
         }
+    }
+}
+
+/// Whom a listener lets in and believes.
+fn rules(listen: &ListenConfig) -> Rules {
+    let networks = |networks: &[IpNet]| networks.iter().copied().collect();
+    Rules {
+        trusted: networks(&listen.trusted),
+        allow: listen.allow.as_deref().map(networks),
+        deny: networks(&listen.deny),
     }
 }
 

@@ -18,6 +18,7 @@ use crate::shard::TICK;
 use crate::shard::clock::Clock;
 use crate::shard::connection::{Connection, miner_token, peer_of};
 use crate::shard::door::Door;
+use crate::shard::enter::Entrance;
 use crate::shard::handshakes::{HandshakeLimits, Handshakes};
 use crate::shard::mesh::Mesh;
 use crate::shard::miner_tls::{MinersTls, tls_counters};
@@ -43,6 +44,7 @@ pub(crate) struct ShellLimits {
     pub(crate) pool_line_len_max: usize,
     pub(crate) first_byte_timeout: Duration,
     pub(crate) handshakes: HandshakeLimits,
+    pub(crate) proxy_header_timeout: Duration,
     pub(crate) connect_timeout: Duration,
     pub(crate) shutdown: Duration,
 }
@@ -110,8 +112,8 @@ pub(crate) struct Shard {
     pub(crate) dials: Vec<Dial>,
     clock: Clock,
     pub(super) proxies: Vec<Proxy>,
-    /// The proxy of each of the ring's listeners.
-    listeners: Vec<u16>,
+    /// What each of the ring's listeners leads to.
+    listeners: Vec<Entrance>,
     /// `None` where this is the only shard.
     mesh: Option<Mesh>,
     /// By the ring's index.
@@ -145,7 +147,7 @@ impl Shard {
         ring: MinerRing,
         clock: Clock,
         proxies: Vec<Proxy>,
-        listeners: Vec<u16>,
+        listeners: Vec<Entrance>,
         mesh: Option<Mesh>,
         pulse: Pulse,
         reloads: Reloads,
@@ -509,7 +511,7 @@ fn errno_text(errno: i32) -> String {
 pub(super) struct Events<'a> {
     pub(super) now: Now,
     pub(super) proxies: &'a mut [Proxy],
-    pub(super) listeners: &'a [u16],
+    pub(super) listeners: &'a [Entrance],
     pub(super) connections: &'a mut Vec<Option<Connection>>,
     pub(super) door: &'a mut Door,
     pub(super) turned_away: &'a mut Vec<Token>,
@@ -644,12 +646,12 @@ impl RingHandler for Events<'_> {
     }
 
     fn accept_failed(&mut self, listener: ListenerId, error: std::io::Error) {
-        let proxy = usize::from(self.listeners[usize::from(listener.0)]);
+        let proxy = usize::from(self.listeners[usize::from(listener.0)].proxy);
         self.proxies[proxy].reporter.accept_failed(self.now, &error);
     }
 
     fn table_full(&mut self, listener: ListenerId) {
-        let proxy = usize::from(self.listeners[usize::from(listener.0)]);
+        let proxy = usize::from(self.listeners[usize::from(listener.0)].proxy);
         // With a full table this is told with each connection that comes and goes: counted when logged.
         let held = || self.connections.iter().flatten().count();
         self.proxies[proxy].reporter.table_full(self.now, held);

@@ -14,6 +14,7 @@ mod support;
 mod bad_input;
 mod bitcoin;
 mod cli;
+mod door;
 mod failover;
 mod fairness;
 mod flood;
