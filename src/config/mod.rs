@@ -4,12 +4,14 @@
 //! once, each with its line, its key and what would be right. Nothing behind it meets a value that
 //! cannot be: defaults are filled in, and what depends on another key was held against it.
 //!
-//! `raw` knows YAML and places, `read` knows the keys, `limits` is the table of bounds, `address`
-//! reads hosts and ports, `networks` networks.
+//! `raw` knows YAML and places, `read` and `listen` know the keys, `limits` is the table of bounds,
+//! `address` reads hosts and ports, `networks` networks, `files` are those that a config names.
 
 mod address;
 mod error;
+mod files;
 mod limits;
+mod listen;
 mod locate;
 mod networks;
 mod raw;
@@ -20,11 +22,13 @@ mod tests;
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 pub use self::error::{ConfigError, ConfigErrors};
+pub use self::files::ConfigFile;
 pub use self::limits::{Failover, Limits};
 use crate::proto::dialect::equihash::Parameters;
 use crate::proto::dialect::{Coin, Introduction};
@@ -138,6 +142,37 @@ pub struct ListenConfig {
     pub allow: Option<Vec<IpNet>>,
     /// Those whose miners may not, whatever `allow` says.
     pub deny: Vec<IpNet>,
+    /// `None` is plain TCP alone.
+    pub tls: Option<ListenTls>,
+}
+
+/// TLS of a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenTls {
+    /// Whether plain miners may come too.
+    pub mode: TlsMode,
+    /// At least one; the first is shown to whoever asks for a name that none of them has.
+    pub certificates: Vec<CertificateConfig>,
+    /// Who signs the certificates that miners must have; `None` asks for none.
+    pub client_ca: Option<ConfigFile>,
+}
+
+/// A certificate and its key, as PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateConfig {
+    /// The certificate first, then those between it and its root.
+    pub certificate: ConfigFile,
+    /// Its private key.
+    pub key: ConfigFile,
+}
+
+/// Who may come to a listener with TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsMode {
+    /// Miners that speak TLS.
+    Required,
+    /// Plain ones too; the first byte tells them apart.
+    Auto,
 }
 
 /// One pool and our account there.
@@ -293,9 +328,27 @@ impl Config {
         let mistakes = raw::Mistakes::default();
         let config = read::config(&raw::Node::root(&value, &mistakes));
         match config {
-            Some(config) if mistakes.is_empty() => Ok(config),
+            Some(mut config) if mistakes.is_empty() => {
+                config.files_mut().for_each(|file| file.locate(text));
+                Ok(config)
+            }
             _ => Err(mistakes.into_errors(text)),
         }
+    }
+
+    /// Paths of files that are not absolute begin in this folder, which is the config's own.
+    pub fn find_files(&mut self, folder: &Path) {
+        self.files_mut().for_each(|file| file.begin_in(folder));
+    }
+
+    fn files_mut(&mut self) -> impl Iterator<Item = &mut ConfigFile> {
+        let listeners = self.proxies.iter_mut().flat_map(|proxy| &mut proxy.listen);
+        let tls = listeners.filter_map(|listener| listener.tls.as_mut());
+        tls.flat_map(|tls| {
+            let pairs = tls.certificates.iter_mut();
+            let pairs = pairs.flat_map(|pair| [&mut pair.certificate, &mut pair.key]);
+            pairs.chain(&mut tls.client_ca)
+        })
     }
 
     /// Reads a config from the bytes of a file.

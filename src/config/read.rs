@@ -9,12 +9,11 @@ use std::num::NonZeroUsize;
 use serde_yaml::Value;
 
 use super::address::{overlap, parse_host, parse_listen, parse_pool};
-use super::networks::{networks, proxy_protocol};
+use super::listen::listener;
 use super::raw::{Node, Section, shown};
 use super::{
     AdminConfig, CoinConfig, Config, EquihashConfig, Failover, JobExchange, Judge, Limits,
-    ListenConfig, PoolConfig, PoolLinks, PoolUrl, PracticeConfig, ProxyConfig, Secret, ShareReply,
-    SlotBytes,
+    PoolConfig, PoolLinks, PoolUrl, PracticeConfig, ProxyConfig, Secret, ShareReply, SlotBytes,
 };
 use crate::proto::dialect::bitcoin::target_of;
 use crate::proto::dialect::equihash::Parameters;
@@ -221,30 +220,14 @@ fn personalization(node: &Node<'_>) -> Option<[u8; 8]> {
     bytes
 }
 
-fn listener(node: &Node<'_>, taken: &mut Vec<(SocketAddr, String)>) -> Option<ListenConfig> {
-    let mut section = node.section();
-    let node = section.required("address", "write address: host:port, e.g. 0.0.0.0:3333");
-    let connections_max = section.number("connections_max", 0, 0..=CONNECTIONS_MAX);
-    let trusted = proxy_protocol(section.get("proxy_protocol"));
-    let allow = section.get("allow").map(|node| networks(&node));
-    let deny = section.get("deny").map(|node| networks(&node));
-    section.finish(&["tls"]);
-
-    let address = address(&node?, taken)?;
-    Some(ListenConfig {
-        address,
-        connections_max,
-        trusted,
-        allow,
-        deny: deny.unwrap_or_default(),
-    })
-}
-
 /// With the most shards, and the most that each can hold.
-const CONNECTIONS_MAX: u32 = MINERS_EXPECTED_MAX;
+pub(super) const CONNECTIONS_MAX: u32 = MINERS_EXPECTED_MAX;
 
 /// An address that no other listener takes connections of.
-fn address(node: &Node<'_>, taken: &mut Vec<(SocketAddr, String)>) -> Option<SocketAddr> {
+pub(super) fn address(
+    node: &Node<'_>,
+    taken: &mut Vec<(SocketAddr, String)>,
+) -> Option<SocketAddr> {
     let address = parse_listen(node)?;
     if let Some((other, path)) = taken.iter().find(|(other, _)| overlap(*other, address)) {
         node.mistake(format!(
@@ -616,7 +599,11 @@ fn limits(section: &mut Section<'_>) -> Limits {
 }
 
 /// The items of a list that must be there and have at least one.
-fn items<'a>(section: &mut Section<'a>, key: &'static str, wanted: &str) -> Vec<Node<'a>> {
+pub(super) fn items<'a>(
+    section: &mut Section<'a>,
+    key: &'static str,
+    wanted: &str,
+) -> Vec<Node<'a>> {
     let Some(node) = section.required(key, wanted) else {
         return Vec::new();
     };
@@ -628,7 +615,10 @@ fn items<'a>(section: &mut Section<'a>, key: &'static str, wanted: &str) -> Vec<
 }
 
 /// Reads all items, the rest too where one has a mistake.
-fn all<'a, T>(nodes: Vec<Node<'a>>, read: impl FnMut(&Node<'a>) -> Option<T>) -> Option<Vec<T>> {
+pub(super) fn all<'a, T>(
+    nodes: Vec<Node<'a>>,
+    read: impl FnMut(&Node<'a>) -> Option<T>,
+) -> Option<Vec<T>> {
     let read: Vec<Option<T>> = nodes.iter().map(read).collect();
     let is_empty = read.is_empty();
     read.into_iter()

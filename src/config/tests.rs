@@ -77,6 +77,7 @@ fn a_minimal_config_has_a_default_for_the_rest() {
             listen: vec![ListenConfig {
                 address: "0.0.0.0:3333".parse().unwrap(),
                 connections_max: 0,
+                tls: None,
                 trusted: Vec::new(),
                 allow: None,
                 deny: Vec::new(),
@@ -148,6 +149,8 @@ fn the_example_runs_the_practice_pool_with_every_default() {
     assert_eq!(listen[0].deny, ["10.66.0.0/16".parse().unwrap()]);
     let real = full.proxies[0].pools[0].clone();
     assert_eq!(real, Config::load(MINIMAL).unwrap().proxies[0].pools[0]);
+    let tls = full.proxies[0].listen[0].tls.as_ref().unwrap();
+    assert_eq!(tls.mode, TlsMode::Required);
     let least_others = Config::load(
         r#"{proxies: [{name: bitcoin, dialect: bitcoin, listen: [{address: "0.0.0.0:3334"}],
             pools: [{url: "practice:"}]},
@@ -658,12 +661,12 @@ proxies:
     dialect: monero
     authorize: { mode: any }
     worker_name: "{pool_worker}"
-    listen: [ { address: "0.0.0.0:1", tls: {} } ]
+    listen: [ { address: "0.0.0.0:1" } ]
     pools: [ { url: "stratum+tcp://a:1", worker: w, tls: {} } ]
     shares: { check: full }
 "#;
     let found = mistakes(text);
-    assert_eq!(found.len(), 5, "{found:#?}");
+    assert_eq!(found.len(), 4, "{found:#?}");
     for mistake in found {
         assert!(
             mistake.contains("not available in this version"),
@@ -1220,5 +1223,83 @@ fn what_a_pool_is_told_of_us_can_be_chosen() {
     ] {
         let errors = pool(dialect, keys).unwrap_err().to_string();
         assert!(errors.contains(mistake), "{errors}");
+    }
+}
+
+#[test]
+fn a_listener_with_tls_names_its_files() {
+    let with_tls = |tls: &str| {
+        with(
+            "- address: 0.0.0.0:3333",
+            &format!("- {{ address: \"0.0.0.0:3333\", tls: {tls} }}"),
+        )
+    };
+    let text = with_tls(
+        "{ certificate: a.pem, key: /b.key, mode: auto, client_ca: ca.pem, \
+                          certificates: [ { certificate: c.pem, key: c.key } ] }",
+    );
+    let mut config = Config::load(&text).unwrap();
+    config.find_files(Path::new("/etc/farm"));
+    let tls = config.proxies[0].listen[0].tls.clone().unwrap();
+    assert_eq!(tls.mode, TlsMode::Auto);
+    let files: Vec<_> = tls
+        .certificates
+        .iter()
+        .flat_map(|pair| [&pair.certificate, &pair.key])
+        .collect();
+    let paths: Vec<_> = files
+        .iter()
+        .map(|file| file.path.to_str().unwrap())
+        .collect();
+    assert_eq!(
+        paths,
+        [
+            "/etc/farm/a.pem",
+            "/b.key",
+            "/etc/farm/c.pem",
+            "/etc/farm/c.key"
+        ]
+    );
+    assert_eq!(
+        files[3].key(),
+        "proxies[0].listen[0].tls.certificates[0].key"
+    );
+    let line = text.lines().position(|line| line.contains("tls:")).unwrap() + 1;
+    assert_eq!(
+        files[1].mistake("is gone").to_string(),
+        format!("line {line}: proxies[0].listen[0].tls.key: is gone")
+    );
+    let ca = tls.client_ca.unwrap();
+    assert_eq!(ca.path.to_str(), Some("/etc/farm/ca.pem"));
+    for (tls, wanted) in [
+        ("{ key: a }", "tls.certificate: missing"),
+        ("{ certificate: a }", "tls.key: missing"),
+        (
+            "{ certificate: a, key: 5 }",
+            "tls.key: this is a number; write the path",
+        ),
+        (
+            "{ certificate: \"\", key: a }",
+            "tls.certificate: \"\" is no path",
+        ),
+        (
+            "{ certificate: a, key: b, mode: maybe }",
+            "tls.mode: \"maybe\" is unknown; write required or auto",
+        ),
+        (
+            "{ certificate: a, key: b, certificates: [ {} ] }",
+            "tls.certificates[0].certificate: missing",
+        ),
+        (
+            "{ certificate: a, key: b, clientca: c }",
+            "tls.clientca: unknown key; did you mean client_ca?",
+        ),
+        ("true", "tls: this is true or false"),
+    ] {
+        let found = mistakes(&with_tls(tls));
+        assert!(
+            found.iter().any(|it| it.contains(wanted)),
+            "{tls}: {found:#?}"
+        );
     }
 }

@@ -46,6 +46,8 @@ reasons! {
         HeaderUntrusted = "proxy_header_untrusted",
         /// A TLS hello where the listener has no TLS.
         TlsOnPlain = "tls_on_plain",
+        /// A miner without TLS where the listener requires it.
+        PlainOnTls = "plain_on_tls",
         /// A request of a browser, a scraper or a scanner.
         Http = "http",
         /// A header of the PROXY protocol at a listener that expects none, or behind another one.

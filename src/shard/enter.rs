@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use crate::config::TlsMode;
 use crate::metrics::DoorEnd;
 use crate::ring::{ListenerId, Token};
 use crate::shard::connection::{Connection, miner_token};
@@ -85,6 +86,7 @@ impl Events<'_> {
             listener,
             tail: Tail::default(),
             entering: Some(self.door.enter(token, has_header, until)),
+            tls: None,
             peer: peer.into(),
         });
     }
@@ -109,6 +111,16 @@ impl Events<'_> {
                 self.turn_away(token, DoorEnd::HeaderUntrusted);
             }
             Step::Close(end) => self.turn_away(token, end),
+            Step::Tls { held, taken } => {
+                if self.tls.mode(connection.listener).is_none() {
+                    return self.turn_away(token, DoorEnd::TlsOnPlain);
+                }
+                self.leave_door(token);
+                self.begin_tls(token, held, &mut bytes[taken..]);
+            }
+            Step::Open { .. } if self.tls.mode(connection.listener) == Some(TlsMode::Required) => {
+                self.turn_away(token, DoorEnd::PlainOnTls);
+            }
             Step::Open { held, taken } => self.open(token, held, &mut bytes[taken..]),
         }
     }

@@ -32,6 +32,9 @@ pub enum StartError {
         /// What helps, behind a semicolon; may be empty.
         cure: &'static str,
     },
+    /// Files that the config names.
+    #[error("{0}")]
+    Files(crate::config::ConfigErrors),
     /// The practice pool could not start.
     #[error("proxy {proxy}: the practice pool can't listen on loopback: {source}")]
     Practice {
@@ -170,6 +173,8 @@ impl RunError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
+            // A file that the config names is as the config itself.
+            Self::Start(StartError::Files(_)) => 2,
             Self::Start(_) => 3,
             Self::ShardEnded { .. } => 1,
         }

@@ -11,15 +11,20 @@ mod connection;
 pub mod door;
 mod enter;
 mod error;
+mod handshakes;
 mod listen;
 mod machine;
 mod mesh;
+mod miner_tls;
 mod pace;
 mod pool_link;
+mod reload;
 mod report;
+mod sender;
 mod space_watch;
 mod start;
 mod state;
+mod tls_files;
 
 use std::cell::{Cell, RefCell};
 use std::net::TcpListener;
@@ -37,14 +42,18 @@ use crate::shard::clock::Clock;
 use crate::shard::door::counts::Room;
 use crate::shard::door::rules::Rules;
 use crate::shard::enter::Entrance;
+use crate::shard::handshakes::Handshakes;
 use crate::shard::mesh::MeshEnds;
+use crate::shard::miner_tls::ListenerTls;
 use crate::shard::pace::Pace;
+use crate::shard::reload::Reloads;
 use crate::shard::report::Reporter;
 use crate::shard::space_watch::SpaceWatch;
 use crate::shard::state::{Proxy, Shard, ShellLimits};
 
 pub use error::{RunError, StartError};
 pub use start::run;
+pub use tls_files::check_files;
 
 /// How often time is told to the exchanges.
 const TICK: Duration = Duration::from_millis(250);
@@ -79,6 +88,7 @@ pub(crate) struct ShardSetup {
     /// `None` where this is the only shard.
     pub(crate) mesh: Option<MeshEnds>,
     pub(crate) pulse: Pulse,
+    pub(crate) reloads: Reloads,
     pub(crate) stopping: Arc<AtomicBool>,
     pub(crate) events: mpsc::Sender<ShardEvent>,
 }
@@ -87,6 +97,8 @@ pub(crate) struct ShardSetup {
 pub(crate) struct ProxySetup {
     pub(crate) name: String,
     pub(crate) pools: Vec<String>,
+    /// Of each listener.
+    pub(crate) tls: Vec<Option<ListenerTls>>,
     pub(crate) listeners: Vec<(TcpListener, Arc<Rules>, Room)>,
     pub(crate) settings: crate::exchange::Settings,
     pub(crate) coin: crate::proto::dialect::Coin,
@@ -185,6 +197,7 @@ fn start_shard(setup: ShardSetup) -> Result<(Shard, Arc<AtomicBool>), StartError
         ends.join().connect()
     });
     let mut listeners = Vec::new();
+    let mut tls = Vec::new();
     let mut proxies = Vec::new();
     for (index, proxy) in (0..).zip(setup.proxies) {
         for (listener, rules, room) in proxy.listeners {
@@ -196,26 +209,31 @@ fn start_shard(setup: ShardSetup) -> Result<(Shard, Arc<AtomicBool>), StartError
                 room,
             });
         }
+        tls.extend(proxy.tls);
         proxies.push(Proxy {
             exchange: crate::exchange::Exchange::new(proxy.settings, proxy.coin.dialect()),
             limits: proxy.limits,
             reporter: Reporter::new(proxy.name, setup.number, proxy.pools),
             published: proxy.published,
             door: crate::metrics::DoorCounters::default(),
+            tls: crate::metrics::TlsCounters::default(),
+            handshakes: Handshakes::new(proxy.limits.handshakes),
             space_watch: proxy.space_watch,
             shard: setup.number,
             links: std::collections::HashMap::new(),
         });
     }
-    let shard = Shard::new(
+    let mut shard = Shard::new(
         ring,
         setup.clock,
         proxies,
         listeners,
         mesh,
         setup.pulse,
-        setup.pace,
+        setup.reloads,
     );
+    shard.pace = setup.pace;
+    shard.tls.listeners = tls;
     Ok((shard, setup.stopping))
 }
 

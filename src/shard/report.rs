@@ -10,6 +10,7 @@ use crate::exchange::{CloseReason, Counters, Fact, LinkEnd};
 use crate::metrics::DoorEnd;
 use crate::proto::share::Reject;
 use crate::proto::time::Now;
+use crate::tls::TlsFailure;
 
 /// The same complaint is logged again only after this long.
 const QUIET: Duration = Duration::from_secs(10);
@@ -48,6 +49,8 @@ pub(crate) struct Reporter {
     accept_failed: Throttle,
     /// For each end in the door.
     door: [Throttle; DoorEnd::ALL.len()],
+    /// For each way in which TLS fails.
+    tls_failures: [Throttle; TlsFailure::REASONS.len()],
 }
 
 impl Reporter {
@@ -65,6 +68,7 @@ impl Reporter {
             table_full: Throttle::default(),
             accept_failed: Throttle::default(),
             door: array::from_fn(|_| Throttle::default()),
+            tls_failures: array::from_fn(|_| Throttle::default()),
         }
     }
 
@@ -75,6 +79,46 @@ impl Reporter {
     pub(crate) fn connected(&self, peer: SocketAddr) {
         let Self { proxy, shard, .. } = self;
         log::debug!("proxy={proxy} shard={shard} miner={peer}: connected");
+    }
+
+    pub(crate) fn tls_opened(&self, peer: SocketAddr, version: &str, is_resumed: bool) {
+        let Self { proxy, shard, .. } = self;
+        let how = if is_resumed { "resumed" } else { "full" };
+        log::debug!("proxy={proxy} shard={shard} miner={peer}: {version}, handshake {how}");
+    }
+
+    /// A miner's TLS failed. Of each kind one is a warning, now and then.
+    pub(crate) fn tls_failed(&self, now: Now, peer: SocketAddr, failure: TlsFailure, detail: &str) {
+        let Self { proxy, shard, .. } = self;
+        let reason = failure.reason();
+        log::debug!(
+            "proxy={proxy} shard={shard} miner={peer} reason={reason}: TLS failed: {detail}"
+        );
+        // Scanners come and go.
+        let is_everyday = matches!(
+            failure,
+            TlsFailure::PeerLeft | TlsFailure::TimedOut | TlsFailure::NotTls
+        );
+        if !is_everyday && self.tls_failures[failure as usize].passes(now) {
+            let cure = match failure {
+                TlsFailure::Incompatible => {
+                    "; its firmware may know TLS 1.1 alone, or ciphers that nobody should use: let it \
+                     come without TLS, with `mode: auto`"
+                }
+                TlsFailure::PeerAlert => {
+                    "; it does not take our certificate, which may have another name, a signer that it \
+                     does not know, or be expired"
+                }
+                TlsFailure::NoClientCertificate | TlsFailure::BadClientCertificate => {
+                    "; `client_ca` asks miners for a certificate"
+                }
+                _ => "",
+            };
+            log::warn!(
+                "proxy={proxy} shard={shard} miner={peer} reason={reason}: TLS failed: {detail}{cure} \
+                 (stratum_tls_failures_total counts all of them)"
+            );
+        }
     }
 
     /// A connection ended in the door. What somebody can mend is a warning, now and then.
@@ -428,7 +472,11 @@ const fn cure(end: DoorEnd) -> Option<&'static str> {
              there, if it is your load balancer's"
         }
         DoorEnd::TlsOnPlain => {
-            "a TLS hello on a plain port; let the miner use stratum+tcp in place of stratum+ssl"
+            "a TLS hello on a plain port; give the listener `tls:`, with `mode: auto` for miners of both \
+             kinds, or let the miner use stratum+tcp in place of stratum+ssl"
+        }
+        DoorEnd::PlainOnTls => {
+            "a miner without TLS on a listener with `tls:`; let it use stratum+ssl, or set `mode: auto`"
         }
         DoorEnd::Http => {
             "an HTTP request; the metrics have a port of their own (admin.listen), and what else asks is \

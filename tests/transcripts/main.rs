@@ -417,12 +417,12 @@ impl<'a> Play<'a> {
             self.finish_round();
             return;
         }
-        for mut piece in self.cuts.pieces(text.as_bytes(), &mut self.random) {
+        for piece in self.cuts.pieces(text.as_bytes(), &mut self.random) {
             let (mut tail, mut tails) = (
                 std::mem::take(&mut self.tail),
                 std::mem::replace(&mut self.tails, TailPool::new(0)),
             );
-            let mut lines = cut(&mut tail, &mut tails, &mut piece, LINE_LEN_MAX);
+            let mut lines = cut(&mut tail, &mut tails, &piece, LINE_LEN_MAX);
             while let Some(line) = lines.next() {
                 self.hear_line(peer, line.expect("no line is too long"));
             }

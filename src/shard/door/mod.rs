@@ -15,8 +15,8 @@
 //! gauge, and is owed nothing. It costs a box while it is here. One that has passed has none, so all that
 //! is left of the door on the way of a share is to see that there is no box.
 //!
-//! TLS has its place between the first bytes and `open`: [`Speaker::Tls`](first_bytes::Speaker::Tls) says
-//! that a hello begins.
+//! TLS has its place between the first bytes and `open`: where [`Step::Tls`] says that a hello begins, the
+//! connection goes on in `miner_tls`, if its listener has TLS.
 //!
 //! Pure, but for addresses: it is given bytes and the time, and says what is to be done.
 
@@ -69,6 +69,11 @@ pub(crate) enum Step {
     /// It passes. Its lines begin in `held`, which is mostly empty, and go on in the bytes that came,
     /// without the first `taken`.
     Open {
+        held: Vec<u8>,
+        taken: usize,
+    },
+    /// It begins with a TLS hello; its bytes as those of [`Step::Open`].
+    Tls {
         held: Vec<u8>,
         taken: usize,
     },
@@ -128,7 +133,10 @@ impl Entering {
                 taken,
             },
             Speaker::Stranger(end) => Step::Close(end),
-            Speaker::Tls => Step::Close(DoorEnd::TlsOnPlain),
+            Speaker::Tls => Step::Tls {
+                held: std::mem::take(&mut self.held),
+                taken,
+            },
             Speaker::Unclear => self.hold(bytes),
         }
     }
@@ -251,6 +259,7 @@ mod tests {
             match entering.take(piece) {
                 Step::Wait => {}
                 Step::Close(end) => return Some(Err(end)),
+                Step::Tls { .. } => return Some(Err(DoorEnd::TlsOnPlain)),
                 Step::Named { .. } => panic!("no header is expected"),
                 Step::Open { held, taken } => {
                     let mut lines = held;
@@ -326,6 +335,7 @@ mod tests {
                                 lines = held;
                                 piece = &piece[taken..];
                             }
+                            Step::Tls { .. } => panic!("no hello, at {cut}"),
                             Step::Close(end) => panic!("closed at {cut}: {end:?}"),
                         }
                     }

@@ -1,0 +1,20 @@
+//! TLS without a socket: ciphertext in, plaintext out, and the reverse.
+//!
+//! - `hello`: whether a peer's first flight is whole, so that half of one costs nothing.
+//! - `server`: the session of one miner.
+//! - `certificates`: what the operator's PEM files hold, and the [`Acceptor`] that begins sessions with it.
+//! - `failure`: why a connection failed, as a word for logs and metrics.
+//!
+//! rustls does the work, with ring's cryptography and without its own buffers.
+
+mod certificates;
+mod failure;
+mod hello;
+mod server;
+
+pub use certificates::{
+    Acceptor, CertificateFile, Expiry, FileError, KeyPairFiles, ServerFiles, Tickets,
+};
+pub use failure::TlsFailure;
+pub use hello::{HANDSHAKE_RECORD, HELLO_LEN_MAX, Hello, look};
+pub use server::{Event, RECORD_LEN_MAX, ServerSession, TlsError, encrypted_len_max};
