@@ -158,9 +158,8 @@ fn invalid_share(random: &mut Rng) -> String {
     };
     let worker = ["attacker", "somebody.else"][random.usize(..2)];
     let nonce_2 = "1".repeat(random.usize(..64));
-    format!(
-        r#"{{"id":{id},"method":"mining.submit","params":["{worker}","{job:x}","00000000","{nonce_2}","{solution}"]}}"#
-    )
+    let params = format!(r#"["{worker}","{job:x}","00000000","{nonce_2}","{solution}"]"#);
+    format!(r#"{{"id":{id},"method":"mining.submit","params":{params}}}"#)
 }
 
 /// Nested deep, or with a huge number, or with many keys, or all in one string of escapes.

@@ -42,8 +42,8 @@ pub(super) struct Felt {
 
 /// What stands above the rows.
 pub(super) const HEAD: &str = "\
-attack           honest: sent  lost  closed  answer: p50      p99      max  jobs  late  to all: p50      max  \
-memory: before     peak    after  attackers: connects   closed      sent
+attack           honest: sent  lost  closed  answer: p50      p99      max  jobs  late  \
+to all: p50      max  memory: before     peak    after  attackers: connects   closed      sent
 ";
 
 impl Felt {
