@@ -164,6 +164,7 @@ impl Exchange {
             MinerEvent::Request(id, MinerRequest::Configure { params }) => {
                 self.handle_configure(now, token, id, params, line);
             }
+            MinerEvent::Request(id, MinerRequest::GetJob) => self.handle_get_job(token, &id),
             MinerEvent::Request(..) => debug_assert!(false, "the session answers the others"),
         }
     }

@@ -7,6 +7,9 @@
 
 mod admin;
 mod clock;
+mod connection;
+mod door;
+mod enter;
 mod error;
 mod listen;
 mod machine;
@@ -185,6 +188,7 @@ fn start_shard(setup: ShardSetup) -> Result<(Shard, Arc<AtomicBool>), StartError
             limits: proxy.limits,
             reporter: Reporter::new(proxy.name, setup.number, proxy.pools),
             published: proxy.published,
+            door: crate::metrics::DoorCounters::default(),
             space_watch: proxy.space_watch,
             shard: setup.number,
             links: std::collections::HashMap::new(),

@@ -17,8 +17,8 @@ use crate::proto::dialect::common::{
     self, member, number, read_authorize, read_job_id, read_reconnect, rest_of, session_text,
 };
 use crate::proto::dialect::{
-    AGENT, AGENT_JSON, Dialect, Granted, MinerRequest, PoolFault, PoolMessage, ShareParts,
-    ShareTerms, Subscribe, Subscription,
+    AGENT_JSON, Dialect, Granted, MinerRequest, PoolFault, PoolMessage, ShareParts, ShareTerms,
+    Subscribe, Subscription,
 };
 use crate::proto::extranonce::{
     EXTRANONCE1_LEN_MAX, Extranonce1, SLOT_LEN_MAX, SlotPlan, SlotWidth,
@@ -77,7 +77,7 @@ impl Dialect for Bitcoin {
 
     fn write_subscribe(&self, out: &mut Vec<u8>, request_id: u64, subscribe: Subscribe<'_>) {
         encode::request(out, request_id, "mining.subscribe", |out| {
-            encode::append_string(out, AGENT);
+            encode::append_string(out, &subscribe.introduction.agent);
             if let Some(id) = subscribe.session_id {
                 out.push(b',');
                 out.extend_from_slice(id);
