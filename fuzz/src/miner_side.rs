@@ -131,6 +131,10 @@ fn answer(
                 written::answer(&out, id);
             }
         },
+        MinerRequest::GetJob => {
+            dialect.write_requested_job(&mut out, id, b"");
+            written::answer(&out, id);
+        }
         MinerRequest::ExtranonceSubscribe | MinerRequest::Polite(_) | MinerRequest::Ignored => {
             panic!("the session answers {request:?} itself");
         }

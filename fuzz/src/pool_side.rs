@@ -2,7 +2,9 @@
 //!
 //! What a pool tells us is passed on so that it is read back as the same.
 
-use stratum_uring::proto::dialect::{Coin, Dialect, PoolMessage, Subscribe, Subscription};
+use stratum_uring::proto::dialect::{
+    Coin, Dialect, Introduction, PoolMessage, Subscribe, Subscription,
+};
 use stratum_uring::proto::extranonce::{EXTRANONCE1_LEN_MAX, SlotBytes, SlotWidth};
 use stratum_uring::proto::job::{Job, JobId};
 use stratum_uring::proto::pool::{
@@ -27,6 +29,7 @@ pub(crate) fn run(coin: Coin, data: &[u8]) {
         port: 3333,
         worker: "t1account.farm",
         password: "x",
+        introduction: &Introduction::default(),
     };
     let mut session = PoolSession::start(dialect, subscribe, &mut out);
     assert!(!written::lines(&out).is_empty());
@@ -123,6 +126,7 @@ fn check_subscription(dialect: &dyn Dialect, subscription: &Subscription) {
             port: 1,
             worker: "w",
             password: "x",
+            introduction: &Introduction::default(),
         };
         dialect.write_subscribe(&mut out, 1, subscribe);
         written::one_line(&out);

@@ -33,7 +33,8 @@ pub(super) struct Miner {
     size: Option<usize>,
     /// How often it was told of a nonce space.
     tellings: u32,
-    last_submit: Option<String>,
+    /// The params of a share that it may send again, and the place of that share among all.
+    last_submit: Option<(String, usize)>,
     inbox: Vec<u8>,
     /// What its socket takes still; `None` is all.
     room: Option<usize>,
@@ -256,7 +257,7 @@ impl Farm {
         } else {
             "mining.submit"
         };
-        self.miners[place].last_submit = Some(params.clone());
+        self.miners[place].last_submit = Some((params.clone(), self.shares.len() - 1));
         self.asks(place, method, &params);
     }
 
@@ -267,7 +268,11 @@ impl Farm {
         if from != place && self.coin == Coin::Monero {
             return;
         }
-        if let Some(params) = self.miners[from].last_submit.clone() {
+        if let Some((params, share)) = self.miners[from].last_submit.clone() {
+            if from != place {
+                // From now on it goes out under one slot or the other.
+                self.shares[share].nonce_1 = None;
+            }
             let method = if self.coin == Coin::Monero {
                 "submit"
             } else {
