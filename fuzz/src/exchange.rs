@@ -89,6 +89,8 @@ struct Farm {
     /// A miner said a share that we did not make: what goes out may be that one.
     raw_submits: bool,
     is_ending: bool,
+    /// Tell what is said, for a person who looks into one input: `FUZZ_TRACE=1`.
+    trace: bool,
 }
 
 impl Farm {
@@ -146,6 +148,7 @@ impl Farm {
             outbox_bytes_max,
             raw_submits: false,
             is_ending: false,
+            trace: std::env::var("FUZZ_TRACE").is_ok(),
         }
     }
 
@@ -189,6 +192,7 @@ impl Farm {
         self.flush();
         while self.scene.exchange.poll_fact().is_some() {}
         while let Some(command) = self.scene.exchange.poll_command() {
+            self.tell(|| format!("{command:?}"));
             match command {
                 Command::Dial { link, host, .. } => {
                     assert!(!self.is_ending, "NOTHING IS DIALLED IN SHUTDOWN");
@@ -235,6 +239,13 @@ impl Farm {
         );
         assert_eq!(left, (0, 0, 0, 0), "AFTER SHUTDOWN NOTHING IS OWNED");
         assert!(self.dialled.is_empty(), "AFTER SHUTDOWN NOTHING IS OWNED");
+    }
+
+    fn tell(&self, what: impl FnOnce() -> String) {
+        if self.trace {
+            let now = self.scene.now.since_start.as_millis();
+            println!("{now:>7} {}", what());
+        }
     }
 
     fn is_current(&self, link: LinkKey) -> bool {

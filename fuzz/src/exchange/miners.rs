@@ -134,10 +134,11 @@ impl Farm {
 
     /// A miner says a line, whatever it is.
     fn says(&mut self, place: usize, line: &[u8], is_raw: bool) {
-        let miner = &mut self.miners[place];
-        let Some(token) = miner.token else {
+        let Some(token) = self.miners[place].token else {
             return;
         };
+        self.tell(|| format!("miner {place} > {}", line.escape_ascii()));
+        let miner = &mut self.miners[place];
         let (id, is_submit) = match self.reader.read(line) {
             Ok(message) => {
                 let id = match message.id {
@@ -358,6 +359,7 @@ impl Farm {
     }
 
     fn hears_line(&mut self, place: usize, line: &Value) {
+        self.tell(|| format!("miner {place} < {line}"));
         let miner = &mut self.miners[place];
         let text = |value: &Value| value.as_str().map(str::to_owned);
         match line["method"].as_str() {

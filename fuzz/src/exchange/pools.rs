@@ -23,6 +23,8 @@ pub(super) struct Dialled {
     /// Ids of shares that wait, as they stand on the wire.
     pending: Vec<String>,
     inbox: Vec<u8>,
+    /// A line of ours was begun when the session became another: its rest comes all the same.
+    was_begun: bool,
 }
 
 impl Dialled {
@@ -35,6 +37,7 @@ impl Dialled {
             stalled: false,
             pending: Vec::new(),
             inbox: Vec::new(),
+            was_begun: false,
         }
     }
 }
@@ -86,6 +89,7 @@ impl Farm {
                 .handle_link_closed(now, link, end, "refused");
         } else {
             self.dialled[place].connected = true;
+            self.tell(|| format!("{link:?} connected"));
             self.scene.exchange.handle_link_connected(now, link);
         }
     }
@@ -93,6 +97,7 @@ impl Farm {
     pub(super) fn close_link(&mut self, who: usize) {
         if let Some(place) = self.dial_of(who, true) {
             let link = self.dialled.remove(place).link;
+            self.tell(|| format!("{link:?} reset"));
             let exchange = &mut self.scene.exchange;
             exchange.handle_link_closed(self.scene.now, link, LinkEnd::Reset, "");
         }
@@ -109,6 +114,7 @@ impl Farm {
         if !self.is_current(link) {
             return;
         }
+        self.tell(|| format!("{link:?} {host} > {}", line.escape_ascii()));
         self.note(place, &host, line);
         self.scene.pool_says(link, line);
     }
@@ -126,6 +132,7 @@ impl Farm {
                         && Some(&next) != told.extranonce.as_ref()
                     {
                         told.begin(host, next);
+                        self.dialled[place].was_begun = !self.dialled[place].inbox.is_empty();
                     }
                     told.jobs
                         .insert(String::from_utf8_lossy(&job.pool_id).into_owned());
@@ -361,7 +368,10 @@ impl Farm {
     }
 
     fn reaches_pool(&mut self, place: usize, line: &Value) {
+        self.tell(|| format!("{:?} < {line}", self.dialled[place].link));
+        let was_begun = std::mem::take(&mut self.dialled[place].was_begun);
         match line["method"].as_str() {
+            Some("mining.submit" | "submit") if was_begun => {}
             Some("mining.subscribe" | "login") => self.dialled[place].asked = true,
             Some("mining.submit" | "submit") => self.share_reaches_pool(place, line),
             _ => {}
