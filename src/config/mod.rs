@@ -5,12 +5,13 @@
 //! cannot be: defaults are filled in, and what depends on another key was held against it.
 //!
 //! `raw` knows YAML and places, `read` knows the keys, `limits` is the table of bounds, `address`
-//! reads hosts and ports.
+//! reads hosts and ports, `networks` networks.
 
 mod address;
 mod error;
 mod limits;
 mod locate;
+mod networks;
 mod raw;
 mod read;
 #[cfg(test)]
@@ -20,6 +21,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 pub use self::error::{ConfigError, ConfigErrors};
 pub use self::limits::{Failover, Limits};
@@ -37,6 +40,8 @@ pub struct Config {
     /// Miners that will be connected at a time, of all proxies; the start fails where there is no room
     /// for them. `None` asks nothing.
     pub miners_expected: Option<u32>,
+    /// Connections that all shards accept together in a second; 0 is no pace.
+    pub accepts_per_second: u32,
     /// Where metrics and health are told; `None` is nowhere.
     pub admin: Option<AdminConfig>,
     /// At least one, with names that differ.
@@ -120,10 +125,19 @@ pub struct EquihashConfig {
 }
 
 /// Where miners connect to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenConfig {
     /// Port 0 lets the kernel choose.
     pub address: SocketAddr,
+    /// Connections at a time; 0 is no bound.
+    pub connections_max: u32,
+    /// Load balancers, each of whose connections begins with a header of the PROXY protocol; of nobody
+    /// else's is one taken. None where the protocol is not used: `proxy_protocol.trusted`.
+    pub trusted: Vec<IpNet>,
+    /// The networks whose miners may be here; `None` is everybody.
+    pub allow: Option<Vec<IpNet>>,
+    /// Those whose miners may not, whatever `allow` says.
+    pub deny: Vec<IpNet>,
 }
 
 /// One pool and our account there.

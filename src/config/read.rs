@@ -9,6 +9,7 @@ use std::num::NonZeroUsize;
 use serde_yaml::Value;
 
 use super::address::{overlap, parse_host, parse_listen, parse_pool};
+use super::networks::{networks, proxy_protocol};
 use super::raw::{Node, Section, shown};
 use super::{
     AdminConfig, CoinConfig, Config, EquihashConfig, Failover, JobExchange, Judge, Limits,
@@ -27,6 +28,7 @@ pub(super) fn config(root: &Node<'_>) -> Option<Config> {
     let miners_expected = section
         .get("miners_expected")
         .and_then(|node| node.number(1..=MINERS_EXPECTED_MAX));
+    let accepts_per_second = section.number("accepts_per_second", 20_000, 0..=10_000_000);
     let admin = section.get("admin");
     let proxies = items(&mut section, "proxies", "write a list of proxies");
     section.finish(&[]);
@@ -36,6 +38,7 @@ pub(super) fn config(root: &Node<'_>) -> Option<Config> {
     Some(Config {
         cores: cores.and_then(NonZeroUsize::new),
         miners_expected,
+        accepts_per_second,
         // Where it is written and has a mistake, that was noted.
         admin: admin.flatten(),
         proxies: all(proxies, |node| proxy(node, &mut taken))?,
@@ -221,11 +224,24 @@ fn personalization(node: &Node<'_>) -> Option<[u8; 8]> {
 fn listener(node: &Node<'_>, taken: &mut Vec<(SocketAddr, String)>) -> Option<ListenConfig> {
     let mut section = node.section();
     let node = section.required("address", "write address: host:port, e.g. 0.0.0.0:3333");
-    section.finish(&["tls", "proxy_protocol"]);
+    let connections_max = section.number("connections_max", 0, 0..=CONNECTIONS_MAX);
+    let trusted = proxy_protocol(section.get("proxy_protocol"));
+    let allow = section.get("allow").map(|node| networks(&node));
+    let deny = section.get("deny").map(|node| networks(&node));
+    section.finish(&["tls"]);
 
     let address = address(&node?, taken)?;
-    Some(ListenConfig { address })
+    Some(ListenConfig {
+        address,
+        connections_max,
+        trusted,
+        allow,
+        deny: deny.unwrap_or_default(),
+    })
 }
+
+/// With the most shards, and the most that each can hold.
+const CONNECTIONS_MAX: u32 = MINERS_EXPECTED_MAX;
 
 /// An address that no other listener takes connections of.
 fn address(node: &Node<'_>, taken: &mut Vec<(SocketAddr, String)>) -> Option<SocketAddr> {

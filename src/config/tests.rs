@@ -76,6 +76,10 @@ fn a_minimal_config_has_a_default_for_the_rest() {
             }),
             listen: vec![ListenConfig {
                 address: "0.0.0.0:3333".parse().unwrap(),
+                connections_max: 0,
+                trusted: Vec::new(),
+                allow: None,
+                deny: Vec::new(),
             }],
             pools: vec![PoolConfig {
                 url: PoolUrl::Tcp {
@@ -135,8 +139,13 @@ fn the_example_runs_the_practice_pool_with_every_default() {
     let full = Config::load(&full_example()).unwrap();
     assert_eq!(full.cores, NonZeroUsize::new(8));
     assert_eq!(full.miners_expected, Some(60_000));
+    assert_eq!(full.accepts_per_second, 20_000);
     let admin = full.admin.unwrap();
     assert_eq!(admin.listen, "127.0.0.1:9333".parse().unwrap());
+    let listen = full.proxies[0].listen.clone();
+    assert_eq!(listen[0].trusted.len(), 2);
+    assert_eq!(listen[0].allow.as_ref().map(Vec::len), Some(3));
+    assert_eq!(listen[0].deny, ["10.66.0.0/16".parse().unwrap()]);
     let real = full.proxies[0].pools[0].clone();
     assert_eq!(real, Config::load(MINIMAL).unwrap().proxies[0].pools[0]);
     let least_others = Config::load(
@@ -152,6 +161,7 @@ fn the_example_runs_the_practice_pool_with_every_default() {
         config.miners_expected = full.miners_expected;
         config.admin = full.admin;
         config.cores = full.cores;
+        config.proxies[0].listen.clone_from(&listen);
         config.proxies[0].pools.insert(0, real.clone());
         assert_eq!(*config, full);
     }
@@ -578,6 +588,69 @@ proxies:
 }
 
 #[test]
+fn networks_are_read_or_told_how_to_write_them() {
+    let listen = |keys: &str| {
+        let text = format!("      - address: 0.0.0.0:3333\n        {keys}");
+        let config = Config::load(&with("      - address: 0.0.0.0:3333", &text));
+        config.map(|config| config.proxies[0].listen[0].clone())
+    };
+    let read = listen("allow: [10.0.0.0/8, 192.0.2.7, \"fd00::/8\", \"::1\"]").unwrap();
+    let shown: Vec<String> = read
+        .allow
+        .unwrap()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(shown, ["10.0.0.0/8", "192.0.2.7/32", "fd00::/8", "::1/128"]);
+    let read = listen("proxy_protocol: { trusted: [127.0.0.0/8] }").unwrap();
+    assert_eq!(read.trusted, ["127.0.0.0/8".parse().unwrap()]);
+
+    let path = "line 6: proxies[0].listen[0]";
+    for (keys, expected) in [
+        (
+            "deny: [10.0.0.1/8]",
+            ".deny[0]: \"10.0.0.1/8\" has bits behind its prefix; write 10.0.0.0/8, or 10.0.0.1",
+        ),
+        (
+            "deny: [10.0.0/8]",
+            ".deny[0]: \"10.0.0/8\" is no network; write one as 10.0.0.0/8, \"fd00::/8\" or an address",
+        ),
+        (
+            "deny: [10.0.0.0/33]",
+            ".deny[0]: \"10.0.0.0/33\" is no network; write one as 10.0.0.0/8, \"fd00::/8\" or an address",
+        ),
+        (
+            "deny: [\"::ffff:10.0.0.0/104\"]",
+            ".deny[0]: \"::ffff:10.0.0.0/104\" is IPv4 within IPv6; write it as IPv4, e.g. 10.0.0.0/8",
+        ),
+        (
+            "allow: []",
+            ".allow: this list is empty; write networks, or leave the key out",
+        ),
+        (
+            "allow: 10.0.0.0/8",
+            ".allow: this is text; write a list, each item behind \"- \"",
+        ),
+        (
+            "proxy_protocol: {}",
+            ".proxy_protocol.trusted: missing; write the load balancers' addresses, e.g. trusted: [10.0.0.2]",
+        ),
+        (
+            "proxy_protocol: { trust: [10.0.0.2] }",
+            ".proxy_protocol.trusted: missing; write the load balancers' addresses, e.g. trusted: [10.0.0.2]\n\
+             line 6: proxies[0].listen[0].proxy_protocol.trust: unknown key; did you mean trusted?",
+        ),
+        (
+            "allows: [10.0.0.2]",
+            ".allows: unknown key; did you mean allow?",
+        ),
+    ] {
+        let errors = listen(keys).unwrap_err();
+        assert_eq!(errors.to_string(), format!("{path}{expected}"), "{keys}");
+    }
+}
+
+#[test]
 fn keys_of_later_versions_are_refused_by_name() {
     let text = r#"
 proxies:
@@ -585,12 +658,12 @@ proxies:
     dialect: monero
     authorize: { mode: any }
     worker_name: "{pool_worker}"
-    listen: [ { address: "0.0.0.0:1", tls: {}, proxy_protocol: {} } ]
+    listen: [ { address: "0.0.0.0:1", tls: {} } ]
     pools: [ { url: "stratum+tcp://a:1", worker: w, tls: {} } ]
     shares: { check: full }
 "#;
     let found = mistakes(text);
-    assert_eq!(found.len(), 6, "{found:#?}");
+    assert_eq!(found.len(), 5, "{found:#?}");
     for mistake in found {
         assert!(
             mistake.contains("not available in this version"),

@@ -110,6 +110,8 @@ pub struct ShardCounters {
     pub connections_max: u64,
     /// Connections that could not be accepted.
     pub accept_errors: u64,
+    /// Times that the pace of accepts was reached, so that miners had to wait in the kernel.
+    pub accepts_paced: u64,
     /// Times that the ring's table was full, so that miners had to wait in the kernel.
     pub table_full: u64,
     /// Receives that found no buffer and waited for one.
@@ -130,6 +132,7 @@ impl ShardCounters {
             connections,
             connections_max,
             accept_errors,
+            accepts_paced,
             table_full,
             buffers_exhausted,
             completion_overflows,
@@ -141,6 +144,7 @@ impl ShardCounters {
             connections,
             connections_max,
             accept_errors,
+            accepts_paced,
             table_full,
             buffers_exhausted,
             completion_overflows,
@@ -305,6 +309,7 @@ mod tests {
             connections: 1,
             connections_max: 2,
             accept_errors: 3,
+            accepts_paced: 10,
             table_full: 4,
             buffers_exhausted: 5,
             completion_overflows: 6,

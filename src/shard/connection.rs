@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 use crate::exchange::MinerToken;
-use crate::ring::Token;
+use crate::ring::{ListenerId, Token};
 use crate::shard::door::Entering;
 use crate::wire::line::Tail;
 
@@ -11,6 +11,7 @@ use crate::wire::line::Tail;
 pub(crate) struct Connection {
     pub(crate) generation: u32,
     pub(crate) proxy: u16,
+    pub(crate) listener: ListenerId,
     pub(crate) tail: Tail,
     /// `Some` until it has passed the door. Before that the exchange does not know it.
     pub(crate) entering: Option<Box<Entering>>,

@@ -8,12 +8,13 @@
 mod admin;
 mod clock;
 mod connection;
-mod door;
+pub mod door;
 mod enter;
 mod error;
 mod listen;
 mod machine;
 mod mesh;
+mod pace;
 mod pool_link;
 mod report;
 mod space_watch;
@@ -33,7 +34,11 @@ use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 use crate::metrics::{Published, Pulse};
 use crate::ring::{MinerRing, Notifier, RingConfig};
 use crate::shard::clock::Clock;
+use crate::shard::door::counts::Room;
+use crate::shard::door::rules::Rules;
+use crate::shard::enter::Entrance;
 use crate::shard::mesh::MeshEnds;
+use crate::shard::pace::Pace;
 use crate::shard::report::Reporter;
 use crate::shard::space_watch::SpaceWatch;
 use crate::shard::state::{Proxy, Shard, ShellLimits};
@@ -69,6 +74,7 @@ pub(crate) struct ShardSetup {
     pub(crate) cpu: Option<usize>,
     pub(crate) clock: Clock,
     pub(crate) connections_max: u32,
+    pub(crate) pace: Option<Pace>,
     pub(crate) proxies: Vec<ProxySetup>,
     /// `None` where this is the only shard.
     pub(crate) mesh: Option<MeshEnds>,
@@ -81,7 +87,7 @@ pub(crate) struct ShardSetup {
 pub(crate) struct ProxySetup {
     pub(crate) name: String,
     pub(crate) pools: Vec<String>,
-    pub(crate) listeners: Vec<TcpListener>,
+    pub(crate) listeners: Vec<(TcpListener, Arc<Rules>, Room)>,
     pub(crate) settings: crate::exchange::Settings,
     pub(crate) coin: crate::proto::dialect::Coin,
     pub(crate) limits: ShellLimits,
@@ -170,6 +176,9 @@ fn start_shard(setup: ShardSetup) -> Result<(Shard, Arc<AtomicBool>), StartError
         shard: setup.number,
         source,
     })?;
+    if let Some(pace) = &setup.pace {
+        ring.grant_accepts(pace.burst(), pace.burst());
+    }
     // Before it listens: a shard that takes miners has its neighbours.
     let mesh = setup.mesh.map(|ends| {
         ring.hear(ends.bell());
@@ -178,10 +187,14 @@ fn start_shard(setup: ShardSetup) -> Result<(Shard, Arc<AtomicBool>), StartError
     let mut listeners = Vec::new();
     let mut proxies = Vec::new();
     for (index, proxy) in (0..).zip(setup.proxies) {
-        for listener in proxy.listeners {
+        for (listener, rules, room) in proxy.listeners {
             let id = ring.listen(listener.into());
             debug_assert_eq!(usize::from(id.0), listeners.len());
-            listeners.push(index);
+            listeners.push(Entrance {
+                proxy: index,
+                rules,
+                room,
+            });
         }
         proxies.push(Proxy {
             exchange: crate::exchange::Exchange::new(proxy.settings, proxy.coin.dialect()),
@@ -194,7 +207,15 @@ fn start_shard(setup: ShardSetup) -> Result<(Shard, Arc<AtomicBool>), StartError
             links: std::collections::HashMap::new(),
         });
     }
-    let shard = Shard::new(ring, setup.clock, proxies, listeners, mesh, setup.pulse);
+    let shard = Shard::new(
+        ring,
+        setup.clock,
+        proxies,
+        listeners,
+        mesh,
+        setup.pulse,
+        setup.pace,
+    );
     Ok((shard, setup.stopping))
 }
 

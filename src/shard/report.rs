@@ -92,6 +92,12 @@ impl Reporter {
         }
     }
 
+    /// A load balancer has told for whom it connected.
+    pub(crate) fn named(&self, peer: SocketAddr, via: SocketAddr) {
+        let Self { proxy, shard, .. } = self;
+        log::debug!("proxy={proxy} shard={shard} miner={peer}: connects through {via}");
+    }
+
     pub(crate) fn disconnected(&self, peer: SocketAddr, worker: Option<&str>, reason: CloseReason) {
         let Self { proxy, shard, .. } = self;
         let (worker, reason) = (worker.unwrap_or("-"), reason.reason());
@@ -394,6 +400,33 @@ impl Reporter {
 const fn cure(end: DoorEnd) -> Option<&'static str> {
     Some(match end {
         DoorEnd::Left | DoorEnd::FirstByteTimeout => return None,
+        DoorEnd::Denied => "its address may not be here, as `allow` and `deny` of the listener say",
+        DoorEnd::ProxyFull => {
+            "the proxy has as many connections as limits.connections_max allows; raise it, if the machine \
+             has room for more"
+        }
+        DoorEnd::ListenerFull => {
+            "the listener has as many connections as its connections_max allows; raise it, or send miners \
+             elsewhere"
+        }
+        DoorEnd::AddressFull => {
+            "its address has as many connections as limits.connections_per_address_max allows; raise it, \
+             if many miners are behind one address"
+        }
+        DoorEnd::HeaderMissing => {
+            "no header of the PROXY protocol, which this address is trusted to send; let the load balancer \
+             send one (send-proxy-v2), or take the address out of proxy_protocol.trusted"
+        }
+        DoorEnd::HeaderInvalid => {
+            "its header of the PROXY protocol is malformed, longer than 536 bytes or with a wrong checksum"
+        }
+        DoorEnd::HeaderTimeout => {
+            "no whole header of the PROXY protocol came in time, and this address is trusted to send one"
+        }
+        DoorEnd::HeaderUntrusted => {
+            "a header of the PROXY protocol from an address that is not in proxy_protocol.trusted; add it \
+             there, if it is your load balancer's"
+        }
         DoorEnd::TlsOnPlain => {
             "a TLS hello on a plain port; let the miner use stratum+tcp in place of stratum+ssl"
         }

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::config::{
-    CoinConfig, Config, PoolConfig, PoolUrl, PracticeConfig, ProxyConfig, SlotBytes,
+    CoinConfig, Config, ListenConfig, PoolConfig, PoolUrl, PracticeConfig, ProxyConfig, SlotBytes,
 };
 use crate::exchange::{
     Counters, JobExchange, Limits, PoolLinks, PoolSettings, Settings, ShareReply,
@@ -21,8 +22,11 @@ use crate::proto::extranonce::SlotWidth;
 use crate::proto::miner::MinerLimits;
 use crate::shard::admin::{self, Watch, WatchedProxy};
 use crate::shard::clock::Clock;
+use crate::shard::door::counts::{Addresses, Bound, Room};
+use crate::shard::door::rules::Rules;
 use crate::shard::error::{RunError, StartError};
 use crate::shard::machine::{Machine, Wanted, probe_rings};
+use crate::shard::pace::Pace;
 use crate::shard::space_watch::SpaceWatch;
 use crate::shard::state::ShellLimits;
 use crate::shard::{ProxySetup, ShardEvent, ShardSetup, listen, mesh, report, spawn};
@@ -84,7 +88,8 @@ fn run_on(machine: &Machine, config: &Config, wanted: &Wanted) -> Result<(), Run
     machine.log(features, wanted, pinned);
     let mut proxies = Vec::new();
     for (index, proxy) in config.proxies.iter().enumerate() {
-        proxies.push(StartedProxy::start(proxy, index * shards, shards)?);
+        let room = shards * connections_max as usize;
+        proxies.push(StartedProxy::start(proxy, index * shards, shards, room)?);
     }
     let started = clock.now();
     let stopping = Arc::new(AtomicBool::new(false));
@@ -114,6 +119,7 @@ fn run_on(machine: &Machine, config: &Config, wanted: &Wanted) -> Result<(), Run
             cpu: cpus.get(number).copied().filter(|_| pinned),
             clock,
             connections_max,
+            pace: Pace::new(config.accepts_per_second, shards),
             proxies: setups,
             mesh: meshes.next(),
             pulse,
@@ -244,8 +250,8 @@ struct StartedProxy {
     series: usize,
     config: ProxyConfig,
     pools: Vec<PoolSettings>,
-    /// For each address one socket for each shard.
-    listeners: Vec<Vec<std::net::TcpListener>>,
+    /// For each address one socket for each shard, and its rules.
+    listeners: Vec<(Vec<std::net::TcpListener>, Arc<Rules>, Room)>,
     published: Vec<Published>,
     space_watch: SpaceWatch,
     /// They stop when they are dropped.
@@ -253,8 +259,18 @@ struct StartedProxy {
 }
 
 impl StartedProxy {
-    fn start(config: &ProxyConfig, series: usize, shards: usize) -> Result<Self, StartError> {
+    /// `connections` is how many there may be on all shards.
+    fn start(
+        config: &ProxyConfig,
+        series: usize,
+        shards: usize,
+        connections: usize,
+    ) -> Result<Self, StartError> {
         let name = config.name.clone();
+        let per_address = config.limits.connections_per_address_max;
+        let proxy_bound = Arc::new(Bound::new(config.limits.connections_max));
+        let addresses =
+            (per_address > 0).then(|| Arc::new(Addresses::new(per_address, connections)));
         let mut listeners = Vec::new();
         for listen in &config.listen {
             let idle_timeout = config.limits.idle_timeout;
@@ -262,7 +278,12 @@ impl StartedProxy {
             if let Some(address) = opened.first().and_then(|socket| socket.local_addr().ok()) {
                 log::info!("proxy={name}: listening on {address}");
             }
-            listeners.push(opened);
+            let room = Room {
+                proxy: Arc::clone(&proxy_bound),
+                listener: Arc::new(Bound::new(listen.connections_max)),
+                addresses: addresses.clone(),
+            };
+            listeners.push((opened, Arc::new(rules(listen)), room));
         }
         if config.job_exchange.enabled && shards == 1 {
             log::info!("proxy={name}: job_exchange: one shard: nothing to exchange");
@@ -346,7 +367,9 @@ impl StartedProxy {
         let listeners = self
             .listeners
             .iter_mut()
-            .filter_map(|sockets| sockets.pop());
+            .filter_map(|(sockets, rules, room)| {
+                Some((sockets.pop()?, Arc::clone(rules), room.clone()))
+            });
         let limits = &self.config.limits;
         ProxySetup {
             name: self.name.clone(),
@@ -388,12 +411,23 @@ impl StartedProxy {
                 miner_line_len_max: limits.miner_line_bytes_max,
                 pool_line_len_max: limits.pool_line_bytes_max,
                 first_byte_timeout: limits.first_byte_timeout,
+                proxy_header_timeout: limits.proxy_header_timeout,
                 connect_timeout: limits.connect_timeout,
                 shutdown: limits.shutdown,
             },
             published: self.published[number].clone(),
             space_watch: self.space_watch.clone(),
         }
+    }
+}
+
+/// Whom a listener lets in and believes.
+fn rules(listen: &ListenConfig) -> Rules {
+    let networks = |networks: &[IpNet]| networks.iter().copied().collect();
+    Rules {
+        trusted: networks(&listen.trusted),
+        allow: listen.allow.as_deref().map(networks),
+        deny: networks(&listen.deny),
     }
 }
 

@@ -22,7 +22,9 @@ use crate::shard::TICK;
 use crate::shard::clock::Clock;
 use crate::shard::connection::{Connection, miner_token, peer_of};
 use crate::shard::door::Door;
+use crate::shard::enter::Entrance;
 use crate::shard::mesh::Mesh;
+use crate::shard::pace::Pace;
 use crate::shard::report::Reporter;
 use crate::shard::space_watch::SpaceWatch;
 use crate::wire::line::{Tail, TailPool, cut};
@@ -42,6 +44,7 @@ pub(crate) struct ShellLimits {
     pub(crate) miner_line_len_max: usize,
     pub(crate) pool_line_len_max: usize,
     pub(crate) first_byte_timeout: Duration,
+    pub(crate) proxy_header_timeout: Duration,
     pub(crate) connect_timeout: Duration,
     pub(crate) shutdown: Duration,
 }
@@ -107,8 +110,8 @@ pub(crate) struct Shard {
     pub(crate) dials: Vec<Dial>,
     clock: Clock,
     proxies: Vec<Proxy>,
-    /// The proxy of each of the ring's listeners.
-    listeners: Vec<u16>,
+    /// What each of the ring's listeners leads to.
+    listeners: Vec<Entrance>,
     /// `None` where this is the only shard.
     mesh: Option<Mesh>,
     /// By the ring's index.
@@ -126,6 +129,8 @@ pub(crate) struct Shard {
     pool_tails: TailPool,
     /// Streams that are over.
     ended: Vec<StreamId>,
+    /// How fast it accepts; `None` is as fast as it can.
+    pace: Option<Pace>,
     /// When the exchanges are told of the time again.
     next_tick: Duration,
     /// Set when the shard stops: when it stops at the latest.
@@ -140,9 +145,10 @@ impl Shard {
         ring: MinerRing,
         clock: Clock,
         proxies: Vec<Proxy>,
-        listeners: Vec<u16>,
+        listeners: Vec<Entrance>,
         mesh: Option<Mesh>,
         pulse: Pulse,
+        pace: Option<Pace>,
     ) -> Self {
         let connections_max = ring.free_slots();
         Self {
@@ -161,6 +167,7 @@ impl Shard {
             streams: Vec::new(),
             pool_tails: TailPool::new(POOL_TAIL_BLOCKS_KEPT),
             ended: Vec::new(),
+            pace,
             next_tick: TICK,
             stop_by: None,
             stopped: false,
@@ -241,6 +248,10 @@ impl Shard {
         if stopping && !self.stopped {
             self.tick_shutdown(now);
         }
+        if let Some(pace) = &mut self.pace {
+            let earned = pace.earn(now.since_start);
+            self.ring.grant_accepts(earned, pace.burst());
+        }
         self.events(now).1.clear_door();
         for proxy in &mut self.proxies {
             proxy.exchange.handle_tick(now);
@@ -267,6 +278,7 @@ impl Shard {
             connections: self.ring.connections() as u64,
             connections_max: self.connections_max as u64,
             accept_errors: ring.accept_errors,
+            accepts_paced: ring.accepts_paced,
             table_full: ring.table_full,
             buffers_exhausted: ring.buffers_exhausted,
             completion_overflows: ring.completion_overflows,
@@ -367,6 +379,8 @@ impl Shard {
                         if let Some(mut connection) = connection {
                             let (peer, worker) = (connection.peer.address(), worker.as_deref());
                             proxy.reporter.disconnected(peer, worker, *reason);
+                            let listener = usize::from(connection.listener.0);
+                            self.listeners[listener].forget(&connection);
                             connection.tail.release(&mut self.tails);
                         }
                     }
@@ -469,7 +483,7 @@ fn errno_text(errno: i32) -> String {
 pub(super) struct Events<'a> {
     pub(super) now: Now,
     pub(super) proxies: &'a mut [Proxy],
-    pub(super) listeners: &'a [u16],
+    pub(super) listeners: &'a [Entrance],
     pub(super) connections: &'a mut Vec<Option<Connection>>,
     pub(super) door: &'a mut Door,
     pub(super) turned_away: &'a mut Vec<Token>,
@@ -594,12 +608,12 @@ impl RingHandler for Events<'_> {
     }
 
     fn accept_failed(&mut self, listener: ListenerId, error: std::io::Error) {
-        let proxy = usize::from(self.listeners[usize::from(listener.0)]);
+        let proxy = usize::from(self.listeners[usize::from(listener.0)].proxy);
         self.proxies[proxy].reporter.accept_failed(self.now, &error);
     }
 
     fn table_full(&mut self, listener: ListenerId) {
-        let proxy = usize::from(self.listeners[usize::from(listener.0)]);
+        let proxy = usize::from(self.listeners[usize::from(listener.0)].proxy);
         // With a full table this is told with each connection that comes and goes: counted when logged.
         let held = || self.connections.iter().flatten().count();
         self.proxies[proxy].reporter.table_full(self.now, held);
