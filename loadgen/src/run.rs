@@ -10,7 +10,6 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
-use stratum_uring::practice::PracticeCoin;
 
 use crate::cli::{Arguments, Command, PoolKind};
 use crate::clock::Clock;
@@ -21,7 +20,7 @@ use crate::mock_pool::MockPool;
 use crate::pool::serve;
 use crate::proxy::{Proxy, Wanted};
 use crate::role::Mixture;
-use crate::{scenario, tied};
+use crate::{hostile, scenario, tied};
 
 /// Does what was asked, and says whether all was well.
 ///
@@ -32,6 +31,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, String> {
     match &arguments.command {
         None => run_load(arguments),
         Some(Command::Scenario(scenario)) => scenario::run(scenario),
+        Some(Command::Hostile(hostile)) => hostile::run(hostile),
         Some(Command::Pool(pool)) => serve::serve(&pool.settings(), Clock::start()).map(|()| true),
         Some(Command::Tied { parent, command }) => Err(tied::become_program(*parent, command)),
     }
@@ -99,9 +99,6 @@ fn run_load(arguments: &Arguments) -> Result<bool, String> {
 /// Starts the pool behind what is to be measured, where that is one of this process.
 fn start_pool(arguments: &Arguments, clock: Clock) -> Result<Option<MockPool>, String> {
     match (arguments.pool, &arguments.relay) {
-        (PoolKind::Mock, _) if arguments.coin() == PracticeCoin::Bitcoin => {
-            Err("the mock pool speaks no Bitcoin: use --pool practice".to_owned())
-        }
         (PoolKind::Mock, _) => {
             let interval = Duration::from_secs(arguments.job_interval.into());
             MockPool::start(clock, interval, arguments.coin()).map(Some)

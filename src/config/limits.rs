@@ -73,6 +73,11 @@ table! {
         pool_outbox_stalled_seconds as pool_outbox_stalled: Duration = 10.0, 1.0..=600.0;
         /// A miner that takes no byte of what waits for it for this long is closed.
         miner_blocked_seconds as miner_blocked: Duration = 60.0, 1.0..=3600.0;
+        /// Connections at a time, of all listeners. One more is closed. 0 is as many as there is room for.
+        connections_max as connections_max: u32 = 0, 0..=16_777_216;
+        /// Connections at a time of one address, which is a /64 where it is IPv6. 0 is no bound: a whole
+        /// farm may sit behind one address.
+        connections_per_address_max as connections_per_address_max: u32 = 0, 0..=16_777_215;
         /// From a connect to the first byte that says who speaks.
         first_byte_timeout_seconds as first_byte_timeout: Duration = 10.0, 0.1..=3600.0;
         /// From a miner's first byte of TLS to the end of its handshake.

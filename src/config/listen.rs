@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::networks::{networks, proxy_protocol};
 use super::raw::{Node, Section};
-use super::read::{address, all};
+use super::read::{CONNECTIONS_MAX, address, all};
 use super::{CertificateConfig, ListenConfig, ListenTls, TlsMode};
 
 pub(super) fn listener(
@@ -17,6 +17,7 @@ pub(super) fn listener(
         Some(node) => tls(&node).map(Some),
         None => Some(None),
     };
+    let connections_max = section.number("connections_max", 0, 0..=CONNECTIONS_MAX);
     let trusted = proxy_protocol(section.get("proxy_protocol"));
     let allow = section.get("allow").map(|node| networks(&node));
     let deny = section.get("deny").map(|node| networks(&node));
@@ -25,6 +26,7 @@ pub(super) fn listener(
     let address = address(&node?, taken)?;
     Some(ListenConfig {
         address,
+        connections_max,
         trusted,
         allow,
         deny: deny.unwrap_or_default(),

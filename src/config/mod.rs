@@ -44,6 +44,8 @@ pub struct Config {
     /// Miners that will be connected at a time, of all proxies; the start fails where there is no room
     /// for them. `None` asks nothing.
     pub miners_expected: Option<u32>,
+    /// Connections that all shards accept together in a second; 0 is no pace.
+    pub accepts_per_second: u32,
     /// Where metrics and health are told; `None` is nowhere.
     pub admin: Option<AdminConfig>,
     /// At least one, with names that differ.
@@ -131,6 +133,8 @@ pub struct EquihashConfig {
 pub struct ListenConfig {
     /// Port 0 lets the kernel choose.
     pub address: SocketAddr,
+    /// Connections at a time; 0 is no bound.
+    pub connections_max: u32,
     /// Load balancers, each of whose connections begins with a header of the PROXY protocol; of nobody
     /// else's is one taken. None where the protocol is not used: `proxy_protocol.trusted`.
     pub trusted: Vec<IpNet>,

@@ -27,6 +27,7 @@ pub(super) fn config(root: &Node<'_>) -> Option<Config> {
     let miners_expected = section
         .get("miners_expected")
         .and_then(|node| node.number(1..=MINERS_EXPECTED_MAX));
+    let accepts_per_second = section.number("accepts_per_second", 20_000, 0..=10_000_000);
     let admin = section.get("admin");
     let proxies = items(&mut section, "proxies", "write a list of proxies");
     section.finish(&[]);
@@ -36,6 +37,7 @@ pub(super) fn config(root: &Node<'_>) -> Option<Config> {
     Some(Config {
         cores: cores.and_then(NonZeroUsize::new),
         miners_expected,
+        accepts_per_second,
         // Where it is written and has a mistake, that was noted.
         admin: admin.flatten(),
         proxies: all(proxies, |node| proxy(node, &mut taken))?,
@@ -217,6 +219,9 @@ fn personalization(node: &Node<'_>) -> Option<[u8; 8]> {
     }
     bytes
 }
+
+/// With the most shards, and the most that each can hold.
+pub(super) const CONNECTIONS_MAX: u32 = MINERS_EXPECTED_MAX;
 
 /// An address that no other listener takes connections of.
 pub(super) fn address(

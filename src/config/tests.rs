@@ -76,6 +76,7 @@ fn a_minimal_config_has_a_default_for_the_rest() {
             }),
             listen: vec![ListenConfig {
                 address: "0.0.0.0:3333".parse().unwrap(),
+                connections_max: 0,
                 tls: None,
                 trusted: Vec::new(),
                 allow: None,
@@ -139,6 +140,7 @@ fn the_example_runs_the_practice_pool_with_every_default() {
     let full = Config::load(&full_example()).unwrap();
     assert_eq!(full.cores, NonZeroUsize::new(8));
     assert_eq!(full.miners_expected, Some(60_000));
+    assert_eq!(full.accepts_per_second, 20_000);
     let admin = full.admin.unwrap();
     assert_eq!(admin.listen, "127.0.0.1:9333".parse().unwrap());
     let listen = full.proxies[0].listen.clone();

@@ -30,6 +30,12 @@ reasons! {
         FirstByteTimeout = "first_byte_timeout",
         /// Its address may not be here.
         Denied = "denied",
+        /// The proxy has as many connections as it may have.
+        ProxyFull = "connections_max",
+        /// The listener has.
+        ListenerFull = "listener_connections_max",
+        /// Its address has.
+        AddressFull = "connections_per_address_max",
         /// No header of the PROXY protocol from an address that is trusted to send one.
         HeaderMissing = "proxy_header_missing",
         /// A header from there that can't be right.

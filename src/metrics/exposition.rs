@@ -125,6 +125,11 @@ fn encode_shards(sample: &Sample, families: &mut Families<'_, '_>) -> fmt::Resul
         sum(|shard| shard.counters.accept_errors),
     )?;
     families.counter(
+        "stratum_accepts_paced",
+        "Times that a shard stopped accepting for up to a quarter of a second, to keep its pace",
+        sum(|shard| shard.counters.accepts_paced),
+    )?;
+    families.counter(
         "stratum_table_full",
         "Times that a shard had no room for another connection",
         sum(|shard| shard.counters.table_full),

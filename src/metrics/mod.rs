@@ -129,6 +129,8 @@ pub struct ShardCounters {
     pub connections_max: u64,
     /// Connections that could not be accepted.
     pub accept_errors: u64,
+    /// Times that the pace of accepts was reached, so that miners had to wait in the kernel.
+    pub accepts_paced: u64,
     /// Times that the ring's table was full, so that miners had to wait in the kernel.
     pub table_full: u64,
     /// Receives that found no buffer and waited for one.
@@ -149,6 +151,7 @@ impl ShardCounters {
             connections,
             connections_max,
             accept_errors,
+            accepts_paced,
             table_full,
             buffers_exhausted,
             completion_overflows,
@@ -160,6 +163,7 @@ impl ShardCounters {
             connections,
             connections_max,
             accept_errors,
+            accepts_paced,
             table_full,
             buffers_exhausted,
             completion_overflows,
@@ -335,6 +339,7 @@ mod tests {
             connections: 1,
             connections_max: 2,
             accept_errors: 3,
+            accepts_paced: 10,
             table_full: 4,
             buffers_exhausted: 5,
             completion_overflows: 6,

@@ -1,14 +1,15 @@
 //! The door's part of the ring's news: connections come in, pass, or are turned away.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::config::TlsMode;
 use crate::metrics::DoorEnd;
 use crate::ring::{ListenerId, Token};
 use crate::shard::connection::{Connection, miner_token};
-use crate::shard::door::Step;
+use crate::shard::door::counts::Room;
 use crate::shard::door::rules::Rules;
+use crate::shard::door::{Entering, Step};
 use crate::shard::state::{Events, take_lines};
 use crate::wire::line::Tail;
 
@@ -19,6 +20,40 @@ pub(crate) struct Entrance {
     pub(crate) proxy: u16,
     /// The same for all shards.
     pub(crate) rules: Arc<Rules>,
+    /// How many connections it may have.
+    pub(crate) room: Room,
+}
+
+impl Entrance {
+    /// A connection from this address may come in; it is counted from now on. Of one that begins with a
+    /// header the address is not known yet.
+    fn admit(&self, address: IpAddr, has_header: bool) -> Result<(), DoorEnd> {
+        if !has_header && !self.rules.lets_in(address) {
+            return Err(DoorEnd::Denied);
+        }
+        self.room.enter()?;
+        if has_header {
+            return Ok(());
+        }
+        let admitted = self.room.enter_address(address);
+        if admitted.is_err() {
+            self.room.leave(None);
+        }
+        admitted
+    }
+
+    /// The address of such a connection is known.
+    fn admit_address(&self, address: IpAddr) -> Result<(), DoorEnd> {
+        if !self.rules.lets_in(address) {
+            return Err(DoorEnd::Denied);
+        }
+        self.room.enter_address(address)
+    }
+
+    /// A connection that had passed the door is over.
+    pub(crate) fn forget(&self, connection: &Connection) {
+        self.room.leave(Some(connection.peer.ip));
+    }
 }
 
 impl Events<'_> {
@@ -28,14 +63,13 @@ impl Events<'_> {
         if self.connections.len() <= index {
             self.connections.resize_with(index + 1, || None);
         }
+        self.forget_former(index);
         let entrance = &self.listeners[usize::from(listener.0)];
         let proxy = &mut self.proxies[usize::from(entrance.proxy)];
         let has_header = entrance.rules.expects_header(peer.ip());
-        if !has_header && !entrance.rules.lets_in(peer.ip()) {
-            proxy.door.ends[DoorEnd::Denied as usize] += 1;
-            proxy
-                .reporter
-                .ended_in_door(self.now, peer, DoorEnd::Denied);
+        if let Err(end) = entrance.admit(peer.ip(), has_header) {
+            proxy.door.ends[end as usize] += 1;
+            proxy.reporter.ended_in_door(self.now, peer, end);
             self.turned_away.push(token);
             return;
         }
@@ -102,13 +136,14 @@ impl Events<'_> {
             let via = std::mem::replace(&mut connection.peer, source.into());
             proxy.reporter.named(source, via.address());
         }
-        let rules = &self.listeners[usize::from(connection.listener.0)].rules;
-        if !rules.lets_in(connection.peer.ip) {
-            return self.turn_away(token, DoorEnd::Denied);
+        let entrance = &self.listeners[usize::from(connection.listener.0)];
+        if let Err(end) = entrance.admit_address(connection.peer.ip) {
+            return self.turn_away(token, end);
         }
-        let Some(entering) = &connection.entering else {
+        let Some(entering) = &mut connection.entering else {
             return;
         };
+        entering.has_address = true;
         let until = self.now.since_start + proxy.limits.first_byte_timeout;
         self.door.may_stay(entering, until);
         if !bytes.is_empty() {
@@ -157,31 +192,43 @@ impl Events<'_> {
 
     /// Forgets a connection that is in the door; false where it is not.
     fn end_in_door(&mut self, token: Token, end: DoorEnd) -> bool {
-        if !self.leave_door(token) {
+        let Some(entering) = self.leave_door(token) else {
             return false;
-        }
-        let place = &mut self.connections[token.index as usize];
-        if let Some(connection) = place.take() {
+        };
+        if let Some(connection) = self.connections[token.index as usize].take() {
             let proxy = &mut self.proxies[usize::from(connection.proxy)];
             proxy.door.ends[end as usize] += 1;
             let peer = connection.peer.address();
             proxy.reporter.ended_in_door(self.now, peer, end);
+            let entrance = &self.listeners[usize::from(connection.listener.0)];
+            let address = entering.has_address.then_some(connection.peer.ip);
+            entrance.room.leave(address);
         }
         true
     }
 
-    /// Takes a connection out of the door; false where it is not there.
-    fn leave_door(&mut self, token: Token) -> bool {
-        let connection = self.connections.get_mut(token.index as usize);
-        let Some(connection) = connection.and_then(Option::as_mut) else {
-            return false;
+    /// Forgets the connection whose place a new one has, where its end was not told of yet.
+    fn forget_former(&mut self, index: usize) {
+        let Some(former) = &self.connections[index] else {
+            return;
         };
-        let Some(entering) = connection
-            .entering
-            .take_if(|_| connection.generation == token.generation)
-        else {
-            return false;
+        let token = Token {
+            index: u32::try_from(index).expect("a place is 32 bits"),
+            generation: former.generation,
         };
+        if !self.end_in_door(token, DoorEnd::Left)
+            && let Some(mut former) = self.connections[index].take()
+        {
+            self.listeners[usize::from(former.listener.0)].forget(&former);
+            former.tail.release(self.tails);
+        }
+    }
+
+    /// Takes a connection out of the door, if it is there.
+    fn leave_door(&mut self, token: Token) -> Option<Box<Entering>> {
+        let connection = self.connections.get_mut(token.index as usize)?.as_mut()?;
+        let is_current = connection.is(token);
+        let entering = connection.entering.take_if(|_| is_current)?;
         self.proxies[usize::from(connection.proxy)].door.waiting -= 1;
         if let Some(moved) = self.door.leave(&entering) {
             let other = self.connections.get_mut(moved.token.index as usize);
@@ -189,6 +236,6 @@ impl Events<'_> {
             let other = other.and_then(|it| it.entering.as_mut());
             other.expect("who waits is in the door").moved(moved);
         }
-        true
+        Some(entering)
     }
 }

@@ -291,9 +291,11 @@ impl Events<'_> {
     /// Forgets a connection that the exchange does not know.
     fn forget_tls(&mut self, token: Token) {
         let place = &mut self.connections[token.index as usize];
-        if let Some(connection) = place.take()
-            && connection.tls.is_some_and(|tls| tls.session.is_some())
-        {
+        let Some(connection) = place.take() else {
+            return;
+        };
+        self.listeners[usize::from(connection.listener.0)].forget(&connection);
+        if connection.tls.is_some_and(|tls| tls.session.is_some()) {
             self.proxies[usize::from(connection.proxy)]
                 .handshakes
                 .ended();

@@ -16,6 +16,7 @@ mod listen;
 mod machine;
 mod mesh;
 mod miner_tls;
+mod pace;
 mod pool_link;
 mod reload;
 mod report;
@@ -38,11 +39,13 @@ use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 use crate::metrics::{Published, Pulse};
 use crate::ring::{MinerRing, Notifier, RingConfig};
 use crate::shard::clock::Clock;
+use crate::shard::door::counts::Room;
 use crate::shard::door::rules::Rules;
 use crate::shard::enter::Entrance;
 use crate::shard::handshakes::Handshakes;
 use crate::shard::mesh::MeshEnds;
 use crate::shard::miner_tls::ListenerTls;
+use crate::shard::pace::Pace;
 use crate::shard::reload::Reloads;
 use crate::shard::report::Reporter;
 use crate::shard::space_watch::SpaceWatch;
@@ -80,6 +83,7 @@ pub(crate) struct ShardSetup {
     pub(crate) cpu: Option<usize>,
     pub(crate) clock: Clock,
     pub(crate) connections_max: u32,
+    pub(crate) pace: Option<Pace>,
     pub(crate) proxies: Vec<ProxySetup>,
     /// `None` where this is the only shard.
     pub(crate) mesh: Option<MeshEnds>,
@@ -95,7 +99,7 @@ pub(crate) struct ProxySetup {
     pub(crate) pools: Vec<String>,
     /// Of each listener.
     pub(crate) tls: Vec<Option<ListenerTls>>,
-    pub(crate) listeners: Vec<(TcpListener, Arc<Rules>)>,
+    pub(crate) listeners: Vec<(TcpListener, Arc<Rules>, Room)>,
     pub(crate) settings: crate::exchange::Settings,
     pub(crate) coin: crate::proto::dialect::Coin,
     pub(crate) limits: ShellLimits,
@@ -184,6 +188,9 @@ fn start_shard(setup: ShardSetup) -> Result<(Shard, Arc<AtomicBool>), StartError
         shard: setup.number,
         source,
     })?;
+    if let Some(pace) = &setup.pace {
+        ring.grant_accepts(pace.burst(), pace.burst());
+    }
     // Before it listens: a shard that takes miners has its neighbours.
     let mesh = setup.mesh.map(|ends| {
         ring.hear(ends.bell());
@@ -193,12 +200,13 @@ fn start_shard(setup: ShardSetup) -> Result<(Shard, Arc<AtomicBool>), StartError
     let mut tls = Vec::new();
     let mut proxies = Vec::new();
     for (index, proxy) in (0..).zip(setup.proxies) {
-        for (listener, rules) in proxy.listeners {
+        for (listener, rules, room) in proxy.listeners {
             let id = ring.listen(listener.into());
             debug_assert_eq!(usize::from(id.0), listeners.len());
             listeners.push(Entrance {
                 proxy: index,
                 rules,
+                room,
             });
         }
         tls.extend(proxy.tls);
@@ -224,6 +232,7 @@ fn start_shard(setup: ShardSetup) -> Result<(Shard, Arc<AtomicBool>), StartError
         setup.pulse,
         setup.reloads,
     );
+    shard.pace = setup.pace;
     shard.tls.listeners = tls;
     Ok((shard, setup.stopping))
 }

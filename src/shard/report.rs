@@ -445,6 +445,18 @@ const fn cure(end: DoorEnd) -> Option<&'static str> {
     Some(match end {
         DoorEnd::Left | DoorEnd::FirstByteTimeout => return None,
         DoorEnd::Denied => "its address may not be here, as `allow` and `deny` of the listener say",
+        DoorEnd::ProxyFull => {
+            "the proxy has as many connections as limits.connections_max allows; raise it, if the machine \
+             has room for more"
+        }
+        DoorEnd::ListenerFull => {
+            "the listener has as many connections as its connections_max allows; raise it, or send miners \
+             elsewhere"
+        }
+        DoorEnd::AddressFull => {
+            "its address has as many connections as limits.connections_per_address_max allows; raise it, \
+             if many miners are behind one address"
+        }
         DoorEnd::HeaderMissing => {
             "no header of the PROXY protocol, which this address is trusted to send; let the load balancer \
              send one (send-proxy-v2), or take the address out of proxy_protocol.trusted"

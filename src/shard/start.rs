@@ -23,11 +23,13 @@ use crate::proto::extranonce::SlotWidth;
 use crate::proto::miner::MinerLimits;
 use crate::shard::admin::{self, Watch, WatchedProxy};
 use crate::shard::clock::Clock;
+use crate::shard::door::counts::{Addresses, Bound, Room};
 use crate::shard::door::rules::Rules;
 use crate::shard::error::{RunError, StartError};
 use crate::shard::handshakes::HandshakeLimits;
 use crate::shard::machine::{Machine, Wanted, probe_rings};
 use crate::shard::miner_tls::ListenerTls;
+use crate::shard::pace::Pace;
 use crate::shard::reload::{self, Reload, Reloader};
 use crate::shard::space_watch::SpaceWatch;
 use crate::shard::state::ShellLimits;
@@ -95,7 +97,14 @@ fn run_on(machine: &Machine, config: &Config, wanted: &Wanted) -> Result<(), Run
     let now = started.unix_seconds;
     let mut proxies = Vec::new();
     for (index, proxy) in config.proxies.iter().enumerate() {
-        proxies.push(StartedProxy::start(proxy, index * shards, shards, now)?);
+        let room = shards * connections_max as usize;
+        proxies.push(StartedProxy::start(
+            proxy,
+            index * shards,
+            shards,
+            room,
+            now,
+        )?);
     }
     let stopping = Arc::new(AtomicBool::new(false));
     let running = Arc::new(AtomicBool::new(false));
@@ -125,6 +134,7 @@ fn run_on(machine: &Machine, config: &Config, wanted: &Wanted) -> Result<(), Run
             cpu: cpus.get(number).copied().filter(|_| pinned),
             clock,
             connections_max,
+            pace: Pace::new(config.accepts_per_second, shards),
             proxies: setups,
             mesh: meshes.next(),
             pulse,
@@ -293,7 +303,7 @@ struct StartedProxy {
     /// Of each listener.
     tls: Vec<Option<ListenerTls>>,
     /// For each address one socket for each shard, and its rules.
-    listeners: Vec<(Vec<std::net::TcpListener>, Arc<Rules>)>,
+    listeners: Vec<(Vec<std::net::TcpListener>, Arc<Rules>, Room)>,
     published: Vec<Published>,
     space_watch: SpaceWatch,
     /// They stop when they are dropped.
@@ -301,13 +311,19 @@ struct StartedProxy {
 }
 
 impl StartedProxy {
+    /// `connections` is how many there may be on all shards.
     fn start(
         config: &ProxyConfig,
         series: usize,
         shards: usize,
+        connections: usize,
         now_unix_seconds: u64,
     ) -> Result<Self, StartError> {
         let name = config.name.clone();
+        let per_address = config.limits.connections_per_address_max;
+        let proxy_bound = Arc::new(Bound::new(config.limits.connections_max));
+        let addresses =
+            (per_address > 0).then(|| Arc::new(Addresses::new(per_address, connections)));
         let mut tls = Vec::new();
         let mut mistakes = Vec::new();
         for listen in &config.listen {
@@ -330,7 +346,12 @@ impl StartedProxy {
             if let Some(address) = opened.first().and_then(|socket| socket.local_addr().ok()) {
                 log::info!("proxy={name}: listening on {address}");
             }
-            listeners.push((opened, Arc::new(rules(listen))));
+            let room = Room {
+                proxy: Arc::clone(&proxy_bound),
+                listener: Arc::new(Bound::new(listen.connections_max)),
+                addresses: addresses.clone(),
+            };
+            listeners.push((opened, Arc::new(rules(listen)), room));
         }
         if config.job_exchange.enabled && shards == 1 {
             log::info!("proxy={name}: job_exchange: one shard: nothing to exchange");
@@ -446,7 +467,9 @@ impl StartedProxy {
         let listeners = self
             .listeners
             .iter_mut()
-            .filter_map(|(sockets, rules)| Some((sockets.pop()?, Arc::clone(rules))));
+            .filter_map(|(sockets, rules, room)| {
+                Some((sockets.pop()?, Arc::clone(rules), room.clone()))
+            });
         let limits = &self.config.limits;
         ProxySetup {
             name: self.name.clone(),

@@ -22,6 +22,7 @@ use crate::shard::enter::Entrance;
 use crate::shard::handshakes::{HandshakeLimits, Handshakes};
 use crate::shard::mesh::Mesh;
 use crate::shard::miner_tls::{MinersTls, tls_counters};
+use crate::shard::pace::Pace;
 use crate::shard::reload::Reloads;
 use crate::shard::report::Reporter;
 use crate::shard::sender::Sender;
@@ -132,6 +133,8 @@ pub(crate) struct Shard {
     pool_tails: TailPool,
     /// Streams that are over.
     ended: Vec<StreamId>,
+    /// How fast it accepts; `None` is as fast as it can.
+    pub(crate) pace: Option<Pace>,
     /// When the exchanges are told of the time again.
     next_tick: Duration,
     /// Set when the shard stops: when it stops at the latest.
@@ -170,6 +173,7 @@ impl Shard {
             streams: Vec::new(),
             pool_tails: TailPool::new(POOL_TAIL_BLOCKS_KEPT),
             ended: Vec::new(),
+            pace: None,
             next_tick: TICK,
             stop_by: None,
             stopped: false,
@@ -268,6 +272,10 @@ impl Shard {
             self.tick_shutdown(now);
         }
         self.take_reloads();
+        if let Some(pace) = &mut self.pace {
+            let earned = pace.earn(now.since_start);
+            self.ring.grant_accepts(earned, pace.burst());
+        }
         let mut events = self.events(now).1;
         events.clear_door();
         events.clear_handshakes();
@@ -298,6 +306,7 @@ impl Shard {
             connections: self.ring.connections() as u64,
             connections_max: self.connections_max as u64,
             accept_errors: ring.accept_errors,
+            accepts_paced: ring.accepts_paced,
             table_full: ring.table_full,
             buffers_exhausted: ring.buffers_exhausted,
             completion_overflows: ring.completion_overflows,
@@ -408,6 +417,8 @@ impl Shard {
                         if let Some(mut connection) = connection {
                             let (peer, worker) = (connection.peer.address(), worker.as_deref());
                             proxy.reporter.disconnected(peer, worker, *reason);
+                            let listener = usize::from(connection.listener.0);
+                            self.listeners[listener].forget(&connection);
                             connection.tail.release(&mut self.tails);
                             proxy.tls.miners -= u64::from(connection.tls.is_some());
                         }

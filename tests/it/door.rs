@@ -24,12 +24,17 @@ impl Hall {
     /// With these keys of the listener and of the proxy. The bystander connects from 127.0.0.1, and begins
     /// with such a header.
     fn open(listen_keys: &[&str], keys: &[&str], header: &[u8]) -> Self {
+        Self::open_with("", listen_keys, keys, header)
+    }
+
+    /// And with this on top of the config.
+    fn open_with(top: &str, listen_keys: &[&str], keys: &[&str], header: &[u8]) -> Self {
         let pool = AutoPool::accepts_all();
         let mut config = Config::new(&pool.url()).keys(keys);
         for key in listen_keys {
             config = config.listen_key(key);
         }
-        let yaml = format!("{}{}", Admin::KEY, config.yaml());
+        let yaml = format!("{top}{}{}", Admin::KEY, config.yaml());
         let proxy = Proxy::start_with(&["--cores", "1", "-v"], &yaml);
         let admin = Admin::of(&proxy);
         let mut bystander = FakeMiner::connect_to(proxy.address("zcash"));
@@ -343,6 +348,117 @@ fn networks_are_let_in_or_not_by_the_real_address() {
             .contains("miner=10.66.0.1:4242 reason=denied")
     );
     hall.is_door_empty();
+}
+
+// How many.
+
+/// Lets a miner go and waits until the proxy knows.
+#[track_caller]
+fn leaves(hall: &Hall, miner: FakeMiner) {
+    let ends = ["stratum_miner_closes_total", "stratum_door_closes_total"];
+    let before = hall.admin.scrape();
+    let before = ends.map(|it| before.sum(it)).iter().sum::<f64>();
+    miner.close();
+    hall.admin
+        .scrape_until(|it| ends.map(|end| it.sum(end)).iter().sum::<f64>() > before);
+}
+
+#[test]
+fn a_full_proxy_or_listener_closes_one_more_until_another_leaves() {
+    for (listen_keys, keys, reason, cure) in [
+        (
+            &["connections_max: 3"][..],
+            &[][..],
+            "listener_connections_max",
+            "its connections_max allows",
+        ),
+        (
+            &[],
+            &["limits: { connections_max: 3 }"],
+            "connections_max",
+            "limits.connections_max",
+        ),
+    ] {
+        let mut hall = Hall::open(listen_keys, keys, NOTHING);
+        let mut miner = hall.connect_from([127, 0, 0, 2]);
+        let address = miner.local_address().to_string();
+        hall.mines_as(&mut miner, &address);
+        // One that has not said a word has its place too.
+        let silent = hall.connect_from([127, 0, 0, 3]);
+        for count in 1..=2 {
+            let mut one_more = hall.connect_from([127, 0, 0, 4]);
+            is_closed(&mut one_more);
+            hall.has_turned_away(reason, count);
+        }
+        let told = format!("reason={reason}: turned away");
+        assert!(hall.proxy.log_contains(&told).contains(cure));
+        let mut inside = Vec::new();
+        for who in [silent, miner] {
+            leaves(&hall, who);
+            let mut next = hall.connect_from([127, 0, 0, 4]);
+            let address = next.local_address().to_string();
+            hall.mines_as(&mut next, &address);
+            inside.push(next);
+        }
+        let mut one_more = hall.connect_from([127, 0, 0, 4]);
+        is_closed(&mut one_more);
+        hall.has_turned_away(reason, 3);
+    }
+}
+
+#[test]
+fn an_address_has_so_many_connections_and_no_more() {
+    let keys = ["limits: { connections_per_address_max: 2 }"];
+    let mut hall = Hall::open(&[TRUSTED], &keys, b"PROXY TCP4 10.9.9.9 127.0.0.1 1 2\r\n");
+    let mut count = 0;
+    let mut inside = Vec::new();
+    // Directly, and through a balancer, whose own address is nobody's.
+    for (source, header) in [
+        ([127, 0, 0, 2], NOTHING.to_vec()),
+        ([127, 0, 0, 3], NOTHING.to_vec()),
+        ([127, 0, 0, 9], version_1("10.1.2.3")),
+        ([127, 0, 0, 9], version_2([10, 1, 2, 4])),
+    ] {
+        for _ in 0..2 {
+            let mut miner = hall.connect_from(source);
+            miner.send_raw(&header);
+            miner.start_mining("t1addr.rig");
+            inside.push((source, header.clone(), miner));
+        }
+        let mut one_more = hall.connect_from(source);
+        one_more.send_raw(&header);
+        is_closed(&mut one_more);
+        count += 1;
+        hall.has_turned_away("connections_per_address_max", count);
+    }
+    while let Some((source, header, miner)) = inside.pop() {
+        leaves(&hall, miner);
+        let mut next = hall.connect_from(source);
+        next.send_raw(&header);
+        next.start_mining("t1addr.rig");
+        leaves(&hall, next);
+    }
+    hall.has_turned_away("connections_per_address_max", count);
+}
+
+#[test]
+fn accepts_keep_their_pace_and_nobody_is_refused() {
+    let mut hall = Hall::open_with("accepts_per_second: 40\n", &[], &[], NOTHING);
+    let mut miners: Vec<FakeMiner> = (0..120)
+        .map(|_| {
+            let mut miner = hall.connect_from([127, 0, 0, 2]);
+            miner.send_subscribe();
+            miner
+        })
+        .collect();
+    for miner in &mut miners {
+        miner.expect_subscribed(1);
+    }
+    let paced = hall.admin.scrape().value("stratum_accepts_paced_total");
+    assert!(paced >= 1.0, "{paced}");
+    let connects = "stratum_miner_connects_total{proxy=\"zcash\"}";
+    hall.admin.scrape_until(|it| it.value(connects) == 121.0);
+    hall.has_turned_away("left", 0);
 }
 
 // A real balancer.

@@ -19,6 +19,7 @@ mod failover;
 mod fairness;
 mod flood;
 mod handshake;
+mod idle;
 mod jobs;
 mod limits;
 mod many;

@@ -9,7 +9,7 @@
 //!
 //! The header is there for a connection from a load balancer that is trusted to tell who speaks
 //! ([`proxy_header`]). From then on the address is the one that it told: in the log, and for the
-//! [`Rules`](rules::Rules) of the listener.
+//! [`Rules`](rules::Rules) of the listener. How many connections there may be is in [`counts`].
 //!
 //! A connection that has not passed the door is not the exchange's: it has no session, is no miner in any
 //! gauge, and is owed nothing. It costs a box while it is here. One that has passed has none, so all that
@@ -20,6 +20,7 @@
 //!
 //! Pure, but for addresses: it is given bytes and the time, and says what is to be done.
 
+pub(crate) mod counts;
 pub(crate) mod first_bytes;
 pub(crate) mod networks;
 pub mod proxy_header;
@@ -39,6 +40,8 @@ pub(crate) struct Entering {
     /// Its place among those that wait.
     place: u32,
     stage: Stage,
+    /// Whether its real address is known, and counted.
+    pub(crate) has_address: bool,
     /// Bytes that came and did not tell enough; mostly none.
     held: Vec<u8>,
 }
@@ -175,6 +178,7 @@ impl Door {
             } else {
                 Stage::FirstBytes
             },
+            has_address: !has_header,
             held: Vec::new(),
         })
     }
