@@ -66,7 +66,13 @@ fn execute(command: Command, log: &LogQueue) -> ExitCode {
 fn load(path: &Path, log: &LogQueue) -> Result<config::Config, ExitCode> {
     let mistakes = match std::fs::read(path) {
         Ok(bytes) => match config::Config::load_bytes(&bytes) {
-            Ok(config) => return Ok(config),
+            Ok(mut config) => {
+                config.find_files(path.parent().unwrap_or_else(|| Path::new("")));
+                match shard::check_files(&config) {
+                    Ok(()) => return Ok(config),
+                    Err(errors) => errors.to_string(),
+                }
+            }
             Err(errors) => errors.to_string(),
         },
         Err(error) => format!("can't be read: {error}"),

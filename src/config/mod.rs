@@ -4,13 +4,17 @@
 //! once, each with its line, its key and what would be right. Nothing behind it meets a value that
 //! cannot be: defaults are filled in, and what depends on another key was held against it.
 //!
-//! `raw` knows YAML and places, `read` knows the keys, `limits` is the table of bounds, `address`
-//! reads hosts and ports.
+//! `raw` knows YAML and places, `read` knows the keys, `files` are those that a config names,
+//! `limits` is the table of bounds, `address`
+//! reads hosts and ports, `pool_tls` how a
+//! pool is believed.
 
 mod address;
 mod error;
+mod files;
 mod limits;
 mod locate;
+mod pool_tls;
 mod raw;
 mod read;
 #[cfg(test)]
@@ -19,10 +23,13 @@ mod tests;
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::time::Duration;
 
 pub use self::error::{ConfigError, ConfigErrors};
+pub use self::files::ConfigFile;
 pub use self::limits::{Failover, Limits};
+pub use self::pool_tls::PoolTls;
 use crate::proto::dialect::equihash::Parameters;
 use crate::proto::dialect::{Coin, Introduction};
 
@@ -143,15 +150,27 @@ pub struct PoolConfig {
     pub introduction: Introduction,
 }
 
+impl PoolConfig {
+    fn files_mut(&mut self) -> impl Iterator<Item = &mut ConfigFile> {
+        let tls = match &mut self.url {
+            PoolUrl::Tcp { tls, .. } => tls.as_deref_mut(),
+            PoolUrl::Practice(_) => None,
+        };
+        tls.into_iter().flat_map(PoolTls::files_mut)
+    }
+}
+
 /// Where a pool is. Prints as it is written in a config.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PoolUrl {
-    /// Plain TCP.
+    /// TCP, plain or with TLS.
     Tcp {
         /// A host name in lower case or an IP address; IPv6 without brackets.
         host: String,
         /// Never 0.
         port: u16,
+        /// How the pool's certificate is checked; `None` is plain.
+        tls: Option<Box<PoolTls>>,
     },
     /// The pool in this process.
     Practice(PracticeConfig),
@@ -160,10 +179,13 @@ pub enum PoolUrl {
 impl fmt::Display for PoolUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp { host, port } if host.contains(':') => {
-                write!(f, "stratum+tcp://[{host}]:{port}")
+            Self::Tcp { host, port, tls } => {
+                let scheme = tls.as_ref().map_or("stratum+tcp", |_| "stratum+tls");
+                match host.contains(':') {
+                    true => write!(f, "{scheme}://[{host}]:{port}"),
+                    false => write!(f, "{scheme}://{host}:{port}"),
+                }
             }
-            Self::Tcp { host, port } => write!(f, "stratum+tcp://{host}:{port}"),
             Self::Practice(_) => f.write_str("practice:"),
         }
     }
@@ -279,9 +301,22 @@ impl Config {
         let mistakes = raw::Mistakes::default();
         let config = read::config(&raw::Node::root(&value, &mistakes));
         match config {
-            Some(config) if mistakes.is_empty() => Ok(config),
+            Some(mut config) if mistakes.is_empty() => {
+                config.files_mut().for_each(|file| file.locate(text));
+                Ok(config)
+            }
             _ => Err(mistakes.into_errors(text)),
         }
+    }
+
+    /// Paths of files that are not absolute begin in this folder, which is the config's own.
+    pub fn find_files(&mut self, folder: &Path) {
+        self.files_mut().for_each(|file| file.begin_in(folder));
+    }
+
+    fn files_mut(&mut self) -> impl Iterator<Item = &mut ConfigFile> {
+        let pools = self.proxies.iter_mut().flat_map(|proxy| &mut proxy.pools);
+        pools.flat_map(PoolConfig::files_mut)
     }
 
     /// Reads a config from the bytes of a file.

@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde_yaml::{Mapping, Number, Value};
 
 use super::error::{ConfigError, ConfigErrors};
+use super::files::ConfigFile;
 use super::locate::{Step, locate};
 
 /// Reads the text and resolves YAML merge keys (`<<`).
@@ -124,6 +125,9 @@ impl fmt::Display for Place {
     }
 }
 
+/// Linux takes no longer path.
+const FILE_BYTES_MAX: usize = 4096;
+
 /// A value and its place.
 #[derive(Clone, Debug)]
 pub(super) struct Node<'a> {
@@ -164,6 +168,17 @@ impl<'a> Node<'a> {
             return None;
         };
         Some(text)
+    }
+
+    /// A file's path. `wanted` says what to write in its place.
+    pub(super) fn file(&self, wanted: &str) -> Option<ConfigFile> {
+        let path = self.text(wanted)?;
+        if path.is_empty() || path.len() > FILE_BYTES_MAX || path.contains('\0') {
+            self.mistake(format!("{} is no path; {wanted}", shown(path)));
+            return None;
+        }
+        let Place(steps) = self.place.clone();
+        Some(ConfigFile::new(path, self.path(), steps))
     }
 
     /// The items of a list.

@@ -15,6 +15,8 @@ mod listen;
 mod machine;
 mod mesh;
 mod pool_link;
+mod pool_stream;
+mod pool_tls;
 mod report;
 mod space_watch;
 mod start;
@@ -34,11 +36,13 @@ use crate::metrics::{Published, Pulse};
 use crate::ring::{MinerRing, Notifier, RingConfig};
 use crate::shard::clock::Clock;
 use crate::shard::mesh::MeshEnds;
+use crate::shard::pool_link::PoolAccess;
 use crate::shard::report::Reporter;
 use crate::shard::space_watch::SpaceWatch;
 use crate::shard::state::{Proxy, Shard, ShellLimits};
 
 pub use error::{RunError, StartError};
+pub use pool_tls::{FileErrors, check_files};
 pub use start::run;
 
 /// How often time is told to the exchanges.
@@ -81,6 +85,7 @@ pub(crate) struct ShardSetup {
 pub(crate) struct ProxySetup {
     pub(crate) name: String,
     pub(crate) pools: Vec<String>,
+    pub(crate) access: Vec<PoolAccess>,
     pub(crate) listeners: Vec<TcpListener>,
     pub(crate) settings: crate::exchange::Settings,
     pub(crate) coin: crate::proto::dialect::Coin,
@@ -192,6 +197,7 @@ fn start_shard(setup: ShardSetup) -> Result<(Shard, Arc<AtomicBool>), StartError
             space_watch: proxy.space_watch,
             shard: setup.number,
             links: std::collections::HashMap::new(),
+            pools: proxy.access,
         });
     }
     let shard = Shard::new(ring, setup.clock, proxies, listeners, mesh, setup.pulse);

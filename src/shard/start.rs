@@ -23,9 +23,10 @@ use crate::shard::admin::{self, Watch, WatchedProxy};
 use crate::shard::clock::Clock;
 use crate::shard::error::{RunError, StartError};
 use crate::shard::machine::{Machine, Wanted, probe_rings};
+use crate::shard::pool_link::PoolAccess;
 use crate::shard::space_watch::SpaceWatch;
 use crate::shard::state::ShellLimits;
-use crate::shard::{ProxySetup, ShardEvent, ShardSetup, listen, mesh, report, spawn};
+use crate::shard::{ProxySetup, ShardEvent, ShardSetup, listen, mesh, pool_tls, report, spawn};
 
 /// A second signal stops at once; one that comes sooner is the same signal twice.
 const SECOND_SIGNAL_AFTER: Duration = Duration::from_millis(500);
@@ -244,6 +245,7 @@ struct StartedProxy {
     series: usize,
     config: ProxyConfig,
     pools: Vec<PoolSettings>,
+    access: Vec<PoolAccess>,
     /// For each address one socket for each shard.
     listeners: Vec<Vec<std::net::TcpListener>>,
     published: Vec<Published>,
@@ -267,11 +269,12 @@ impl StartedProxy {
         if config.job_exchange.enabled && shards == 1 {
             log::info!("proxy={name}: job_exchange: one shard: nothing to exchange");
         }
+        let access = pool_tls::load(config).map_err(StartError::Files)?;
         let mut pools = Vec::new();
         let mut practice = Vec::new();
         for pool in &config.pools {
             let (host, port) = match &pool.url {
-                PoolUrl::Tcp { host, port } => (host.clone(), *port),
+                PoolUrl::Tcp { host, port, .. } => (host.clone(), *port),
                 PoolUrl::Practice(settings) => {
                     let server = start_practice(config, settings)?;
                     let address = server.address();
@@ -294,6 +297,7 @@ impl StartedProxy {
             series,
             config: config.clone(),
             pools,
+            access,
             listeners,
             published: (0..shards)
                 .map(|_| Published::new(config.pools.len()))
@@ -351,6 +355,7 @@ impl StartedProxy {
         ProxySetup {
             name: self.name.clone(),
             pools,
+            access: self.access.clone(),
             listeners: listeners.collect(),
             settings: Settings {
                 series: u8::try_from((self.series + number) % SERIES_MAX).unwrap_or(0),

@@ -24,6 +24,7 @@ mod many;
 mod mesh;
 mod metrics;
 mod monero;
+mod pool_tls;
 mod practice;
 mod proxies;
 mod regression;
