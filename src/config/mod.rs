@@ -171,6 +171,8 @@ pub enum PoolUrl {
         port: u16,
         /// How the pool's certificate is checked; `None` is plain.
         tls: Option<Box<PoolTls>>,
+        /// Whether a header of the PROXY protocol, version 1, goes ahead of all else.
+        proxy_header: bool,
     },
     /// The pool in this process.
     Practice(PracticeConfig),
@@ -179,7 +181,9 @@ pub enum PoolUrl {
 impl fmt::Display for PoolUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp { host, port, tls } => {
+            Self::Tcp {
+                host, port, tls, ..
+            } => {
                 let scheme = tls.as_ref().map_or("stratum+tcp", |_| "stratum+tls");
                 match host.contains(':') {
                     true => write!(f, "{scheme}://[{host}]:{port}"),

@@ -273,6 +273,9 @@ fn pool(node: &Node<'_>, coin: Option<CoinConfig>) -> Option<PoolConfig> {
         if let Some(node) = section.get("tls") {
             node.mistake(TLS_MISPLACED);
         }
+        if let Some(node) = section.get("proxy_protocol") {
+            node.mistake("the practice pool takes no header; leave it out");
+        }
         practice_pool(section.section("practice"), coin).map(PoolUrl::Practice)
     } else {
         let practice = section.get("practice");
@@ -291,7 +294,14 @@ fn pool(node: &Node<'_>, coin: Option<CoinConfig>) -> Option<PoolConfig> {
             .filter(|_| with_tls)
             .map(|node| pool_tls(node.section()));
         let tls = with_tls.then(|| Box::new(tls.unwrap_or_default()));
-        parsed.map(|(host, port, _)| PoolUrl::Tcp { host, port, tls })
+        let header = section.get("proxy_protocol");
+        let header = header.and_then(|node| node.choice(&[("off", false), ("v1", true)], &["v2"]));
+        parsed.map(|(host, port, _)| PoolUrl::Tcp {
+            host,
+            port,
+            tls,
+            proxy_header: header.unwrap_or_default(),
+        })
     };
 
     let worker = if is_practice {

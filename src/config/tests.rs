@@ -82,6 +82,7 @@ fn a_minimal_config_has_a_default_for_the_rest() {
                     host: "pool.example".to_owned(),
                     port: 3333,
                     tls: None,
+                    proxy_header: false,
                 },
                 worker: "t1account.farm".to_owned(),
                 password: Secret::new("x"),
@@ -651,6 +652,33 @@ fn tls_to_a_pool_is_checked_unless_somebody_says_otherwise() {
     assert_eq!(key.path.to_str(), Some("/etc/farm/c/d.key"));
     let mistake = key.mistake("is bad").to_string();
     assert_eq!(mistake, "line 10: proxies[0].pools[0].tls.key: is bad");
+}
+
+#[test]
+fn a_pool_may_want_a_header_of_the_proxy_protocol() {
+    let header = |value: &str| {
+        let keys = format!("        proxy_protocol: {value}");
+        let config = Config::load(&with("        password: x", &keys)).unwrap();
+        match &config.proxies[0].pools[0].url {
+            PoolUrl::Tcp { proxy_header, .. } => *proxy_header,
+            other => panic!("{other}"),
+        }
+    };
+    assert!(header("v1"));
+    assert!(!header("off"));
+    let wanted = "write off or v1";
+    for (value, expected) in [
+        (
+            "v2",
+            format!("v2 is not available in this version; {wanted}"),
+        ),
+        ("on", format!("\"on\" is unknown; {wanted}")),
+        ("true", format!("this is true or false; {wanted}")),
+    ] {
+        let keys = format!("        proxy_protocol: {value}");
+        let expected = format!("line 9: proxies[0].pools[0].proxy_protocol: {expected}");
+        prints("        password: x", &keys, &expected);
+    }
 }
 
 #[test]

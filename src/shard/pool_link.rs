@@ -7,7 +7,7 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
@@ -35,6 +35,8 @@ const HANDSHAKE_READ_LEN: usize = 8 * 1024;
 pub(crate) struct PoolAccess {
     /// `None` where it speaks plainly.
     pub(crate) secure: Option<Secure>,
+    /// Whether it wants to hear in a header of the PROXY protocol who we are, ahead of TLS.
+    pub(crate) header: bool,
 }
 
 /// TLS to one pool.
@@ -121,6 +123,12 @@ async fn connect(dial: Dial) -> Result<(OwnedFd, Option<PoolTls>), Failure> {
                 continue;
             }
         };
+        if dial.access.header
+            && let Err(error) = send_header(&mut stream).await
+        {
+            failure = at(error);
+            continue;
+        }
         let mut tls = None;
         if let Some(secure) = &dial.access.secure {
             let late = async {
@@ -139,6 +147,28 @@ async fn connect(dial: Dial) -> Result<(OwnedFd, Option<PoolTls>), Failure> {
         return Ok((take(&stream).map_err(at)?, tls));
     }
     Err(failure)
+}
+
+/// Tells the pool who we are: that is all that the PROXY protocol allows on a link of many miners.
+async fn send_header(stream: &mut TcpStream) -> io::Result<()> {
+    let header = header(stream.local_addr()?, stream.peer_addr()?);
+    stream.write_all(header.as_bytes()).await
+}
+
+/// A header of version 1 (haproxy's `proxy-protocol.txt`, section 2.1), which is what pools read. At most
+/// 107 bytes.
+fn header(ours: SocketAddr, pools: SocketAddr) -> String {
+    let (from, to) = (ours.ip().to_canonical(), pools.ip().to_canonical());
+    let family = match (from, to) {
+        (IpAddr::V4(_), IpAddr::V4(_)) => "TCP4",
+        (IpAddr::V6(_), IpAddr::V6(_)) => "TCP6",
+        _ => return "PROXY UNKNOWN\r\n".to_owned(),
+    };
+    format!(
+        "PROXY {family} {from} {to} {} {}\r\n",
+        ours.port(),
+        pools.port()
+    )
 }
 
 /// Agrees with the pool on keys, and believes it or not. What the pool says right behind its handshake
@@ -184,4 +214,34 @@ fn take(stream: &TcpStream) -> io::Result<OwnedFd> {
     socket.set_tcp_keepalive(&keepalive)?;
     socket.set_tcp_user_timeout(Some(DEAD_POOL_TIMEOUT))?;
     Ok(std::net::TcpStream::from(socket.try_clone()?).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_has_both_ends() {
+        for (ours, pools, expected) in [
+            (
+                "10.0.0.1:56324",
+                "192.0.2.1:443",
+                "PROXY TCP4 10.0.0.1 192.0.2.1 56324 443\r\n",
+            ),
+            (
+                "[2001:db8::1]:1",
+                "[::1]:65535",
+                "PROXY TCP6 2001:db8::1 ::1 1 65535\r\n",
+            ),
+            (
+                "[::ffff:10.0.0.1]:1",
+                "10.0.0.2:2",
+                "PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\n",
+            ),
+            ("[::1]:1", "10.0.0.2:2", "PROXY UNKNOWN\r\n"),
+        ] {
+            let header = header(ours.parse().unwrap(), pools.parse().unwrap());
+            assert_eq!(header, expected);
+        }
+    }
 }

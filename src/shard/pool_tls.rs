@@ -104,7 +104,14 @@ pub(crate) fn load(config: &ProxyConfig) -> Result<Vec<PoolAccess>, FileErrors> 
                     insecure: tls.insecure,
                 });
         }
-        access.push(PoolAccess { secure });
+        let header = matches!(
+            pool.url,
+            PoolUrl::Tcp {
+                proxy_header: true,
+                ..
+            }
+        );
+        access.push(PoolAccess { secure, header });
     }
     match mistakes.as_slice() {
         [] => Ok(access),

@@ -401,3 +401,46 @@ fn bad_files_are_told_with_key_and_place() {
     assert!(log.contains("line 10: "), "{log}");
     assert_eq!(Program::run([&file]).wait_exit(PATIENCE), 2);
 }
+
+/// The addresses of a header, of which the second one is the pool's.
+fn check_header(header: &str, pool: u16) {
+    let words: Vec<&str> = header.trim_end().split(' ').collect();
+    let ["PROXY", "TCP4", "127.0.0.1", "127.0.0.1", ours, theirs] = words.as_slice() else {
+        panic!("{header:?}");
+    };
+    assert!(ours.parse::<u16>().is_ok_and(|port| port > 0), "{header:?}");
+    assert_eq!(theirs.parse::<u16>().ok(), Some(pool), "{header:?}");
+}
+
+#[test]
+fn a_pool_that_wants_it_hears_who_we_are_before_tls() {
+    let hall = Hall::new();
+    let manners = Manners {
+        wants_header: true,
+        ..Manners::default()
+    };
+    let front = TlsFront::with(hall.pool.port(), &hall.certificate, &manners);
+    let yaml = config(&front.url(), &hall.ca)
+        .pool_key("proxy_protocol: v1")
+        .yaml();
+    let proxy = Proxy::one_shard(&yaml);
+    let (mut miner, job, mut link) = mines(&proxy, &hall.pool);
+    a_share_goes_through(&mut miner, &job, &mut link, 1);
+    let Shaken::Done { header, .. } = front.next() else {
+        panic!("no handshake");
+    };
+    check_header(&header, front.port());
+}
+
+#[test]
+fn a_plain_pool_that_wants_it_hears_who_we_are_first() {
+    let pool = FakePool::start();
+    let yaml = Config::new(&pool.url())
+        .pool_key("proxy_protocol: v1")
+        .yaml();
+    let proxy = Proxy::one_shard(&yaml);
+    let _miner = asks(&proxy);
+    let mut link = pool.accept_link();
+    check_header(&link.expect_line(), pool.port());
+    link.expect_subscribe();
+}

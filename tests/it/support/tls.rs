@@ -222,6 +222,10 @@ impl TlsFront {
         format!("stratum+tls://{}", self.address)
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
+    }
+
     /// What came of the next connection.
     pub(crate) fn next(&self) -> Shaken {
         self.shaken.recv_timeout(PATIENCE).expect("a connection")
