@@ -38,6 +38,7 @@ mod table;
 mod tally;
 mod text;
 mod tied;
+mod tls;
 mod usage;
 mod verdict;
 
