@@ -18,7 +18,7 @@ pub(crate) struct Cli {
     pub(crate) log_level: LevelFilter,
 }
 
-/// One of the three things the program can do.
+/// One of the things the program can do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     /// Run the proxies of a config.
@@ -31,6 +31,13 @@ pub(crate) enum Command {
     Check { config: PathBuf },
     /// Print the example config.
     GenerateConfig,
+    /// Make a certificate and its key for a hall.
+    GenerateCertificate {
+        /// Host names and addresses that it is for.
+        names: Vec<String>,
+        /// Where the files go.
+        folder: PathBuf,
+    },
 }
 
 impl Cli {
@@ -47,7 +54,9 @@ impl Cli {
             (false, 1) => LevelFilter::Debug,
             (false, _) => LevelFilter::Trace,
         };
-        let command = if arguments.generate_config {
+        let command = if let Some(Subcommand::GenCert { names, out }) = arguments.subcommand {
+            Command::GenerateCertificate { names, folder: out }
+        } else if arguments.generate_config {
             Command::GenerateConfig
         } else {
             let config = arguments
@@ -78,9 +87,13 @@ impl Cli {
     version,
     after_help = "Exit codes: 0 done or check passed, 1 failed while running, \
                   2 bad usage or config,\n\
-                  3 the machine is in the way (kernel, limit, port), with the cure"
+                  3 the machine is in the way (kernel, limit, port), with the cure",
+    args_conflicts_with_subcommands = true
 )]
 struct Arguments {
+    #[command(subcommand)]
+    subcommand: Option<Subcommand>,
+
     /// The config to run
     config: Option<PathBuf>,
 
@@ -107,6 +120,21 @@ struct Arguments {
     /// Log each connect, subscribe, authorize and disconnect too
     #[arg(short, long, action = ArgAction::Count)]
     verbose: u8,
+}
+
+/// What is asked for by its name. A config of that name is `./gen-cert`.
+#[derive(Debug, clap::Subcommand)]
+enum Subcommand {
+    /// Make a self-signed certificate and its key for a hall: stratum-uring.pem and stratum-uring.key
+    GenCert {
+        /// A host name or IP address by which miners connect; several times for several [default: localhost]
+        #[arg(long = "name", value_name = "HOST")]
+        names: Vec<String>,
+
+        /// The folder for the two files; none that is there is overwritten
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        out: PathBuf,
+    },
 }
 
 fn parse_cores(text: &str) -> Result<NonZeroUsize, String> {
@@ -153,6 +181,14 @@ mod tests {
             ("--check --config a --cores 2", check()),
             ("-g", Command::GenerateConfig),
             ("--generate-config", Command::GenerateConfig),
+            ("./gen-cert", run("./gen-cert", None)),
+            (
+                "gen-cert --name a.example --name 10.0.0.1 --out tls",
+                Command::GenerateCertificate {
+                    names: vec!["a.example".to_owned(), "10.0.0.1".to_owned()],
+                    folder: "tls".into(),
+                },
+            ),
         ] {
             assert_eq!(parse(line).unwrap().command, command, "{line}");
         }
@@ -187,6 +223,8 @@ mod tests {
             "--cores x a",
             "--core 1 a",
             "-x",
+            "gen-cert a",
+            "--cores 2 gen-cert",
         ] {
             let error = parse(line).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}");

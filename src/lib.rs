@@ -10,6 +10,7 @@
 //! - [`config`]: what the operator wrote, checked.
 //! - [`tls`]: TLS, without a socket.
 //! - [`ring`]: the miners' sockets, on io_uring. The one home of `unsafe`.
+//! - [`tls`]: TLS without a socket: ciphertext in, plaintext out.
 //! - [`shard`]: the shell. One pinned thread that drives an exchange with a ring.
 //! - [`practice`]: the embedded pool, for a first run, for tests and for load.
 

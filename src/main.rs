@@ -1,6 +1,7 @@
 //! The program: arguments, config, start, wait, exit code.
 
 mod cli;
+mod gen_cert;
 mod log_queue;
 
 use std::io::{self, Write};
@@ -41,14 +42,28 @@ fn execute(command: Command, log: &LogQueue) -> ExitCode {
             drop(io::stdout().write_all(config::EXAMPLE.as_bytes()));
             ExitCode::SUCCESS
         }
-        Command::Check { config } => match load(&config, log) {
-            Ok(_) => {
-                let path = config.display();
-                drop(writeln!(io::stdout(), "{path}: the config is good"));
-                ExitCode::SUCCESS
+        Command::GenerateCertificate { names, folder } => {
+            match gen_cert::generate(&names, &folder) {
+                Ok(text) => {
+                    drop(io::stdout().write_all(text.as_bytes()));
+                    ExitCode::SUCCESS
+                }
+                Err(error) => {
+                    log.tell(format_args!("stratum-uring: gen-cert: {error}"));
+                    ExitCode::from(2)
+                }
             }
-            Err(code) => code,
-        },
+        }
+        Command::Check { config } => {
+            match load(&config, log).and_then(|it| check(&config, &it, log)) {
+                Ok(()) => {
+                    let path = config.display();
+                    drop(writeln!(io::stdout(), "{path}: the config is good"));
+                    ExitCode::SUCCESS
+                }
+                Err(code) => code,
+            }
+        }
         Command::Run { config, cores } => match load(&config, log) {
             Ok(config) => match shard::run(&config, cores.map(NonZero::get)) {
                 Ok(()) => ExitCode::SUCCESS,
@@ -67,11 +82,8 @@ fn load(path: &Path, log: &LogQueue) -> Result<config::Config, ExitCode> {
     let mistakes = match std::fs::read(path) {
         Ok(bytes) => match config::Config::load_bytes(&bytes) {
             Ok(mut config) => {
-                config.find_files(path.parent().unwrap_or_else(|| Path::new("")));
-                match shard::check_files(&config) {
-                    Ok(()) => return Ok(config),
-                    Err(errors) => errors.to_string(),
-                }
+                config.find_files(path.parent().unwrap_or(path));
+                return Ok(config);
             }
             Err(errors) => errors.to_string(),
         },
@@ -79,4 +91,12 @@ fn load(path: &Path, log: &LogQueue) -> Result<config::Config, ExitCode> {
     };
     log.tell(format_args!("{}: {}", path.display(), mistakes.trim_end()));
     Err(ExitCode::from(2))
+}
+
+/// Reads the files that a config names, or tells every mistake in them.
+fn check(path: &Path, config: &config::Config, log: &LogQueue) -> Result<(), ExitCode> {
+    shard::check_files(config).map_err(|mistakes| {
+        log.tell(format_args!("{}: {mistakes}", path.display()));
+        ExitCode::from(2)
+    })
 }

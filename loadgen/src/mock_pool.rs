@@ -213,7 +213,7 @@ fn serve(stream: &mut TcpStream, number: u32, office: &Office) -> io::Result<()>
                 _ => return Err(error),
             },
         };
-        let mut lines = cut(&mut tail, &mut tails, &mut bytes[..read], LINE_LEN_MAX);
+        let mut lines = cut(&mut tail, &mut tails, &bytes[..read], LINE_LEN_MAX);
         while let Some(line) = lines.next() {
             let line = line.map_err(|_| ErrorKind::InvalidData)?;
             let message = reader.read(line).map_err(|_| ErrorKind::InvalidData)?;

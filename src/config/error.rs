@@ -58,6 +58,12 @@ impl ConfigErrors {
         Self(errors)
     }
 
+    /// These, if there is one.
+    #[must_use]
+    pub fn of(errors: Vec<ConfigError>) -> Option<Self> {
+        (!errors.is_empty()).then(|| Self::new(errors))
+    }
+
     /// The mistakes, in the order of their lines.
     #[must_use]
     pub fn as_slice(&self) -> &[ConfigError] {

@@ -73,8 +73,22 @@ table! {
         pool_outbox_stalled_seconds as pool_outbox_stalled: Duration = 10.0, 1.0..=600.0;
         /// A miner that takes no byte of what waits for it for this long is closed.
         miner_blocked_seconds as miner_blocked: Duration = 60.0, 1.0..=3600.0;
+        /// Connections at a time, of all listeners. One more is closed. 0 is as many as there is room for.
+        connections_max as connections_max: u32 = 0, 0..=16_777_216;
+        /// Connections at a time of one address, which is a /64 where it is IPv6. 0 is no bound: a whole
+        /// farm may sit behind one address.
+        connections_per_address_max as connections_per_address_max: u32 = 0, 0..=16_777_215;
         /// From a connect to the first byte that says who speaks.
         first_byte_timeout_seconds as first_byte_timeout: Duration = 10.0, 0.1..=3600.0;
+        /// From a miner's first byte of TLS to the end of its handshake.
+        tls_handshake_timeout_seconds as tls_handshake_timeout: Duration = 10.0, 0.1..=600.0;
+        /// TLS handshakes that a shard begins in a second. Further ones wait.
+        tls_handshakes_per_second as tls_handshakes_per_second: u32 = 2000, 1..=1_000_000;
+        /// TLS handshakes of a shard that have begun and not ended. Further ones wait.
+        tls_handshakes_max as tls_handshakes_max: usize = 1024, 1..=65_536;
+        /// From a load balancer's connect to its whole header of the PROXY protocol. Its document wants 3
+        /// seconds at least, for a packet that is lost.
+        proxy_header_timeout_seconds as proxy_header_timeout: Duration = 5.0, 3.0..=600.0;
         /// From a miner's first byte to its subscribe.
         subscribe_timeout_seconds as subscribe_timeout: Duration = 15.0, 1.0..=3600.0;
         /// From a miner's subscribe to its authorize.

@@ -4,16 +4,17 @@
 //! once, each with its line, its key and what would be right. Nothing behind it meets a value that
 //! cannot be: defaults are filled in, and what depends on another key was held against it.
 //!
-//! `raw` knows YAML and places, `read` knows the keys, `files` are those that a config names,
-//! `limits` is the table of bounds, `address`
-//! reads hosts and ports, `pool_tls` how a
-//! pool is believed.
+//! `raw` knows YAML and places, `read` and `listen` know the keys, `limits` is the table of bounds,
+//! `address` reads hosts and ports, `networks` networks, `pool_tls` how a pool is believed, `files` are
+//! those that a config names.
 
 mod address;
 mod error;
 mod files;
 mod limits;
+mod listen;
 mod locate;
+mod networks;
 mod pool_tls;
 mod raw;
 mod read;
@@ -25,6 +26,8 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 pub use self::error::{ConfigError, ConfigErrors};
 pub use self::files::ConfigFile;
@@ -44,6 +47,8 @@ pub struct Config {
     /// Miners that will be connected at a time, of all proxies; the start fails where there is no room
     /// for them. `None` asks nothing.
     pub miners_expected: Option<u32>,
+    /// Connections that all shards accept together in a second; 0 is no pace.
+    pub accepts_per_second: u32,
     /// Where metrics and health are told; `None` is nowhere.
     pub admin: Option<AdminConfig>,
     /// At least one, with names that differ.
@@ -127,10 +132,50 @@ pub struct EquihashConfig {
 }
 
 /// Where miners connect to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenConfig {
     /// Port 0 lets the kernel choose.
     pub address: SocketAddr,
+    /// Connections at a time; 0 is no bound.
+    pub connections_max: u32,
+    /// Load balancers, each of whose connections begins with a header of the PROXY protocol; of nobody
+    /// else's is one taken. None where the protocol is not used: `proxy_protocol.trusted`.
+    pub trusted: Vec<IpNet>,
+    /// The networks whose miners may be here; `None` is everybody.
+    pub allow: Option<Vec<IpNet>>,
+    /// Those whose miners may not, whatever `allow` says.
+    pub deny: Vec<IpNet>,
+    /// `None` is plain TCP alone.
+    pub tls: Option<ListenTls>,
+}
+
+/// TLS of a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenTls {
+    /// Whether plain miners may come too.
+    pub mode: TlsMode,
+    /// At least one; the first is shown to whoever asks for a name that none of them has.
+    pub certificates: Vec<CertificateConfig>,
+    /// Who signs the certificates that miners must have; `None` asks for none.
+    pub client_ca: Option<ConfigFile>,
+}
+
+/// A certificate and its key, as PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateConfig {
+    /// The certificate first, then those between it and its root.
+    pub certificate: ConfigFile,
+    /// Its private key.
+    pub key: ConfigFile,
+}
+
+/// Who may come to a listener with TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsMode {
+    /// Miners that speak TLS.
+    Required,
+    /// Plain ones too; the first byte tells them apart.
+    Auto,
 }
 
 /// One pool and our account there.
@@ -319,8 +364,17 @@ impl Config {
     }
 
     fn files_mut(&mut self) -> impl Iterator<Item = &mut ConfigFile> {
-        let pools = self.proxies.iter_mut().flat_map(|proxy| &mut proxy.pools);
-        pools.flat_map(PoolConfig::files_mut)
+        self.proxies.iter_mut().flat_map(|proxy| {
+            let listeners = proxy.listen.iter_mut();
+            let tls = listeners.filter_map(|listener| listener.tls.as_mut());
+            let of_listeners = tls.flat_map(|tls| {
+                let pairs = tls.certificates.iter_mut();
+                let pairs = pairs.flat_map(|pair| [&mut pair.certificate, &mut pair.key]);
+                pairs.chain(&mut tls.client_ca)
+            });
+            let pools = proxy.pools.iter_mut();
+            of_listeners.chain(pools.flat_map(PoolConfig::files_mut))
+        })
     }
 
     /// Reads a config from the bytes of a file.

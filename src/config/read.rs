@@ -9,12 +9,12 @@ use std::num::NonZeroUsize;
 use serde_yaml::Value;
 
 use super::address::{overlap, parse_host, parse_listen, parse_pool};
+use super::listen::listener;
 use super::pool_tls::pool_tls;
 use super::raw::{Node, Section, shown};
 use super::{
     AdminConfig, CoinConfig, Config, EquihashConfig, Failover, JobExchange, Judge, Limits,
-    ListenConfig, PoolConfig, PoolLinks, PoolUrl, PracticeConfig, ProxyConfig, Secret, ShareReply,
-    SlotBytes,
+    PoolConfig, PoolLinks, PoolUrl, PracticeConfig, ProxyConfig, Secret, ShareReply, SlotBytes,
 };
 use crate::proto::dialect::bitcoin::target_of;
 use crate::proto::dialect::equihash::Parameters;
@@ -28,6 +28,7 @@ pub(super) fn config(root: &Node<'_>) -> Option<Config> {
     let miners_expected = section
         .get("miners_expected")
         .and_then(|node| node.number(1..=MINERS_EXPECTED_MAX));
+    let accepts_per_second = section.number("accepts_per_second", 20_000, 0..=10_000_000);
     let admin = section.get("admin");
     let proxies = items(&mut section, "proxies", "write a list of proxies");
     section.finish(&[]);
@@ -37,6 +38,7 @@ pub(super) fn config(root: &Node<'_>) -> Option<Config> {
     Some(Config {
         cores: cores.and_then(NonZeroUsize::new),
         miners_expected,
+        accepts_per_second,
         // Where it is written and has a mistake, that was noted.
         admin: admin.flatten(),
         proxies: all(proxies, |node| proxy(node, &mut taken))?,
@@ -219,17 +221,14 @@ fn personalization(node: &Node<'_>) -> Option<[u8; 8]> {
     bytes
 }
 
-fn listener(node: &Node<'_>, taken: &mut Vec<(SocketAddr, String)>) -> Option<ListenConfig> {
-    let mut section = node.section();
-    let node = section.required("address", "write address: host:port, e.g. 0.0.0.0:3333");
-    section.finish(&["tls", "proxy_protocol"]);
-
-    let address = address(&node?, taken)?;
-    Some(ListenConfig { address })
-}
+/// With the most shards, and the most that each can hold.
+pub(super) const CONNECTIONS_MAX: u32 = MINERS_EXPECTED_MAX;
 
 /// An address that no other listener takes connections of.
-fn address(node: &Node<'_>, taken: &mut Vec<(SocketAddr, String)>) -> Option<SocketAddr> {
+pub(super) fn address(
+    node: &Node<'_>,
+    taken: &mut Vec<(SocketAddr, String)>,
+) -> Option<SocketAddr> {
     let address = parse_listen(node)?;
     if let Some((other, path)) = taken.iter().find(|(other, _)| overlap(*other, address)) {
         node.mistake(format!(
@@ -625,7 +624,11 @@ fn limits(section: &mut Section<'_>) -> Limits {
 }
 
 /// The items of a list that must be there and have at least one.
-fn items<'a>(section: &mut Section<'a>, key: &'static str, wanted: &str) -> Vec<Node<'a>> {
+pub(super) fn items<'a>(
+    section: &mut Section<'a>,
+    key: &'static str,
+    wanted: &str,
+) -> Vec<Node<'a>> {
     let Some(node) = section.required(key, wanted) else {
         return Vec::new();
     };
@@ -637,7 +640,10 @@ fn items<'a>(section: &mut Section<'a>, key: &'static str, wanted: &str) -> Vec<
 }
 
 /// Reads all items, the rest too where one has a mistake.
-fn all<'a, T>(nodes: Vec<Node<'a>>, read: impl FnMut(&Node<'a>) -> Option<T>) -> Option<Vec<T>> {
+pub(super) fn all<'a, T>(
+    nodes: Vec<Node<'a>>,
+    read: impl FnMut(&Node<'a>) -> Option<T>,
+) -> Option<Vec<T>> {
     let read: Vec<Option<T>> = nodes.iter().map(read).collect();
     let is_empty = read.is_empty();
     read.into_iter()

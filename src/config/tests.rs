@@ -76,6 +76,11 @@ fn a_minimal_config_has_a_default_for_the_rest() {
             }),
             listen: vec![ListenConfig {
                 address: "0.0.0.0:3333".parse().unwrap(),
+                connections_max: 0,
+                tls: None,
+                trusted: Vec::new(),
+                allow: None,
+                deny: Vec::new(),
             }],
             pools: vec![PoolConfig {
                 url: PoolUrl::Tcp {
@@ -137,8 +142,13 @@ fn the_example_runs_the_practice_pool_with_every_default() {
     let full = Config::load(&full_example()).unwrap();
     assert_eq!(full.cores, NonZeroUsize::new(8));
     assert_eq!(full.miners_expected, Some(60_000));
+    assert_eq!(full.accepts_per_second, 20_000);
     let admin = full.admin.unwrap();
     assert_eq!(admin.listen, "127.0.0.1:9333".parse().unwrap());
+    let listen = full.proxies[0].listen.clone();
+    assert_eq!(listen[0].trusted.len(), 2);
+    assert_eq!(listen[0].allow.as_ref().map(Vec::len), Some(3));
+    assert_eq!(listen[0].deny, ["10.66.0.0/16".parse().unwrap()]);
     let real = full.proxies[0].pools[0].clone();
     assert_eq!(real, Config::load(MINIMAL).unwrap().proxies[0].pools[0]);
     // Files and a name have no default that could be written.
@@ -148,6 +158,8 @@ fn the_example_runs_the_practice_pool_with_every_default() {
     };
     assert_eq!((tls.pins.as_slice(), tls.insecure), (&[][..], false));
     assert_eq!(secure.url.to_string(), "stratum+tls://pool.example:3334");
+    let tls = full.proxies[0].listen[0].tls.as_ref().unwrap();
+    assert_eq!(tls.mode, TlsMode::Required);
     let least_others = Config::load(
         r#"{proxies: [{name: bitcoin, dialect: bitcoin, listen: [{address: "0.0.0.0:3334"}],
             pools: [{url: "practice:"}]},
@@ -163,6 +175,7 @@ fn the_example_runs_the_practice_pool_with_every_default() {
         config.cores = full.cores;
         let practice = config.proxies[0].pools.split_off(0);
         config.proxies[0].pools = [vec![real.clone(), secure.clone()], practice].concat();
+        config.proxies[0].listen.clone_from(&listen);
         assert_eq!(*config, full);
     }
 }
@@ -593,6 +606,69 @@ proxies:
 }
 
 #[test]
+fn networks_are_read_or_told_how_to_write_them() {
+    let listen = |keys: &str| {
+        let text = format!("      - address: 0.0.0.0:3333\n        {keys}");
+        let config = Config::load(&with("      - address: 0.0.0.0:3333", &text));
+        config.map(|config| config.proxies[0].listen[0].clone())
+    };
+    let read = listen("allow: [10.0.0.0/8, 192.0.2.7, \"fd00::/8\", \"::1\"]").unwrap();
+    let shown: Vec<String> = read
+        .allow
+        .unwrap()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(shown, ["10.0.0.0/8", "192.0.2.7/32", "fd00::/8", "::1/128"]);
+    let read = listen("proxy_protocol: { trusted: [127.0.0.0/8] }").unwrap();
+    assert_eq!(read.trusted, ["127.0.0.0/8".parse().unwrap()]);
+
+    let path = "line 6: proxies[0].listen[0]";
+    for (keys, expected) in [
+        (
+            "deny: [10.0.0.1/8]",
+            ".deny[0]: \"10.0.0.1/8\" has bits behind its prefix; write 10.0.0.0/8, or 10.0.0.1",
+        ),
+        (
+            "deny: [10.0.0/8]",
+            ".deny[0]: \"10.0.0/8\" is no network; write one as 10.0.0.0/8, \"fd00::/8\" or an address",
+        ),
+        (
+            "deny: [10.0.0.0/33]",
+            ".deny[0]: \"10.0.0.0/33\" is no network; write one as 10.0.0.0/8, \"fd00::/8\" or an address",
+        ),
+        (
+            "deny: [\"::ffff:10.0.0.0/104\"]",
+            ".deny[0]: \"::ffff:10.0.0.0/104\" is IPv4 within IPv6; write it as IPv4, e.g. 10.0.0.0/8",
+        ),
+        (
+            "allow: []",
+            ".allow: this list is empty; write networks, or leave the key out",
+        ),
+        (
+            "allow: 10.0.0.0/8",
+            ".allow: this is text; write a list, each item behind \"- \"",
+        ),
+        (
+            "proxy_protocol: {}",
+            ".proxy_protocol.trusted: missing; write the load balancers' addresses, e.g. trusted: [10.0.0.2]",
+        ),
+        (
+            "proxy_protocol: { trust: [10.0.0.2] }",
+            ".proxy_protocol.trusted: missing; write the load balancers' addresses, e.g. trusted: [10.0.0.2]\n\
+             line 6: proxies[0].listen[0].proxy_protocol.trust: unknown key; did you mean trusted?",
+        ),
+        (
+            "allows: [10.0.0.2]",
+            ".allows: unknown key; did you mean allow?",
+        ),
+    ] {
+        let errors = listen(keys).unwrap_err();
+        assert_eq!(errors.to_string(), format!("{path}{expected}"), "{keys}");
+    }
+}
+
+#[test]
 fn keys_of_later_versions_are_refused_by_name() {
     let text = r#"
 proxies:
@@ -600,12 +676,12 @@ proxies:
     dialect: monero
     authorize: { mode: any }
     worker_name: "{pool_worker}"
-    listen: [ { address: "0.0.0.0:1", tls: {}, proxy_protocol: {} } ]
+    listen: [ { address: "0.0.0.0:1" } ]
     pools: [ { url: "stratum+tcp://a:1", worker: w } ]
     shares: { check: full }
 "#;
     let found = mistakes(text);
-    assert_eq!(found.len(), 5, "{found:#?}");
+    assert_eq!(found.len(), 3, "{found:#?}");
     for mistake in found {
         assert!(
             mistake.contains("not available in this version"),
@@ -1296,5 +1372,83 @@ fn what_a_pool_is_told_of_us_can_be_chosen() {
     ] {
         let errors = pool(dialect, keys).unwrap_err().to_string();
         assert!(errors.contains(mistake), "{errors}");
+    }
+}
+
+#[test]
+fn a_listener_with_tls_names_its_files() {
+    let with_tls = |tls: &str| {
+        with(
+            "- address: 0.0.0.0:3333",
+            &format!("- {{ address: \"0.0.0.0:3333\", tls: {tls} }}"),
+        )
+    };
+    let text = with_tls(
+        "{ certificate: a.pem, key: /b.key, mode: auto, client_ca: ca.pem, \
+                          certificates: [ { certificate: c.pem, key: c.key } ] }",
+    );
+    let mut config = Config::load(&text).unwrap();
+    config.find_files(Path::new("/etc/farm"));
+    let tls = config.proxies[0].listen[0].tls.clone().unwrap();
+    assert_eq!(tls.mode, TlsMode::Auto);
+    let files: Vec<_> = tls
+        .certificates
+        .iter()
+        .flat_map(|pair| [&pair.certificate, &pair.key])
+        .collect();
+    let paths: Vec<_> = files
+        .iter()
+        .map(|file| file.path.to_str().unwrap())
+        .collect();
+    assert_eq!(
+        paths,
+        [
+            "/etc/farm/a.pem",
+            "/b.key",
+            "/etc/farm/c.pem",
+            "/etc/farm/c.key"
+        ]
+    );
+    assert_eq!(
+        files[3].key(),
+        "proxies[0].listen[0].tls.certificates[0].key"
+    );
+    let line = text.lines().position(|line| line.contains("tls:")).unwrap() + 1;
+    assert_eq!(
+        files[1].mistake("is gone").to_string(),
+        format!("line {line}: proxies[0].listen[0].tls.key: is gone")
+    );
+    let ca = tls.client_ca.unwrap();
+    assert_eq!(ca.path.to_str(), Some("/etc/farm/ca.pem"));
+    for (tls, wanted) in [
+        ("{ key: a }", "tls.certificate: missing"),
+        ("{ certificate: a }", "tls.key: missing"),
+        (
+            "{ certificate: a, key: 5 }",
+            "tls.key: this is a number; write the path",
+        ),
+        (
+            "{ certificate: \"\", key: a }",
+            "tls.certificate: \"\" is no path",
+        ),
+        (
+            "{ certificate: a, key: b, mode: maybe }",
+            "tls.mode: \"maybe\" is unknown; write required or auto",
+        ),
+        (
+            "{ certificate: a, key: b, certificates: [ {} ] }",
+            "tls.certificates[0].certificate: missing",
+        ),
+        (
+            "{ certificate: a, key: b, clientca: c }",
+            "tls.clientca: unknown key; did you mean client_ca?",
+        ),
+        ("true", "tls: this is true or false"),
+    ] {
+        let found = mistakes(&with_tls(tls));
+        assert!(
+            found.iter().any(|it| it.contains(wanted)),
+            "{tls}: {found:#?}"
+        );
     }
 }

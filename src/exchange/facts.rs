@@ -68,6 +68,8 @@ reasons! {
         Moved = "moved",
         /// It acknowledged nothing for too long: the machine or its cable is gone.
         Idle = "idle",
+        /// Its TLS failed after the handshake.
+        Tls = "tls",
         /// We stop.
         Shutdown = "shutdown",
     }

@@ -28,11 +28,29 @@ reasons! {
         Left = "left",
         /// No first byte came in time.
         FirstByteTimeout = "first_byte_timeout",
+        /// Its address may not be here.
+        Denied = "denied",
+        /// The proxy has as many connections as it may have.
+        ProxyFull = "connections_max",
+        /// The listener has.
+        ListenerFull = "listener_connections_max",
+        /// Its address has.
+        AddressFull = "connections_per_address_max",
+        /// No header of the PROXY protocol from an address that is trusted to send one.
+        HeaderMissing = "proxy_header_missing",
+        /// A header from there that can't be right.
+        HeaderInvalid = "proxy_header_invalid",
+        /// A header from there that was not whole in time.
+        HeaderTimeout = "proxy_header_timeout",
+        /// A header from an address that is not trusted to send one.
+        HeaderUntrusted = "proxy_header_untrusted",
         /// A TLS hello where the listener has no TLS.
         TlsOnPlain = "tls_on_plain",
+        /// A miner without TLS where the listener requires it.
+        PlainOnTls = "plain_on_tls",
         /// A request of a browser, a scraper or a scanner.
         Http = "http",
-        /// A header of the PROXY protocol where none is expected.
+        /// A header of the PROXY protocol at a listener that expects none, or behind another one.
         ProxyHeader = "proxy_header",
         /// The greeting of SSH.
         Ssh = "ssh",

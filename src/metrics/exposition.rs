@@ -13,7 +13,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use crate::exchange::{Counters, LEAD_MICROS_BOUNDS, REPLY_MICROS_BOUNDS};
-use crate::metrics::{ProxySample, Sample, ShardSample};
+use crate::metrics::{ProxySample, Sample, ShardSample, TlsCounters};
 
 /// The type of the text, for HTTP.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -37,6 +37,7 @@ impl Collector for Sample {
         encode_process(self, &mut families)?;
         encode_shards(self, &mut families)?;
         encode_door(&self.proxies, &mut families)?;
+        encode_tls(&self.proxies, &mut families)?;
         encode_miners(&self.proxies, &mut families)?;
         encode_pools(&self.proxies, &mut families)?;
         encode_job_exchange(&self.proxies, &mut families)?;
@@ -124,6 +125,11 @@ fn encode_shards(sample: &Sample, families: &mut Families<'_, '_>) -> fmt::Resul
         sum(|shard| shard.counters.accept_errors),
     )?;
     families.counter(
+        "stratum_accepts_paced",
+        "Times that a shard stopped accepting for up to a quarter of a second, to keep its pace",
+        sum(|shard| shard.counters.accepts_paced),
+    )?;
+    families.counter(
         "stratum_table_full",
         "Times that a shard had no room for another connection",
         sum(|shard| shard.counters.table_full),
@@ -165,6 +171,67 @@ fn encode_door(proxies: &[ProxySample], families: &mut Families<'_, '_>) -> fmt:
         "stratum_door_closes",
         "Connections that ended before they were a miner's, by reason",
         by_reason(proxies, |it| it.door.ends_by_reason()),
+    )
+}
+
+/// A family with one number for each proxy's TLS.
+type TlsRow = (&'static str, &'static str, fn(&TlsCounters) -> u64);
+
+fn encode_tls(proxies: &[ProxySample], families: &mut Families<'_, '_>) -> fmt::Result {
+    let gauges: [TlsRow; 3] = [
+        (
+            "stratum_tls_miners",
+            "Miners connected over TLS now",
+            |it| it.miners,
+        ),
+        (
+            "stratum_tls_handshakes_queued",
+            "Whole TLS hellos of miners that wait for their handshake to begin",
+            |it| it.queued,
+        ),
+        (
+            "stratum_tls_handshakes_in_flight",
+            "TLS handshakes of miners that have begun and not ended",
+            |it| it.in_flight,
+        ),
+    ];
+    for (name, help, of) in gauges {
+        families.gauges(name, help, of_proxies(proxies, |it| of(&it.tls)))?;
+    }
+    let counters: [TlsRow; 5] = [
+        (
+            "stratum_tls_handshakes_started",
+            "TLS handshakes of miners that were begun",
+            |it| it.started,
+        ),
+        (
+            "stratum_tls_handshakes_full",
+            "Of these, handshakes that were done in full",
+            |it| it.full,
+        ),
+        (
+            "stratum_tls_handshakes_resumed",
+            "Of these, handshakes that a ticket of an earlier one made shorter",
+            |it| it.resumed,
+        ),
+        (
+            "stratum_tls_handshakes_paced",
+            "TLS hellos that came faster than handshakes may begin, and had to wait",
+            |it| it.paced,
+        ),
+        (
+            "stratum_tls_sends_kept",
+            "Sends over TLS that a miner did not take whole, and whose rest was kept for it",
+            |it| it.kept,
+        ),
+    ];
+    for (name, help, of) in counters {
+        families.counters(name, help, of_proxies(proxies, |it| of(&it.tls)))?;
+    }
+    families.counters(
+        "stratum_tls_failures",
+        "TLS connections of miners that failed, by reason",
+        by_reason(proxies, |it| it.tls.failures_by_reason()),
     )
 }
 

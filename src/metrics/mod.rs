@@ -12,12 +12,14 @@ pub mod exposition;
 pub mod health;
 pub(crate) mod http;
 mod process;
+mod tls;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 pub use self::door::{DoorCounters, DoorEnd};
+pub use self::tls::TlsCounters;
 use crate::exchange::Counters;
 
 /// Numbers that one thread writes and others read.
@@ -45,6 +47,7 @@ impl Cells {
 pub struct Published {
     counters: Cells,
     door: Cells,
+    tls: Cells,
     /// For each pool in the operator's order.
     links_up: Cells,
 }
@@ -56,6 +59,7 @@ impl Published {
         Self {
             counters: Cells::new(Counters::default().cells_mut().count()),
             door: Cells::new(DoorCounters::default().cells_mut().count()),
+            tls: Cells::new(TlsCounters::default().cells_mut().count()),
             links_up: Cells::new(pools),
         }
     }
@@ -68,6 +72,21 @@ impl Published {
     /// Publishes what the door counts.
     pub fn publish_door(&self, mut door: DoorCounters) {
         self.door.store(door.cells_mut().map(|cell| *cell));
+    }
+
+    /// Publishes what TLS counts.
+    pub fn publish_tls(&self, mut tls: TlsCounters) {
+        self.tls.store(tls.cells_mut().map(|cell| *cell));
+    }
+
+    /// What TLS counted last.
+    #[must_use]
+    pub fn tls(&self) -> TlsCounters {
+        let mut tls = TlsCounters::default();
+        for (cell, value) in tls.cells_mut().zip(self.tls.load()) {
+            *cell = value;
+        }
+        tls
     }
 
     /// What the door counted last.
@@ -110,6 +129,8 @@ pub struct ShardCounters {
     pub connections_max: u64,
     /// Connections that could not be accepted.
     pub accept_errors: u64,
+    /// Times that the pace of accepts was reached, so that miners had to wait in the kernel.
+    pub accepts_paced: u64,
     /// Times that the ring's table was full, so that miners had to wait in the kernel.
     pub table_full: u64,
     /// Receives that found no buffer and waited for one.
@@ -130,6 +151,7 @@ impl ShardCounters {
             connections,
             connections_max,
             accept_errors,
+            accepts_paced,
             table_full,
             buffers_exhausted,
             completion_overflows,
@@ -141,6 +163,7 @@ impl ShardCounters {
             connections,
             connections_max,
             accept_errors,
+            accepts_paced,
             table_full,
             buffers_exhausted,
             completion_overflows,
@@ -239,6 +262,8 @@ pub struct ProxySample {
     pub counters: Counters,
     /// The sums of the door.
     pub door: DoorCounters,
+    /// The sums of TLS.
+    pub tls: TlsCounters,
     /// Each pool's address, and how many links to it are up. Addresses differ.
     pub links_up: Vec<(String, u64)>,
 }
@@ -287,6 +312,15 @@ mod tests {
         door.ends[1] = 9;
         let published = Published::new(2);
         published.publish(counters.clone());
+        let mut tls = TlsCounters {
+            started: 6,
+            ..TlsCounters::default()
+        };
+        tls.failures[8] = 7;
+        published.publish_tls(tls.clone());
+        assert_eq!(published.tls(), tls);
+        tls.add(&published.tls());
+        assert_eq!((tls.started, tls.failures[8]), (12, 14));
         published.publish_door(door.clone());
         assert_eq!(published.door(), door);
         door.add(&published.door());
@@ -305,6 +339,7 @@ mod tests {
             connections: 1,
             connections_max: 2,
             accept_errors: 3,
+            accepts_paced: 10,
             table_full: 4,
             buffers_exhausted: 5,
             completion_overflows: 6,

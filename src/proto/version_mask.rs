@@ -34,6 +34,12 @@ impl VersionMask {
         Self(self.0 & other.0)
     }
 
+    /// The bits as a number.
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
     /// Whether there is no bit.
     #[must_use]
     pub const fn is_none(self) -> bool {

@@ -78,6 +78,9 @@ pub(super) struct Acceptor {
     accepts_in_flight: u32,
     /// Accepts with the kernel, of all listeners: the places set aside.
     armed: u32,
+    /// Accepts that may still be made; less than none where those that were armed came on top. `None`
+    /// where nobody keeps a pace.
+    credit: Option<i64>,
     /// Accepting rests after an error.
     resting: bool,
     /// The accept being cancelled for the sake of another listener.
@@ -90,6 +93,7 @@ impl Acceptor {
             listeners: Vec::new(),
             accepts_in_flight,
             armed: 0,
+            credit: None,
             resting: false,
             yielding: None,
         }
@@ -98,6 +102,11 @@ impl Acceptor {
     /// The rest after an error is over.
     pub(super) fn resume(&mut self) {
         self.resting = false;
+    }
+
+    /// Whether the pace allows no more accepts for now.
+    fn is_spent(&self) -> bool {
+        self.credit.is_some_and(|credit| credit <= 0)
     }
 
     #[cfg(test)]
@@ -180,9 +189,19 @@ impl MinerRing {
         }
     }
 
+    /// Keeps a pace from now on: so many more connections may be accepted, and never more than `most` at
+    /// a time. What comes beyond that waits in the kernel, until more is granted. Accepts that are with
+    /// the kernel already, `accepts_in_flight` for each listener, may come on top; the next grants pay
+    /// for them.
+    pub fn grant_accepts(&mut self, accepts: u32, most: u32) {
+        let credit = self.acceptor.credit.unwrap_or_default();
+        self.acceptor.credit = Some((credit + i64::from(accepts)).min(i64::from(most)));
+        self.arm_accepts();
+    }
+
     /// Arms as many accepts as there are places for.
     pub(super) fn arm_accepts(&mut self) {
-        if self.acceptor.resting {
+        if self.acceptor.resting || self.acceptor.is_spent() {
             return;
         }
         while let Some((at, armed)) = self.acceptor.poorest() {
@@ -250,7 +269,11 @@ impl MinerRing {
     /// Tells the handler of listeners that have stopped for want of places.
     pub(super) fn report_full(&mut self, handler: &mut impl RingHandler) {
         let acceptor = &mut self.acceptor;
-        if acceptor.resting || acceptor.yielding.is_some() || self.table.free() > acceptor.armed {
+        if acceptor.resting
+            || acceptor.is_spent()
+            || acceptor.yielding.is_some()
+            || self.table.free() > acceptor.armed
+        {
             return;
         }
         for (id, listener) in (0..).zip(&mut acceptor.listeners) {
@@ -282,6 +305,10 @@ impl MinerRing {
         match outcome {
             Ok(index) => {
                 let peer = listener.accepts[accept].peer();
+                if let Some(credit) = &mut acceptor.credit {
+                    *credit -= 1;
+                    self.counters.accepts_paced += u64::from(*credit == 0);
+                }
                 let token = self.table.occupy(index, Phase::Open);
                 handler.accepted(token, id, peer);
                 self.arm_receive(token);

@@ -10,6 +10,8 @@ pub struct RingCounters {
     pub buffers_exhausted: u64,
     /// Times that a listener stopped accepting because the table was full.
     pub table_full: u64,
+    /// Times that accepting stopped because its pace was reached.
+    pub accepts_paced: u64,
     /// Accepts that failed, those of connections that the peer gave up included.
     pub accept_errors: u64,
     /// Times that the kernel had more completions than their queue holds. It keeps the others until

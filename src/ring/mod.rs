@@ -17,7 +17,7 @@
 //!      ▼                                                                   │
 //!   submit ──▶ drain ──▶ handler: accepted, received, ended, …             │
 //!   (enters    (tells      the caller decides what to say                  │
-//!   the kernel) what was)    ──▶ send_shared, send_copied, close ──────────┤
+//!   the kernel) what was)    ──▶ send_…, close ────────────────────────────┤
 //!                                                                          │
 //!   nothing left: prepare_wait says true ──▶ Wake::wait ───────────────────┘
 //! ```

@@ -226,6 +226,50 @@ impl MinerRing {
         }
     }
 
+    /// Queues one send, a single piece, whose bytes `write` puts where the kernel reads them: it gets
+    /// `len_max` bytes and says how many of them, from the first on, it wrote. So what is made for one
+    /// connection, as a record of TLS, is copied nowhere. `write` is not called for a connection that is
+    /// over. See [`send_shared`](MinerRing::send_shared) for when it may be called.
+    pub fn send_written(
+        &mut self,
+        token: Token,
+        len_max: usize,
+        tag: u8,
+        write: impl FnOnce(&mut [u8]) -> usize,
+    ) {
+        match self.admit(token) {
+            Admission::Queue => {
+                let place = self.outbox.arena.reserve(len_max);
+                let len = write(place).min(len_max);
+                let start = place.as_ptr();
+                self.outbox.arena.give_back(len_max, len_max - len);
+                if len > 0 {
+                    let len = u32::try_from(len).expect("a piece is shorter than 4 GiB");
+                    self.outbox.pieces.push(SentPiece { tag, len });
+                    self.queue_send(token, start, len as usize, 1);
+                }
+            }
+            Admission::Refuse => {
+                let refused = &mut self.outbox.refused;
+                let (pieces_start, bytes_start) = (refused.pieces.len(), refused.bytes.len());
+                refused.bytes.resize(bytes_start + len_max, 0);
+                let len = write(&mut refused.bytes[bytes_start..]).min(len_max);
+                refused.bytes.truncate(bytes_start + len);
+                if len > 0 {
+                    let len = u32::try_from(len).expect("a piece is shorter than 4 GiB");
+                    refused.pieces.push(SentPiece { tag, len });
+                    refused.sends.push(RefusedSend {
+                        token,
+                        sent: 0,
+                        pieces: pieces_start..pieces_start + 1,
+                        bytes: bytes_start..refused.bytes.len(),
+                    });
+                }
+            }
+            Admission::Drop => {}
+        }
+    }
+
     /// Makes sure that a send to `token` may be queued, and that there is room for it.
     fn admit(&mut self, token: Token) -> Admission {
         let batch = self.outbox.batch;
@@ -354,9 +398,9 @@ impl Arena {
         self.long_bytes = 0;
     }
 
-    /// Copies pieces of `len` bytes together and returns where they lie until [`Arena::clear`].
-    fn copy(&mut self, pieces: &[(&[u8], u8)], len: usize) -> *const u8 {
-        let target = if len > CHUNK_LEN {
+    /// Memory that stays where it is until [`Arena::clear`].
+    fn reserve(&mut self, len: usize) -> &mut [u8] {
+        if len > CHUNK_LEN {
             self.long_bytes += len;
             self.long.push(vec![0; len].into_boxed_slice());
             self.long.last_mut().expect("just pushed").as_mut()
@@ -371,7 +415,19 @@ impl Arena {
             let start = self.used;
             self.used += len;
             &mut self.chunks[self.current][start..start + len]
-        };
+        }
+    }
+
+    /// The end of what was reserved last was not needed.
+    fn give_back(&mut self, reserved: usize, unused: usize) {
+        if reserved <= CHUNK_LEN {
+            self.used -= unused;
+        }
+    }
+
+    /// Copies pieces of `len` bytes together and returns where they lie until [`Arena::clear`].
+    fn copy(&mut self, pieces: &[(&[u8], u8)], len: usize) -> *const u8 {
+        let target = self.reserve(len);
         let mut end = 0;
         for (bytes, _) in pieces {
             target[end..end + bytes.len()].copy_from_slice(bytes);
@@ -401,6 +457,20 @@ mod tests {
             chunks[0].start,
             "the chunks are used again"
         );
+    }
+
+    #[test]
+    fn what_is_not_needed_of_a_place_is_the_next_ones() {
+        let mut arena = Arena::default();
+        let start = arena.reserve(100).as_ptr();
+        arena.give_back(100, 60);
+        assert_eq!(
+            arena.reserve(CHUNK_LEN - 40).as_ptr(),
+            start.wrapping_add(40)
+        );
+        let long = arena.reserve(CHUNK_LEN + 1).len();
+        arena.give_back(long, long);
+        assert_eq!(arena.used, CHUNK_LEN);
     }
 
     #[test]

@@ -356,8 +356,13 @@ fn a_peer_that_does_not_read_blocks_and_its_stream_stays_exact() {
                         number += 1;
                         let line = format!("{number:08}").repeat(1 + number as usize % 900);
                         sender.expected.extend_from_slice(line.as_bytes());
-                        if number.is_multiple_of(2) {
+                        if number.is_multiple_of(3) {
                             ring.send_shared(*token, &Rc::from(line.as_bytes()), 4);
+                        } else if number % 3 == 1 {
+                            ring.send_written(*token, line.len() + 100, 4, |place| {
+                                place[..line.len()].copy_from_slice(line.as_bytes());
+                                line.len()
+                            });
                         } else {
                             let (a, b) = line.as_bytes().split_at(3);
                             let (b, c) = b.split_at(b.len() / 2);
@@ -404,8 +409,12 @@ fn sends_behind_one_that_was_cut_short_are_handed_back_in_order() {
     // Without a drain in between: the ring knows that the first was cut short, the caller does not.
     ring.send_copied(*token, &[(b"second", 2), (b"!", 3)]);
     ring.send_shared(*token, &Rc::from(b"third".as_slice()), 4);
+    ring.send_written(*token, 100, 5, |place| {
+        place[..6].copy_from_slice(b"fourth");
+        6
+    });
     let mut refused = Vec::new();
-    until("three refusals", &mut ring, |_, event| {
+    until("all refusals", &mut ring, |_, event| {
         if let Some(Event::Blocked {
             sent,
             pieces,
@@ -415,7 +424,7 @@ fn sends_behind_one_that_was_cut_short_are_handed_back_in_order() {
         {
             refused.push((sent, pieces, bytes));
         }
-        refused.len() == 3
+        refused.len() == 4
     });
     let sent = refused[0].0;
     assert!(sent > 0 && sent < line.len());
@@ -432,6 +441,10 @@ fn sends_behind_one_that_was_cut_short_are_handed_back_in_order() {
         refused[2],
         (0, vec![SentPiece { tag: 4, len: 5 }], b"third".to_vec())
     );
+    assert_eq!(
+        refused[3],
+        (0, vec![SentPiece { tag: 5, len: 6 }], b"fourth".to_vec())
+    );
     // Closing with a poll armed leaves nothing behind; the peer gets what the kernel had taken.
     ring.close(*token, Close::Graceful);
     ring.submit();
@@ -447,8 +460,13 @@ fn two_sends_in_one_round_arrive_in_order() {
     ring.send_copied(*token, &[(b"one ", 0)]);
     ring.send_shared(*token, &Rc::from(b"two ".as_slice()), 0);
     ring.send_copied(*token, &[(b"three", 0)]);
+    ring.send_written(*token, 0, 0, |_| 0);
+    ring.send_written(*token, 9, 0, |place| {
+        place[..5].copy_from_slice(b" four");
+        5
+    });
     ring.submit();
-    reads(client, b"one two three");
+    reads(client, b"one two three four");
 }
 
 #[test]

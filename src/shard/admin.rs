@@ -22,7 +22,7 @@ use crate::exchange::Counters;
 use crate::metrics::http::{Answer, serve};
 use crate::metrics::{
     AdminCounters, DoorCounters, Process, ProxySample, Published, Pulse, Sample, ShardSample,
-    exposition,
+    TlsCounters, exposition,
     health::{self, Stage},
 };
 use crate::shard::clock::Clock;
@@ -52,10 +52,12 @@ impl WatchedProxy {
     fn sample(&self) -> ProxySample {
         let mut counters = Counters::default();
         let mut door = DoorCounters::default();
+        let mut tls = TlsCounters::default();
         let mut links_up: Vec<(String, u64)> = Vec::new();
         for shard in &self.published {
             counters.add(&shard.read());
             door.add(&shard.door());
+            tls.add(&shard.tls());
             for (pool, count) in self.pools.iter().zip(shard.links_up()) {
                 // One pool may stand there with two workers: that is one place to reach.
                 match links_up.iter_mut().find(|(name, _)| name == pool) {
@@ -69,6 +71,7 @@ impl WatchedProxy {
             resume: self.resume,
             counters,
             door,
+            tls,
             links_up,
         }
     }

@@ -3,17 +3,21 @@
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 use crate::exchange::MinerToken;
-use crate::ring::Token;
+use crate::ring::{ListenerId, Token};
 use crate::shard::door::Entering;
+use crate::shard::miner_tls::MinerTls;
 use crate::wire::line::Tail;
 
 /// One connection, from the accept to its end. There is one for each idle miner, so its size is looked at.
 pub(crate) struct Connection {
     pub(crate) generation: u32,
     pub(crate) proxy: u16,
+    pub(crate) listener: ListenerId,
     pub(crate) tail: Tail,
     /// `Some` until it has passed the door. Before that the exchange does not know it.
     pub(crate) entering: Option<Box<Entering>>,
+    /// `None` where the miner speaks plainly. The exchange knows it once the handshake is done.
+    pub(crate) tls: Option<Box<MinerTls>>,
     pub(crate) peer: Peer,
 }
 
@@ -21,6 +25,11 @@ impl Connection {
     /// Whether it is this one, and not another that had its place.
     pub(crate) const fn is(&self, token: Token) -> bool {
         self.generation == token.generation
+    }
+
+    /// Whether the exchange knows it.
+    pub(crate) fn is_miner(&self) -> bool {
+        self.entering.is_none() && self.tls.as_ref().is_none_or(|tls| tls.is_open)
     }
 }
 
@@ -73,8 +82,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_idle_connection_costs_48_bytes() {
-        assert_eq!(size_of::<Option<Connection>>(), 48);
+    fn an_idle_connection_costs_56_bytes() {
+        assert_eq!(size_of::<Option<Connection>>(), 56);
     }
 
     #[test]

@@ -1,13 +1,60 @@
 //! The door's part of the ring's news: connections come in, pass, or are turned away.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
+use crate::config::TlsMode;
 use crate::metrics::DoorEnd;
 use crate::ring::{ListenerId, Token};
 use crate::shard::connection::{Connection, miner_token};
-use crate::shard::door::Step;
+use crate::shard::door::counts::Room;
+use crate::shard::door::rules::Rules;
+use crate::shard::door::{Entering, Step};
 use crate::shard::state::{Events, take_lines};
 use crate::wire::line::Tail;
+
+/// One listener of this shard.
+#[derive(Debug)]
+pub(crate) struct Entrance {
+    /// The proxy that it leads to.
+    pub(crate) proxy: u16,
+    /// The same for all shards.
+    pub(crate) rules: Arc<Rules>,
+    /// How many connections it may have.
+    pub(crate) room: Room,
+}
+
+impl Entrance {
+    /// A connection from this address may come in; it is counted from now on. Of one that begins with a
+    /// header the address is not known yet.
+    fn admit(&self, address: IpAddr, has_header: bool) -> Result<(), DoorEnd> {
+        if !has_header && !self.rules.lets_in(address) {
+            return Err(DoorEnd::Denied);
+        }
+        self.room.enter()?;
+        if has_header {
+            return Ok(());
+        }
+        let admitted = self.room.enter_address(address);
+        if admitted.is_err() {
+            self.room.leave(None);
+        }
+        admitted
+    }
+
+    /// The address of such a connection is known.
+    fn admit_address(&self, address: IpAddr) -> Result<(), DoorEnd> {
+        if !self.rules.lets_in(address) {
+            return Err(DoorEnd::Denied);
+        }
+        self.room.enter_address(address)
+    }
+
+    /// A connection that had passed the door is over.
+    pub(crate) fn forget(&self, connection: &Connection) {
+        self.room.leave(Some(connection.peer.ip));
+    }
+}
 
 impl Events<'_> {
     /// A connection was accepted.
@@ -16,15 +63,30 @@ impl Events<'_> {
         if self.connections.len() <= index {
             self.connections.resize_with(index + 1, || None);
         }
-        let number = self.listeners[usize::from(listener.0)];
-        let proxy = &mut self.proxies[usize::from(number)];
+        self.forget_former(index);
+        let entrance = &self.listeners[usize::from(listener.0)];
+        let proxy = &mut self.proxies[usize::from(entrance.proxy)];
+        let has_header = entrance.rules.expects_header(peer.ip());
+        if let Err(end) = entrance.admit(peer.ip(), has_header) {
+            proxy.door.ends[end as usize] += 1;
+            proxy.reporter.ended_in_door(self.now, peer, end);
+            self.turned_away.push(token);
+            return;
+        }
         proxy.door.waiting += 1;
-        let until = self.now.since_start + proxy.limits.first_byte_timeout;
+        let may_take = if has_header {
+            proxy.limits.proxy_header_timeout
+        } else {
+            proxy.limits.first_byte_timeout
+        };
+        let until = self.now.since_start + may_take;
         self.connections[index] = Some(Connection {
             generation: token.generation,
-            proxy: number,
+            proxy: entrance.proxy,
+            listener,
             tail: Tail::default(),
-            entering: Some(self.door.enter(token, until)),
+            entering: Some(self.door.enter(token, has_header, until)),
+            tls: None,
             peer: peer.into(),
         });
     }
@@ -40,8 +102,52 @@ impl Events<'_> {
         };
         match entering.take(bytes) {
             Step::Wait => {}
+            Step::Named { source, taken } => self.named(token, source, &mut bytes[taken..]),
+            Step::Close(DoorEnd::ProxyHeader)
+                if self.listeners[usize::from(connection.listener.0)]
+                    .rules
+                    .would_believe_others() =>
+            {
+                self.turn_away(token, DoorEnd::HeaderUntrusted);
+            }
             Step::Close(end) => self.turn_away(token, end),
+            Step::Tls { held, taken } => {
+                if self.tls.mode(connection.listener).is_none() {
+                    return self.turn_away(token, DoorEnd::TlsOnPlain);
+                }
+                self.leave_door(token);
+                self.begin_tls(token, held, &mut bytes[taken..]);
+            }
+            Step::Open { .. } if self.tls.mode(connection.listener) == Some(TlsMode::Required) => {
+                self.turn_away(token, DoorEnd::PlainOnTls);
+            }
             Step::Open { held, taken } => self.open(token, held, &mut bytes[taken..]),
+        }
+    }
+
+    /// A load balancer has told for whom it connected. What came behind that is the miner's.
+    fn named(&mut self, token: Token, source: Option<SocketAddr>, bytes: &mut [u8]) {
+        let connection = self.connections.get_mut(token.index as usize);
+        let Some(connection) = connection.and_then(Option::as_mut) else {
+            return;
+        };
+        let proxy = &mut self.proxies[usize::from(connection.proxy)];
+        if let Some(source) = source {
+            let via = std::mem::replace(&mut connection.peer, source.into());
+            proxy.reporter.named(source, via.address());
+        }
+        let entrance = &self.listeners[usize::from(connection.listener.0)];
+        if let Err(end) = entrance.admit_address(connection.peer.ip) {
+            return self.turn_away(token, end);
+        }
+        let Some(entering) = &mut connection.entering else {
+            return;
+        };
+        entering.has_address = true;
+        let until = self.now.since_start + proxy.limits.first_byte_timeout;
+        self.door.may_stay(entering, until);
+        if !bytes.is_empty() {
+            self.received_in_door(token, bytes);
         }
     }
 
@@ -86,31 +192,43 @@ impl Events<'_> {
 
     /// Forgets a connection that is in the door; false where it is not.
     fn end_in_door(&mut self, token: Token, end: DoorEnd) -> bool {
-        if !self.leave_door(token) {
+        let Some(entering) = self.leave_door(token) else {
             return false;
-        }
-        let place = &mut self.connections[token.index as usize];
-        if let Some(connection) = place.take() {
+        };
+        if let Some(connection) = self.connections[token.index as usize].take() {
             let proxy = &mut self.proxies[usize::from(connection.proxy)];
             proxy.door.ends[end as usize] += 1;
             let peer = connection.peer.address();
             proxy.reporter.ended_in_door(self.now, peer, end);
+            let entrance = &self.listeners[usize::from(connection.listener.0)];
+            let address = entering.has_address.then_some(connection.peer.ip);
+            entrance.room.leave(address);
         }
         true
     }
 
-    /// Takes a connection out of the door; false where it is not there.
-    fn leave_door(&mut self, token: Token) -> bool {
-        let connection = self.connections.get_mut(token.index as usize);
-        let Some(connection) = connection.and_then(Option::as_mut) else {
-            return false;
+    /// Forgets the connection whose place a new one has, where its end was not told of yet.
+    fn forget_former(&mut self, index: usize) {
+        let Some(former) = &self.connections[index] else {
+            return;
         };
-        let Some(entering) = connection
-            .entering
-            .take_if(|_| connection.generation == token.generation)
-        else {
-            return false;
+        let token = Token {
+            index: u32::try_from(index).expect("a place is 32 bits"),
+            generation: former.generation,
         };
+        if !self.end_in_door(token, DoorEnd::Left)
+            && let Some(mut former) = self.connections[index].take()
+        {
+            self.listeners[usize::from(former.listener.0)].forget(&former);
+            former.tail.release(self.tails);
+        }
+    }
+
+    /// Takes a connection out of the door, if it is there.
+    fn leave_door(&mut self, token: Token) -> Option<Box<Entering>> {
+        let connection = self.connections.get_mut(token.index as usize)?.as_mut()?;
+        let is_current = connection.is(token);
+        let entering = connection.entering.take_if(|_| is_current)?;
         self.proxies[usize::from(connection.proxy)].door.waiting -= 1;
         if let Some(moved) = self.door.leave(&entering) {
             let other = self.connections.get_mut(moved.token.index as usize);
@@ -118,6 +236,6 @@ impl Events<'_> {
             let other = other.and_then(|it| it.entering.as_mut());
             other.expect("who waits is in the door").moved(moved);
         }
-        true
+        Some(entering)
     }
 }

@@ -4,7 +4,6 @@ use std::io;
 use std::net::SocketAddr;
 
 use crate::ring::RingError;
-use crate::shard::pool_tls::FileErrors;
 
 /// Something of the machine is in the way. The text names it and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -33,9 +32,9 @@ pub enum StartError {
         /// What helps, behind a semicolon; may be empty.
         cure: &'static str,
     },
-    /// Files that the config names are bad: exit code 2, as for the config itself.
+    /// Files that the config names.
     #[error("{0}")]
-    Files(FileErrors),
+    Files(crate::config::ConfigErrors),
     /// The practice pool could not start.
     #[error("proxy {proxy}: the practice pool can't listen on loopback: {source}")]
     Practice {
@@ -174,6 +173,7 @@ impl RunError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
+            // A file that the config names is as the config itself.
             Self::Start(StartError::Files(_)) => 2,
             Self::Start(_) => 3,
             Self::ShardEnded { .. } => 1,

@@ -8,19 +8,25 @@
 mod admin;
 mod clock;
 mod connection;
-mod door;
+pub mod door;
 mod enter;
 mod error;
+mod handshakes;
 mod listen;
 mod machine;
 mod mesh;
+mod miner_tls;
+mod pace;
 mod pool_link;
 mod pool_stream;
 mod pool_tls;
+mod reload;
 mod report;
+mod sender;
 mod space_watch;
 mod start;
 mod state;
+mod tls_files;
 
 use std::cell::{Cell, RefCell};
 use std::net::TcpListener;
@@ -35,15 +41,22 @@ use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 use crate::metrics::{Published, Pulse};
 use crate::ring::{MinerRing, Notifier, RingConfig};
 use crate::shard::clock::Clock;
+use crate::shard::door::counts::Room;
+use crate::shard::door::rules::Rules;
+use crate::shard::enter::Entrance;
+use crate::shard::handshakes::Handshakes;
 use crate::shard::mesh::MeshEnds;
+use crate::shard::miner_tls::ListenerTls;
+use crate::shard::pace::Pace;
 use crate::shard::pool_link::PoolAccess;
+use crate::shard::reload::Reloads;
 use crate::shard::report::Reporter;
 use crate::shard::space_watch::SpaceWatch;
 use crate::shard::state::{Proxy, Shard, ShellLimits};
 
 pub use error::{RunError, StartError};
-pub use pool_tls::{FileErrors, check_files};
 pub use start::run;
+pub use tls_files::check_files;
 
 /// How often time is told to the exchanges.
 const TICK: Duration = Duration::from_millis(250);
@@ -73,10 +86,12 @@ pub(crate) struct ShardSetup {
     pub(crate) cpu: Option<usize>,
     pub(crate) clock: Clock,
     pub(crate) connections_max: u32,
+    pub(crate) pace: Option<Pace>,
     pub(crate) proxies: Vec<ProxySetup>,
     /// `None` where this is the only shard.
     pub(crate) mesh: Option<MeshEnds>,
     pub(crate) pulse: Pulse,
+    pub(crate) reloads: Reloads,
     pub(crate) stopping: Arc<AtomicBool>,
     pub(crate) events: mpsc::Sender<ShardEvent>,
 }
@@ -86,7 +101,9 @@ pub(crate) struct ProxySetup {
     pub(crate) name: String,
     pub(crate) pools: Vec<String>,
     pub(crate) access: Vec<PoolAccess>,
-    pub(crate) listeners: Vec<TcpListener>,
+    /// Of each listener.
+    pub(crate) tls: Vec<Option<ListenerTls>>,
+    pub(crate) listeners: Vec<(TcpListener, Arc<Rules>, Room)>,
     pub(crate) settings: crate::exchange::Settings,
     pub(crate) coin: crate::proto::dialect::Coin,
     pub(crate) limits: ShellLimits,
@@ -175,32 +192,53 @@ fn start_shard(setup: ShardSetup) -> Result<(Shard, Arc<AtomicBool>), StartError
         shard: setup.number,
         source,
     })?;
+    if let Some(pace) = &setup.pace {
+        ring.grant_accepts(pace.burst(), pace.burst());
+    }
     // Before it listens: a shard that takes miners has its neighbours.
     let mesh = setup.mesh.map(|ends| {
         ring.hear(ends.bell());
         ends.join().connect()
     });
     let mut listeners = Vec::new();
+    let mut tls = Vec::new();
     let mut proxies = Vec::new();
     for (index, proxy) in (0..).zip(setup.proxies) {
-        for listener in proxy.listeners {
+        for (listener, rules, room) in proxy.listeners {
             let id = ring.listen(listener.into());
             debug_assert_eq!(usize::from(id.0), listeners.len());
-            listeners.push(index);
+            listeners.push(Entrance {
+                proxy: index,
+                rules,
+                room,
+            });
         }
+        tls.extend(proxy.tls);
         proxies.push(Proxy {
             exchange: crate::exchange::Exchange::new(proxy.settings, proxy.coin.dialect()),
             limits: proxy.limits,
             reporter: Reporter::new(proxy.name, setup.number, proxy.pools),
             published: proxy.published,
             door: crate::metrics::DoorCounters::default(),
+            tls: crate::metrics::TlsCounters::default(),
+            handshakes: Handshakes::new(proxy.limits.handshakes),
             space_watch: proxy.space_watch,
             shard: setup.number,
             links: std::collections::HashMap::new(),
             pools: proxy.access,
         });
     }
-    let shard = Shard::new(ring, setup.clock, proxies, listeners, mesh, setup.pulse);
+    let mut shard = Shard::new(
+        ring,
+        setup.clock,
+        proxies,
+        listeners,
+        mesh,
+        setup.pulse,
+        setup.reloads,
+    );
+    shard.pace = setup.pace;
+    shard.tls.listeners = tls;
     Ok((shard, setup.stopping))
 }
 

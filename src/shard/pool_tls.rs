@@ -3,7 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::config::{Config, ConfigError, ConfigFile, PoolConfig, PoolTls, PoolUrl, ProxyConfig};
+use crate::config::{
+    Config, ConfigError, ConfigErrors, ConfigFile, PoolConfig, PoolTls, PoolUrl, ProxyConfig,
+};
 use crate::shard::pool_link::{PoolAccess, Secure};
 use crate::tls::client::{Identity, IdentityError, Pin, TlsClient, Trust};
 use crate::tls::roots::{RootSource, Roots, parse_roots};
@@ -11,39 +13,14 @@ use crate::tls::roots::{RootSource, Roots, parse_roots};
 /// Largest file that is read: a platform's list of roots is a quarter of it.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// What is wrong with files that a config names: all of it, one line for each, with its key.
-#[derive(Debug)]
-pub struct FileErrors(Vec<ConfigError>);
-
-impl fmt::Display for FileErrors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, error) in self.0.iter().enumerate() {
-            let line_feed = if index > 0 { "\n" } else { "" };
-            write!(f, "{line_feed}{error}")?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for FileErrors {}
-
-/// Reads every file that a config names, as the start does, and forgets what stands in it.
-///
-/// # Errors
-///
-/// All that is wrong with them, each with the key that names it.
-pub fn check_files(config: &Config) -> Result<(), FileErrors> {
-    let mut mistakes = Vec::new();
+/// Reads the files of every pool, and forgets what stands in them.
+pub(crate) fn check(config: &Config, mistakes: &mut Vec<ConfigError>) {
     for pool in config.proxies.iter().flat_map(|proxy| &proxy.pools) {
         if let Some(tls) = tls_of(pool) {
             // The machine's roots can't be wrong, and take a while.
-            let trust = trust(tls, None, &mut mistakes);
-            client(tls, trust.unwrap_or(Trust::Anybody), &mut mistakes);
+            let trust = trust(tls, None, mistakes);
+            client(tls, trust.unwrap_or(Trust::Anybody), mistakes);
         }
-    }
-    match mistakes.as_slice() {
-        [] => Ok(()),
-        _ => Err(FileErrors(mistakes)),
     }
 }
 
@@ -51,8 +28,8 @@ pub fn check_files(config: &Config) -> Result<(), FileErrors> {
 ///
 /// # Errors
 ///
-/// As [`check_files`].
-pub(crate) fn load(config: &ProxyConfig) -> Result<Vec<PoolAccess>, FileErrors> {
+/// Every file that can't be used, at its place in the config.
+pub(crate) fn load(config: &ProxyConfig) -> Result<Vec<PoolAccess>, ConfigErrors> {
     let name = &config.name;
     let mut mistakes = Vec::new();
     let mut access = Vec::new();
@@ -113,10 +90,7 @@ pub(crate) fn load(config: &ProxyConfig) -> Result<Vec<PoolAccess>, FileErrors> 
         );
         access.push(PoolAccess { secure, header });
     }
-    match mistakes.as_slice() {
-        [] => Ok(access),
-        _ => Err(FileErrors(mistakes)),
-    }
+    ConfigErrors::of(mistakes).map_or(Ok(access), Err)
 }
 
 fn tls_of(pool: &PoolConfig) -> Option<&PoolTls> {

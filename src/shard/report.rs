@@ -11,6 +11,7 @@ use crate::metrics::DoorEnd;
 use crate::proto::share::Reject;
 use crate::proto::time::Now;
 use crate::shard::pool_stream::PoolTls;
+use crate::tls::TlsFailure;
 
 /// The same complaint is logged again only after this long.
 const QUIET: Duration = Duration::from_secs(10);
@@ -49,6 +50,8 @@ pub(crate) struct Reporter {
     accept_failed: Throttle,
     /// For each end in the door.
     door: [Throttle; DoorEnd::ALL.len()],
+    /// For each way in which TLS fails.
+    tls_failures: [Throttle; TlsFailure::REASONS.len()],
 }
 
 impl Reporter {
@@ -66,6 +69,7 @@ impl Reporter {
             table_full: Throttle::default(),
             accept_failed: Throttle::default(),
             door: array::from_fn(|_| Throttle::default()),
+            tls_failures: array::from_fn(|_| Throttle::default()),
         }
     }
 
@@ -76,6 +80,46 @@ impl Reporter {
     pub(crate) fn connected(&self, peer: SocketAddr) {
         let Self { proxy, shard, .. } = self;
         log::debug!("proxy={proxy} shard={shard} miner={peer}: connected");
+    }
+
+    pub(crate) fn tls_opened(&self, peer: SocketAddr, version: &str, is_resumed: bool) {
+        let Self { proxy, shard, .. } = self;
+        let how = if is_resumed { "resumed" } else { "full" };
+        log::debug!("proxy={proxy} shard={shard} miner={peer}: {version}, handshake {how}");
+    }
+
+    /// A miner's TLS failed. Of each kind one is a warning, now and then.
+    pub(crate) fn tls_failed(&self, now: Now, peer: SocketAddr, failure: TlsFailure, detail: &str) {
+        let Self { proxy, shard, .. } = self;
+        let reason = failure.reason();
+        log::debug!(
+            "proxy={proxy} shard={shard} miner={peer} reason={reason}: TLS failed: {detail}"
+        );
+        // Scanners come and go.
+        let is_everyday = matches!(
+            failure,
+            TlsFailure::PeerLeft | TlsFailure::TimedOut | TlsFailure::NotTls
+        );
+        if !is_everyday && self.tls_failures[failure as usize].passes(now) {
+            let cure = match failure {
+                TlsFailure::Incompatible => {
+                    "; its firmware may know TLS 1.1 alone, or ciphers that nobody should use: let it \
+                     come without TLS, with `mode: auto`"
+                }
+                TlsFailure::PeerAlert => {
+                    "; it does not take our certificate, which may have another name, a signer that it \
+                     does not know, or be expired"
+                }
+                TlsFailure::NoClientCertificate | TlsFailure::BadClientCertificate => {
+                    "; `client_ca` asks miners for a certificate"
+                }
+                _ => "",
+            };
+            log::warn!(
+                "proxy={proxy} shard={shard} miner={peer} reason={reason}: TLS failed: {detail}{cure} \
+                 (stratum_tls_failures_total counts all of them)"
+            );
+        }
     }
 
     /// A connection ended in the door. What somebody can mend is a warning, now and then.
@@ -91,6 +135,12 @@ impl Reporter {
                  (stratum_door_closes_total counts all of them)"
             );
         }
+    }
+
+    /// A load balancer has told for whom it connected.
+    pub(crate) fn named(&self, peer: SocketAddr, via: SocketAddr) {
+        let Self { proxy, shard, .. } = self;
+        log::debug!("proxy={proxy} shard={shard} miner={peer}: connects through {via}");
     }
 
     pub(crate) fn disconnected(&self, peer: SocketAddr, worker: Option<&str>, reason: CloseReason) {
@@ -409,8 +459,39 @@ impl Reporter {
 const fn cure(end: DoorEnd) -> Option<&'static str> {
     Some(match end {
         DoorEnd::Left | DoorEnd::FirstByteTimeout => return None,
+        DoorEnd::Denied => "its address may not be here, as `allow` and `deny` of the listener say",
+        DoorEnd::ProxyFull => {
+            "the proxy has as many connections as limits.connections_max allows; raise it, if the machine \
+             has room for more"
+        }
+        DoorEnd::ListenerFull => {
+            "the listener has as many connections as its connections_max allows; raise it, or send miners \
+             elsewhere"
+        }
+        DoorEnd::AddressFull => {
+            "its address has as many connections as limits.connections_per_address_max allows; raise it, \
+             if many miners are behind one address"
+        }
+        DoorEnd::HeaderMissing => {
+            "no header of the PROXY protocol, which this address is trusted to send; let the load balancer \
+             send one (send-proxy-v2), or take the address out of proxy_protocol.trusted"
+        }
+        DoorEnd::HeaderInvalid => {
+            "its header of the PROXY protocol is malformed, longer than 536 bytes or with a wrong checksum"
+        }
+        DoorEnd::HeaderTimeout => {
+            "no whole header of the PROXY protocol came in time, and this address is trusted to send one"
+        }
+        DoorEnd::HeaderUntrusted => {
+            "a header of the PROXY protocol from an address that is not in proxy_protocol.trusted; add it \
+             there, if it is your load balancer's"
+        }
         DoorEnd::TlsOnPlain => {
-            "a TLS hello on a plain port; let the miner use stratum+tcp in place of stratum+ssl"
+            "a TLS hello on a plain port; give the listener `tls:`, with `mode: auto` for miners of both \
+             kinds, or let the miner use stratum+tcp in place of stratum+ssl"
+        }
+        DoorEnd::PlainOnTls => {
+            "a miner without TLS on a listener with `tls:`; let it use stratum+ssl, or set `mode: auto`"
         }
         DoorEnd::Http => {
             "an HTTP request; the metrics have a port of their own (admin.listen), and what else asks is \

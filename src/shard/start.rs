@@ -7,10 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::config::{
-    CoinConfig, Config, PoolConfig, PoolUrl, PracticeConfig, ProxyConfig, SlotBytes,
+    CoinConfig, Config, ConfigErrors, ListenConfig, PoolConfig, PoolUrl, PracticeConfig,
+    ProxyConfig, SlotBytes,
 };
 use crate::exchange::{
     Counters, JobExchange, Limits, PoolLinks, PoolSettings, Settings, ShareReply,
@@ -21,15 +23,26 @@ use crate::proto::extranonce::SlotWidth;
 use crate::proto::miner::MinerLimits;
 use crate::shard::admin::{self, Watch, WatchedProxy};
 use crate::shard::clock::Clock;
+use crate::shard::door::counts::{Addresses, Bound, Room};
+use crate::shard::door::rules::Rules;
 use crate::shard::error::{RunError, StartError};
+use crate::shard::handshakes::HandshakeLimits;
 use crate::shard::machine::{Machine, Wanted, probe_rings};
+use crate::shard::miner_tls::ListenerTls;
+use crate::shard::pace::Pace;
 use crate::shard::pool_link::PoolAccess;
+use crate::shard::reload::{self, Reload, Reloader};
 use crate::shard::space_watch::SpaceWatch;
 use crate::shard::state::ShellLimits;
-use crate::shard::{ProxySetup, ShardEvent, ShardSetup, listen, mesh, pool_tls, report, spawn};
+use crate::shard::{
+    ProxySetup, ShardEvent, ShardSetup, listen, mesh, pool_tls, report, spawn, tls_files,
+};
+use crate::tls::Acceptor;
 
 /// A second signal stops at once; one that comes sooner is the same signal twice.
 const SECOND_SIGNAL_AFTER: Duration = Duration::from_millis(500);
+/// How often certificates are looked at that run out.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often the summary is logged.
 const SUMMARY_INTERVAL: Duration = Duration::from_secs(60);
 /// Exchanges whose job ids differ: one byte of each id. With more, two proxies may use the same id,
@@ -83,11 +96,19 @@ fn run_on(machine: &Machine, config: &Config, wanted: &Wanted) -> Result<(), Run
     }
     let connections_max = machine.miners_per_shard(wanted)?;
     machine.log(features, wanted, pinned);
+    let started = clock.now();
+    let now = started.unix_seconds;
     let mut proxies = Vec::new();
     for (index, proxy) in config.proxies.iter().enumerate() {
-        proxies.push(StartedProxy::start(proxy, index * shards, shards)?);
+        let room = shards * connections_max as usize;
+        proxies.push(StartedProxy::start(
+            proxy,
+            index * shards,
+            shards,
+            room,
+            now,
+        )?);
     }
-    let started = clock.now();
     let stopping = Arc::new(AtomicBool::new(false));
     let running = Arc::new(AtomicBool::new(false));
     let pulses: Vec<Pulse> = (0..shards).map(|_| Pulse::default()).collect();
@@ -105,7 +126,8 @@ fn run_on(machine: &Machine, config: &Config, wanted: &Wanted) -> Result<(), Run
         admin_port = Some(admin::spawn(address, watch, events.clone())?);
     }
     let mut meshes = mesh::make(shards).map_err(StartError::Bells)?.into_iter();
-    for (number, pulse) in pulses.into_iter().enumerate() {
+    let (reloader, reloads) = reload::channel(shards);
+    for (number, (pulse, reloads)) in pulses.into_iter().zip(reloads).enumerate() {
         let setups = proxies
             .iter_mut()
             .map(|proxy| proxy.setup(number, started.unix_seconds))
@@ -115,9 +137,11 @@ fn run_on(machine: &Machine, config: &Config, wanted: &Wanted) -> Result<(), Run
             cpu: cpus.get(number).copied().filter(|_| pinned),
             clock,
             connections_max,
+            pace: Pace::new(config.accepts_per_second, shards),
             proxies: setups,
             mesh: meshes.next(),
             pulse,
+            reloads,
             stopping: Arc::clone(&stopping),
             events: events.clone(),
         })?;
@@ -140,7 +164,7 @@ fn run_on(machine: &Machine, config: &Config, wanted: &Wanted) -> Result<(), Run
         shards * connections_max as usize,
         proxies.len()
     );
-    let end = serve(clock, &inbox, &proxies, shards, &stopping);
+    let end = serve(clock, &inbox, &mut proxies, &reloader, &stopping);
     drop(admin_port);
     end
 }
@@ -149,22 +173,22 @@ fn run_on(machine: &Machine, config: &Config, wanted: &Wanted) -> Result<(), Run
 fn serve(
     clock: Clock,
     inbox: &mpsc::Receiver<ShardEvent>,
-    proxies: &[StartedProxy],
-    shards: usize,
+    proxies: &mut [StartedProxy],
+    reloader: &Reloader,
     stopping: &AtomicBool,
 ) -> Result<(), RunError> {
     let mut before: Vec<Counters> = proxies.iter().map(StartedProxy::counters).collect();
     let mut summed_at = clock.now().since_start;
-    let mut running = shards;
+    let mut running = reloader.shards();
+    let mut expiry_told = clock.now().since_start;
     let mut signalled_at = None;
     loop {
         let passed = clock.now().since(summed_at);
         let wait = SUMMARY_INTERVAL.saturating_sub(passed);
         match inbox.recv_timeout(wait) {
             Ok(ShardEvent::Signal(SIGHUP)) => {
-                log::warn!(
-                    "SIGHUP: the config is not read again in this version; restart for that"
-                );
+                reload(proxies, reloader, clock.now().unix_seconds);
+                expiry_told = clock.now().since_start;
             }
             // `timeout` and some service managers signal the process and its group: one after the other.
             Ok(ShardEvent::Signal(_))
@@ -200,9 +224,44 @@ fn serve(
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                 log_summaries(proxies, &mut before, SUMMARY_INTERVAL);
                 summed_at += SUMMARY_INTERVAL;
+                if clock.now().since(expiry_told) >= EXPIRY_INTERVAL {
+                    expiry_told = clock.now().since_start;
+                    let now = clock.now().unix_seconds;
+                    proxies.iter().for_each(|proxy| proxy.warn_of_expiry(now));
+                }
             }
         }
     }
+}
+
+/// Reads files again and hands them to the shards. Where one can't be read its proxy keeps all that it has.
+fn reload(proxies: &mut [StartedProxy], reloader: &Reloader, now_unix_seconds: u64) {
+    let mut news = Reload::default();
+    for proxy in proxies {
+        match proxy.reload_tls() {
+            Ok(0) => {}
+            Ok(count) => {
+                let name = &proxy.name;
+                log::info!(
+                    "proxy={name}: SIGHUP: the files of {count} listeners with TLS were read again"
+                );
+                proxy.warn_of_expiry(now_unix_seconds);
+            }
+            Err(errors) => {
+                let name = &proxy.name;
+                for error in errors.as_slice() {
+                    log::error!("proxy={name}: SIGHUP: {error}");
+                }
+                log::error!("proxy={name}: SIGHUP: the certificates that are in use stay");
+            }
+        }
+        news.acceptors.extend(proxy.acceptors());
+        news.pools.push(proxy.reload_pools());
+    }
+    log::info!(
+        "SIGHUP: files that the config names were read again; the config itself is read at the start alone"
+    );
+    reloader.send(news);
 }
 
 fn ended(shard: usize, detail: Option<String>) -> RunError {
@@ -246,8 +305,10 @@ struct StartedProxy {
     config: ProxyConfig,
     pools: Vec<PoolSettings>,
     access: Vec<PoolAccess>,
-    /// For each address one socket for each shard.
-    listeners: Vec<Vec<std::net::TcpListener>>,
+    /// Of each listener.
+    tls: Vec<Option<ListenerTls>>,
+    /// For each address one socket for each shard, and its rules.
+    listeners: Vec<(Vec<std::net::TcpListener>, Arc<Rules>, Room)>,
     published: Vec<Published>,
     space_watch: SpaceWatch,
     /// They stop when they are dropped.
@@ -255,8 +316,34 @@ struct StartedProxy {
 }
 
 impl StartedProxy {
-    fn start(config: &ProxyConfig, series: usize, shards: usize) -> Result<Self, StartError> {
+    /// `connections` is how many there may be on all shards.
+    fn start(
+        config: &ProxyConfig,
+        series: usize,
+        shards: usize,
+        connections: usize,
+        now_unix_seconds: u64,
+    ) -> Result<Self, StartError> {
         let name = config.name.clone();
+        let per_address = config.limits.connections_per_address_max;
+        let proxy_bound = Arc::new(Bound::new(config.limits.connections_max));
+        let addresses =
+            (per_address > 0).then(|| Arc::new(Addresses::new(per_address, connections)));
+        let mut tls = Vec::new();
+        let mut mistakes = Vec::new();
+        for listen in &config.listen {
+            match listen.tls.as_ref().map(|it| tls_files::load(it, None)) {
+                Some(Ok(loaded)) => {
+                    tls_files::warn_of_expiry(&name, &loaded.acceptor, now_unix_seconds);
+                    tls.push(Some(loaded));
+                }
+                Some(Err(mut wrong)) => mistakes.append(&mut wrong),
+                None => tls.push(None),
+            }
+        }
+        if let Some(errors) = ConfigErrors::of(mistakes) {
+            return Err(StartError::Files(errors));
+        }
         let mut listeners = Vec::new();
         for listen in &config.listen {
             let idle_timeout = config.limits.idle_timeout;
@@ -264,7 +351,12 @@ impl StartedProxy {
             if let Some(address) = opened.first().and_then(|socket| socket.local_addr().ok()) {
                 log::info!("proxy={name}: listening on {address}");
             }
-            listeners.push(opened);
+            let room = Room {
+                proxy: Arc::clone(&proxy_bound),
+                listener: Arc::new(Bound::new(listen.connections_max)),
+                addresses: addresses.clone(),
+            };
+            listeners.push((opened, Arc::new(rules(listen)), room));
         }
         if config.job_exchange.enabled && shards == 1 {
             log::info!("proxy={name}: job_exchange: one shard: nothing to exchange");
@@ -299,12 +391,63 @@ impl StartedProxy {
             pools,
             access,
             listeners,
+            tls,
             published: (0..shards)
                 .map(|_| Published::new(config.pools.len()))
                 .collect(),
             space_watch: SpaceWatch::new(shards),
             _practice: practice,
         })
+    }
+
+    /// Reads the files of its listeners again. Says how many have any.
+    fn reload_tls(&mut self) -> Result<usize, ConfigErrors> {
+        let mut mistakes = Vec::new();
+        let mut tls = Vec::new();
+        for (listen, before) in self.config.listen.iter().zip(&self.tls) {
+            let before = before.as_ref().map(|it| &it.acceptor);
+            match listen.tls.as_ref().map(|it| tls_files::load(it, before)) {
+                Some(Ok(loaded)) => tls.push(Some(loaded)),
+                Some(Err(mut wrong)) => mistakes.append(&mut wrong),
+                None => tls.push(None),
+            }
+        }
+        if let Some(errors) = ConfigErrors::of(mistakes) {
+            return Err(errors);
+        }
+        self.tls = tls;
+        Ok(self.tls.iter().flatten().count())
+    }
+
+    /// Reads the files of its pools again, for links that are made from now on. `None` where one can't be
+    /// read, which is told.
+    fn reload_pools(&mut self) -> Option<Vec<PoolAccess>> {
+        match pool_tls::load(&self.config) {
+            Ok(access) => {
+                self.access.clone_from(&access);
+                Some(access)
+            }
+            Err(errors) => {
+                let name = &self.name;
+                for error in errors.as_slice() {
+                    log::error!("proxy={name}: SIGHUP: {error}");
+                }
+                log::error!("proxy={name}: SIGHUP: pools are believed as before");
+                None
+            }
+        }
+    }
+
+    /// Of each listener, what begins its TLS sessions.
+    fn acceptors(&self) -> impl Iterator<Item = Option<Acceptor>> {
+        let listeners = self.tls.iter();
+        listeners.map(|tls| tls.as_ref().map(|tls| tls.acceptor.clone()))
+    }
+
+    fn warn_of_expiry(&self, now_unix_seconds: u64) {
+        for tls in self.tls.iter().flatten() {
+            tls_files::warn_of_expiry(&self.name, &tls.acceptor, now_unix_seconds);
+        }
     }
 
     /// Where its numbers are found.
@@ -350,13 +493,16 @@ impl StartedProxy {
         let listeners = self
             .listeners
             .iter_mut()
-            .filter_map(|sockets| sockets.pop());
+            .filter_map(|(sockets, rules, room)| {
+                Some((sockets.pop()?, Arc::clone(rules), room.clone()))
+            });
         let limits = &self.config.limits;
         ProxySetup {
             name: self.name.clone(),
             pools,
             access: self.access.clone(),
             listeners: listeners.collect(),
+            tls: self.tls.clone(),
             settings: Settings {
                 series: u8::try_from((self.series + number) % SERIES_MAX).unwrap_or(0),
                 part: (as_u32(number), as_u32(self.published.len())),
@@ -393,12 +539,28 @@ impl StartedProxy {
                 miner_line_len_max: limits.miner_line_bytes_max,
                 pool_line_len_max: limits.pool_line_bytes_max,
                 first_byte_timeout: limits.first_byte_timeout,
+                handshakes: HandshakeLimits {
+                    per_second: limits.tls_handshakes_per_second,
+                    in_flight_max: limits.tls_handshakes_max,
+                    timeout: limits.tls_handshake_timeout,
+                },
+                proxy_header_timeout: limits.proxy_header_timeout,
                 connect_timeout: limits.connect_timeout,
                 shutdown: limits.shutdown,
             },
             published: self.published[number].clone(),
             space_watch: self.space_watch.clone(),
         }
+    }
+}
+
+/// Whom a listener lets in and believes.
+fn rules(listen: &ListenConfig) -> Rules {
+    let networks = |networks: &[IpNet]| networks.iter().copied().collect();
+    Rules {
+        trusted: networks(&listen.trusted),
+        allow: listen.allow.as_deref().map(networks),
+        deny: networks(&listen.deny),
     }
 }
 

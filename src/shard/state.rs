@@ -7,25 +7,27 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::exchange::{
-    CloseHow, CloseReason, Command, Counters, Exchange, Fact, LinkEnd, LinkKey, MinerToken, Tag,
-    Transmit,
-};
-use crate::metrics::{DoorCounters, Published, Pulse, ShardCounters};
+use crate::exchange::{CloseReason, Command, Counters, Exchange, Fact, LinkEnd, LinkKey, Tag};
+use crate::metrics::{DoorCounters, Published, Pulse, ShardCounters, TlsCounters};
 use crate::proto::time::Now;
 use crate::ring::{Close, End, ListenerId, MinerRing, RingHandler, SentPiece, StreamId, Token};
 use crate::shard::TICK;
 use crate::shard::clock::Clock;
 use crate::shard::connection::{Connection, miner_token, peer_of};
 use crate::shard::door::Door;
+use crate::shard::enter::Entrance;
+use crate::shard::handshakes::{HandshakeLimits, Handshakes};
 use crate::shard::mesh::Mesh;
+use crate::shard::miner_tls::{MinersTls, tls_counters};
+use crate::shard::pace::Pace;
 use crate::shard::pool_link::{Dial, Dialled, PoolAccess};
 use crate::shard::pool_stream::{PoolStream, PoolTls};
+use crate::shard::reload::Reloads;
 use crate::shard::report::Reporter;
+use crate::shard::sender::Sender;
 use crate::shard::space_watch::SpaceWatch;
 use crate::wire::line::{TailPool, cut};
 
@@ -44,6 +46,8 @@ pub(crate) struct ShellLimits {
     pub(crate) miner_line_len_max: usize,
     pub(crate) pool_line_len_max: usize,
     pub(crate) first_byte_timeout: Duration,
+    pub(crate) handshakes: HandshakeLimits,
+    pub(crate) proxy_header_timeout: Duration,
     pub(crate) connect_timeout: Duration,
     pub(crate) shutdown: Duration,
 }
@@ -56,6 +60,8 @@ pub(crate) struct Proxy {
     pub(crate) published: Published,
     /// Of the connections that are not the exchange's yet.
     pub(crate) door: DoorCounters,
+    pub(crate) tls: TlsCounters,
+    pub(crate) handshakes: Handshakes,
     pub(crate) space_watch: SpaceWatch,
     pub(crate) shard: usize,
     pub(crate) links: HashMap<LinkKey, StreamId>,
@@ -92,16 +98,17 @@ pub(crate) struct Shard {
     pub(crate) ring: MinerRing,
     pub(crate) dials: Vec<Dial>,
     clock: Clock,
-    proxies: Vec<Proxy>,
-    /// The proxy of each of the ring's listeners.
-    listeners: Vec<u16>,
+    pub(super) proxies: Vec<Proxy>,
+    /// What each of the ring's listeners leads to.
+    listeners: Vec<Entrance>,
     /// `None` where this is the only shard.
     mesh: Option<Mesh>,
     /// By the ring's index.
-    connections: Vec<Option<Connection>>,
+    pub(super) connections: Vec<Option<Connection>>,
     door: Door,
     /// Connections that the door turned away, to be closed.
     turned_away: Vec<Token>,
+    pub(super) tls: MinersTls,
     tails: TailPool,
     pulse: Pulse,
     /// Connections that the ring has room for.
@@ -112,6 +119,8 @@ pub(crate) struct Shard {
     pool_tails: TailPool,
     /// Streams that are over.
     ended: Vec<StreamId>,
+    /// How fast it accepts; `None` is as fast as it can.
+    pub(crate) pace: Option<Pace>,
     /// When the exchanges are told of the time again.
     next_tick: Duration,
     /// Set when the shard stops: when it stops at the latest.
@@ -119,6 +128,7 @@ pub(crate) struct Shard {
     stopped: bool,
     /// Whether a job has not gone out to all miners yet.
     fanning_out: bool,
+    reloads: Reloads,
 }
 
 impl Shard {
@@ -126,9 +136,10 @@ impl Shard {
         ring: MinerRing,
         clock: Clock,
         proxies: Vec<Proxy>,
-        listeners: Vec<u16>,
+        listeners: Vec<Entrance>,
         mesh: Option<Mesh>,
         pulse: Pulse,
+        reloads: Reloads,
     ) -> Self {
         let connections_max = ring.free_slots();
         Self {
@@ -141,16 +152,19 @@ impl Shard {
             connections: Vec::new(),
             door: Door::default(),
             turned_away: Vec::new(),
+            tls: MinersTls::default(),
             tails: TailPool::new(TAIL_BLOCKS_KEPT),
             pulse,
             connections_max,
             streams: Vec::new(),
             pool_tails: TailPool::new(POOL_TAIL_BLOCKS_KEPT),
             ended: Vec::new(),
+            pace: None,
             next_tick: TICK,
             stop_by: None,
             stopped: false,
             fanning_out: false,
+            reloads,
         }
     }
 
@@ -162,7 +176,7 @@ impl Shard {
             self.next_tick = now.since_start + TICK;
             self.tick(now, stopping.load(Ordering::Relaxed));
         }
-        handled > 0 || self.fanning_out
+        handled > 0 || self.fanning_out || self.may_shake(now.since_start)
     }
 
     /// Submits what was said, and waits in the ring for what comes there and for the next tick; not while
@@ -172,7 +186,11 @@ impl Shard {
             return self.ring.submit();
         }
         let now = self.clock.now().since_start;
-        self.ring.wait_blocking(self.next_tick.saturating_sub(now));
+        // Hellos that wait for their pace are no news of the ring's.
+        let until = self
+            .handshake_due()
+            .map_or(self.next_tick, |due| due.min(self.next_tick));
+        self.ring.wait_blocking(until.saturating_sub(now));
     }
 
     /// Takes in what the ring has to tell; returns how much that was.
@@ -181,7 +199,7 @@ impl Shard {
         // Sends that were cut short are told too, and not counted.
         let handled = ring.drain(&mut events);
         let (rang, told) = (events.rang, events.told);
-        let told = told || rang || self.fanning_out;
+        let told = told || rang || self.fanning_out || self.may_shake(now.since_start);
         if rang {
             self.take_letters(now);
         }
@@ -192,7 +210,7 @@ impl Shard {
     }
 
     /// Who hears what the ring has to tell, apart from the ring.
-    fn events(&mut self, now: Now) -> (&mut MinerRing, Events<'_>) {
+    pub(super) fn events(&mut self, now: Now) -> (&mut MinerRing, Events<'_>) {
         let events = Events {
             now,
             proxies: &mut self.proxies,
@@ -200,6 +218,7 @@ impl Shard {
             connections: &mut self.connections,
             door: &mut self.door,
             turned_away: &mut self.turned_away,
+            tls: &mut self.tls,
             tails: &mut self.tails,
             streams: &mut self.streams,
             pool_tails: &mut self.pool_tails,
@@ -208,6 +227,22 @@ impl Shard {
             rang: false,
         };
         (&mut self.ring, events)
+    }
+
+    /// Takes up what was read again.
+    fn take_reloads(&mut self) {
+        while let Ok(reload) = self.reloads.try_recv() {
+            for (listener, acceptor) in self.tls.listeners.iter_mut().zip(&reload.acceptors) {
+                if let (Some(listener), Some(acceptor)) = (listener, acceptor) {
+                    listener.acceptor = acceptor.clone();
+                }
+            }
+            for (proxy, pools) in self.proxies.iter_mut().zip(&reload.pools) {
+                if let Some(pools) = pools {
+                    proxy.pools.clone_from(pools);
+                }
+            }
+        }
     }
 
     /// Gives the exchanges what those of other shards wrote to them.
@@ -227,12 +262,21 @@ impl Shard {
         if stopping && !self.stopped {
             self.tick_shutdown(now);
         }
-        self.events(now).1.clear_door();
+        self.take_reloads();
+        if let Some(pace) = &mut self.pace {
+            let earned = pace.earn(now.since_start);
+            self.ring.grant_accepts(earned, pace.burst());
+        }
+        let mut events = self.events(now).1;
+        events.clear_door();
+        events.clear_handshakes();
         for proxy in &mut self.proxies {
             proxy.exchange.handle_tick(now);
             if !self.stopped {
                 proxy.published.publish(proxy.exchange.counters());
                 proxy.published.publish_door(proxy.door.clone());
+                let tls = tls_counters(&proxy.tls, &proxy.handshakes);
+                proxy.published.publish_tls(tls);
                 let exchange = &proxy.exchange;
                 proxy
                     .published
@@ -253,6 +297,7 @@ impl Shard {
             connections: self.ring.connections() as u64,
             connections_max: self.connections_max as u64,
             accept_errors: ring.accept_errors,
+            accepts_paced: ring.accepts_paced,
             table_full: ring.table_full,
             buffers_exhausted: ring.buffers_exhausted,
             completion_overflows: ring.completion_overflows,
@@ -300,6 +345,8 @@ impl Shard {
     /// next submit.
     fn finish_round(&mut self, now: Now) {
         self.fanning_out = false;
+        self.flush_tls(now);
+        let is_tls_used = self.tls.is_used();
         for (index, proxy) in self.proxies.iter_mut().enumerate() {
             for stream in proxy.links.values() {
                 let stream = &mut self.streams[stream.index as usize];
@@ -309,7 +356,15 @@ impl Shard {
                     self.ended.push(stream.id);
                 }
             }
-            let mut sender = Sender(&mut self.ring);
+            let mut sender = Sender {
+                ring: &mut self.ring,
+                connections: if is_tls_used {
+                    &mut self.connections
+                } else {
+                    &mut []
+                },
+                scratch: &mut self.tls.scratch,
+            };
             self.fanning_out |= proxy.exchange.flush_some(&mut sender, FAN_OUT_PER_ROUND);
             while let Some(command) = proxy.exchange.poll_command() {
                 match command {
@@ -361,7 +416,10 @@ impl Shard {
                         if let Some(mut connection) = connection {
                             let (peer, worker) = (connection.peer.address(), worker.as_deref());
                             proxy.reporter.disconnected(peer, worker, *reason);
+                            let listener = usize::from(connection.listener.0);
+                            self.listeners[listener].forget(&connection);
                             connection.tail.release(&mut self.tails);
+                            proxy.tls.miners -= u64::from(connection.tls.is_some());
                         }
                     }
                     fact => {
@@ -445,10 +503,11 @@ fn errno_text(errno: i32) -> String {
 pub(super) struct Events<'a> {
     pub(super) now: Now,
     pub(super) proxies: &'a mut [Proxy],
-    pub(super) listeners: &'a [u16],
+    pub(super) listeners: &'a [Entrance],
     pub(super) connections: &'a mut Vec<Option<Connection>>,
     pub(super) door: &'a mut Door,
     pub(super) turned_away: &'a mut Vec<Token>,
+    pub(super) tls: &'a mut MinersTls,
     pub(super) tails: &'a mut TailPool,
     streams: &'a mut [Option<PoolStream>],
     pool_tails: &'a mut TailPool,
@@ -463,7 +522,7 @@ impl Events<'_> {
     fn exchange_of(&mut self, token: Token) -> Option<&mut Exchange> {
         self.told = true;
         let connection = self.connections.get(token.index as usize)?.as_ref()?;
-        if !connection.is(token) || connection.entering.is_some() {
+        if !connection.is(token) || !connection.is_miner() {
             return None;
         }
         let proxy = self.proxies.get_mut(usize::from(connection.proxy))?;
@@ -529,6 +588,9 @@ impl RingHandler for Events<'_> {
         if connection.entering.is_some() {
             return self.received_in_door(token, bytes);
         }
+        if connection.tls.is_some() {
+            return self.received_tls(token, bytes);
+        }
         let proxy = &mut self.proxies[usize::from(connection.proxy)];
         take_lines(self.now, proxy, connection, self.tails, token, bytes);
     }
@@ -541,13 +603,16 @@ impl RingHandler for Events<'_> {
         };
         if let Some(exchange) = self.exchange_of(token) {
             exchange.handle_disconnect(miner_token(token), reason);
-        } else {
+        } else if !self.ended_in_handshake(token) {
             self.ended_in_door(token);
         }
     }
 
     fn blocked(&mut self, token: Token, sent: usize, pieces: &[SentPiece], bytes: &[u8]) {
         let now = self.now;
+        if self.keep(token, &bytes[sent..]) {
+            return self.told = true;
+        }
         if let Some(exchange) = self.exchange_of(token) {
             let pieces = pieces
                 .iter()
@@ -557,18 +622,21 @@ impl RingHandler for Events<'_> {
     }
 
     fn writable(&mut self, token: Token) {
+        if self.writable_tls(token) {
+            return self.told = true;
+        }
         if let Some(exchange) = self.exchange_of(token) {
             exchange.handle_writable(miner_token(token));
         }
     }
 
     fn accept_failed(&mut self, listener: ListenerId, error: std::io::Error) {
-        let proxy = usize::from(self.listeners[usize::from(listener.0)]);
+        let proxy = usize::from(self.listeners[usize::from(listener.0)].proxy);
         self.proxies[proxy].reporter.accept_failed(self.now, &error);
     }
 
     fn table_full(&mut self, listener: ListenerId) {
-        let proxy = usize::from(self.listeners[usize::from(listener.0)]);
+        let proxy = usize::from(self.listeners[usize::from(listener.0)].proxy);
         // With a full table this is told with each connection that comes and goes: counted when logged.
         let held = || self.connections.iter().flatten().count();
         self.proxies[proxy].reporter.table_full(self.now, held);
@@ -582,7 +650,7 @@ pub(super) fn take_lines(
     connection: &mut Connection,
     tails: &mut TailPool,
     token: Token,
-    bytes: &mut [u8],
+    bytes: &[u8],
 ) {
     let Proxy {
         exchange, limits, ..
@@ -599,38 +667,5 @@ pub(super) fn take_lines(
             Ok(line) => exchange.handle_miner_line(now, miner, line),
             Err(_) => exchange.refuse(miner, CloseReason::LineTooLong),
         }
-    }
-}
-
-/// The exchange's answers, put into the ring.
-struct Sender<'a>(&'a mut MinerRing);
-
-const fn ring_token(miner: MinerToken) -> Token {
-    Token {
-        index: miner.index,
-        generation: miner.generation,
-    }
-}
-
-impl Transmit for Sender<'_> {
-    fn send_shared(&mut self, miner: MinerToken, line: &Rc<[u8]>, tag: Tag) {
-        self.0.send_shared(ring_token(miner), line, tag as u8);
-    }
-
-    fn send_pieces(&mut self, miner: MinerToken, pieces: &[(&[u8], Tag)]) {
-        let mut tagged: [(&[u8], u8); 6] = [(&[], 0); 6];
-        for (tagged, (bytes, tag)) in tagged.iter_mut().zip(pieces) {
-            *tagged = (bytes, *tag as u8);
-        }
-        self.0
-            .send_copied(ring_token(miner), &tagged[..pieces.len()]);
-    }
-
-    fn close(&mut self, miner: MinerToken, how: CloseHow, _: CloseReason) {
-        let how = match how {
-            CloseHow::Graceful => Close::Graceful,
-            CloseHow::Reset => Close::Reset,
-        };
-        self.0.close(ring_token(miner), how);
     }
 }

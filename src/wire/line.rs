@@ -38,7 +38,7 @@ const BLOCK_FIRST_BYTES: usize = 512;
 pub fn cut<'a>(
     tail: &'a mut Tail,
     pool: &'a mut TailPool,
-    received: &'a mut [u8],
+    received: &'a [u8],
     line_len_max: usize,
 ) -> Lines<'a> {
     Lines {
@@ -56,7 +56,7 @@ pub fn cut<'a>(
 pub struct Lines<'a> {
     tail: &'a mut Tail,
     pool: &'a mut TailPool,
-    rest: &'a mut [u8],
+    rest: &'a [u8],
     line_len_max: usize,
     /// The block whose line is lent at the moment; back to the pool with the next call.
     taken: Option<Box<Block>>,
@@ -75,7 +75,7 @@ impl Lines<'_> {
         clippy::should_implement_trait,
         reason = "a line borrows the cutter, which `Iterator` cannot say"
     )]
-    pub fn next(&mut self) -> Option<Result<&mut [u8], LineTooLong>> {
+    pub fn next(&mut self) -> Option<Result<&[u8], LineTooLong>> {
         self.give_back_taken();
         let rest = std::mem::take(&mut self.rest);
         if rest.is_empty() {
@@ -91,13 +91,13 @@ impl Lines<'_> {
             self.tail.append(rest, self.pool);
             return None;
         };
-        let (line, after) = rest.split_at_mut(newline);
-        self.rest = after.split_first_mut().map_or(&mut [], |(_, after)| after);
+        let (line, after) = rest.split_at(newline);
+        self.rest = after.split_first().map_or(&[], |(_, after)| after);
         let line = match self.tail.0.take() {
             None => line,
             Some(mut block) => {
                 block.bytes.extend_from_slice(line);
-                &mut self.taken.insert(block).bytes
+                &self.taken.insert(block).bytes
             }
         };
         Some(Ok(match line {
@@ -246,8 +246,7 @@ mod tests {
         let mut taken = Vec::new();
         let mut outcome = Ok(());
         for piece in pieces {
-            let mut piece = piece.to_vec();
-            let mut lines = cut(&mut tail, pool, &mut piece, LEN_MAX);
+            let mut lines = cut(&mut tail, pool, piece, LEN_MAX);
             while let Some(line) = lines.next() {
                 match line {
                     Ok(line) => taken.push(line.to_vec()),
@@ -348,7 +347,7 @@ mod tests {
         let mut tail = Tail::default();
         let mut received = [b'x'; 2 * LEN_MAX];
         received[LEN_MAX + 5] = b'\n';
-        let mut lines = cut(&mut tail, &mut pool, &mut received, LEN_MAX);
+        let mut lines = cut(&mut tail, &mut pool, &received, LEN_MAX);
         assert_eq!(lines.next(), Some(Err(LineTooLong)));
         assert_eq!(lines.next(), None);
         assert_eq!(lines.next(), None);
@@ -358,9 +357,9 @@ mod tests {
     fn a_whole_line_is_lent_in_place() {
         let mut pool = TailPool::new(4);
         let mut tail = Tail::default();
-        let mut received = *b"first\nsecond\n";
+        let received = *b"first\nsecond\n";
         let addresses = received.as_ptr_range();
-        let mut lines = cut(&mut tail, &mut pool, &mut received, LEN_MAX);
+        let mut lines = cut(&mut tail, &mut pool, &received, LEN_MAX);
         while let Some(line) = lines.next() {
             assert!(addresses.contains(&line.expect("short").as_ptr()));
         }
@@ -372,14 +371,11 @@ mod tests {
     fn a_block_goes_back_when_its_line_was_taken() {
         let mut pool = TailPool::new(4);
         let mut tail = Tail::default();
-        assert_eq!(
-            cut(&mut tail, &mut pool, &mut { *b"{\"id" }, LEN_MAX).next(),
-            None
-        );
+        assert_eq!(cut(&mut tail, &mut pool, b"{\"id", LEN_MAX).next(), None);
         assert_eq!((tail.len(), pool.free()), (4, 0));
-        let mut received = *b"\":1}\n{\"i";
-        let mut lines = cut(&mut tail, &mut pool, &mut received, LEN_MAX);
-        assert_eq!(lines.next(), Some(Ok(&mut b"{\"id\":1}"[..].to_vec()[..])));
+        let received = *b"\":1}\n{\"i";
+        let mut lines = cut(&mut tail, &mut pool, &received, LEN_MAX);
+        assert_eq!(lines.next(), Some(Ok(&b"{\"id\":1}"[..])));
         assert_eq!(lines.next(), None);
         drop(lines);
         // The block of the first line holds the second by now.
@@ -392,13 +388,13 @@ mod tests {
     fn lines_dropped_early_leave_the_link_at_the_start_of_a_line() {
         let mut pool = TailPool::new(4);
         let mut tail = Tail::default();
-        let mut received = *b"one\ntwo\nthree\nfo";
-        let mut lines = cut(&mut tail, &mut pool, &mut received, LEN_MAX);
+        let received = *b"one\ntwo\nthree\nfo";
+        let mut lines = cut(&mut tail, &mut pool, &received, LEN_MAX);
         assert!(lines.next().is_some());
         drop(lines);
-        let mut received = *b"ur\n";
-        let mut lines = cut(&mut tail, &mut pool, &mut received, LEN_MAX);
-        assert_eq!(lines.next(), Some(Ok(&mut b"four"[..].to_vec()[..])));
+        let received = *b"ur\n";
+        let mut lines = cut(&mut tail, &mut pool, &received, LEN_MAX);
+        assert_eq!(lines.next(), Some(Ok(&b"four"[..])));
     }
 
     #[test]
@@ -406,7 +402,7 @@ mod tests {
         let mut pool = TailPool::new(2);
         let mut tails: Vec<Tail> = (0..5).map(|_| Tail::default()).collect();
         for tail in &mut tails {
-            assert_eq!(cut(tail, &mut pool, &mut { *b"x" }, LEN_MAX).next(), None);
+            assert_eq!(cut(tail, &mut pool, b"x", LEN_MAX).next(), None);
         }
         for tail in &mut tails {
             tail.release(&mut pool);
@@ -415,11 +411,8 @@ mod tests {
 
         let mut pool = TailPool::new(2);
         let mut tail = Tail::default();
-        let mut received = vec![b'x'; BLOCK_KEPT_BYTES_MAX + 1];
-        assert_eq!(
-            cut(&mut tail, &mut pool, &mut received, 1 << 20).next(),
-            None
-        );
+        let received = vec![b'x'; BLOCK_KEPT_BYTES_MAX + 1];
+        assert_eq!(cut(&mut tail, &mut pool, &received, 1 << 20).next(), None);
         tail.release(&mut pool);
         assert_eq!(pool.free(), 0);
     }

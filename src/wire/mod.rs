@@ -13,10 +13,10 @@
 //! let mut reader = Reader::new();
 //! let mut pool = TailPool::new(64);
 //! let mut tail = Tail::default();
-//! let mut received = *b"{\"id\":4,\"method\":\"mining.submit\",\"params\":[\"a.rig1\"]}\n{\"id\"";
+//! let received = *b"{\"id\":4,\"method\":\"mining.submit\",\"params\":[\"a.rig1\"]}\n{\"id\"";
 //! let mut out = Vec::new();
 //!
-//! let mut lines = cut(&mut tail, &mut pool, &mut received, 8 * 1024);
+//! let mut lines = cut(&mut tail, &mut pool, &received, 8 * 1024);
 //! while let Some(line) = lines.next() {
 //!     let message = reader.read(line.unwrap()).unwrap();
 //!     assert_eq!(message.method.unwrap().as_str(), Some(&b"mining.submit"[..]));

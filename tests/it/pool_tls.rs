@@ -5,7 +5,7 @@ use std::net::TcpListener;
 
 use rustls::version;
 
-use super::support::tls::{Authority, Certificate, Manners, Shaken, TempFolder, TlsFront};
+use super::support::tls_front::{Authority, Certificate, Manners, Shaken, TempFolder, TlsFront};
 use super::support::*;
 
 /// The config of one pool with these keys of `tls`, and perhaps further pools behind it.

@@ -34,9 +34,12 @@ use stratum_uring::exchange::{
 };
 use stratum_uring::practice::bitcoin::{Rolled, Work, share_hash};
 use stratum_uring::proto::dialect::equihash::Parameters;
-use stratum_uring::proto::dialect::{AGENT, Coin, Introduction};
+use stratum_uring::proto::dialect::{
+    AGENT, Coin, Introduction, MinerRequest, PoolMessage, ShareTerms,
+};
 use stratum_uring::proto::extranonce::SlotWidth;
 use stratum_uring::proto::time::Now;
+use stratum_uring::proto::version_mask::VersionMask;
 use stratum_uring::wire::{Reader, Tail, TailPool, cut};
 
 const NOW: Now = Now {
@@ -381,6 +384,7 @@ impl<'a> Play<'a> {
                     Coin::Monero => panic!("nobody here can hash that"),
                 };
                 assert_eq!(hash, value, "{self}");
+                assert_eq!(self.hash_by_dialect(), value, "{self}: by the dialect");
             }
             "side"
             | "parameters"
@@ -417,12 +421,12 @@ impl<'a> Play<'a> {
             self.finish_round();
             return;
         }
-        for mut piece in self.cuts.pieces(text.as_bytes(), &mut self.random) {
+        for piece in self.cuts.pieces(text.as_bytes(), &mut self.random) {
             let (mut tail, mut tails) = (
                 std::mem::take(&mut self.tail),
                 std::mem::replace(&mut self.tails, TailPool::new(0)),
             );
-            let mut lines = cut(&mut tail, &mut tails, &mut piece, LINE_LEN_MAX);
+            let mut lines = cut(&mut tail, &mut tails, &piece, LINE_LEN_MAX);
             while let Some(line) = lines.next() {
                 self.hear_line(peer, line.expect("no line is too long"));
             }
@@ -507,6 +511,39 @@ impl<'a> Play<'a> {
                 "{self}, before line {number}: nobody expects this"
             );
         }
+    }
+
+    /// What the dialect finds that our last share hashes to: as the pool sees it, with no slot.
+    fn hash_by_dialect(&self) -> String {
+        let dialect = self.transcript.coin().dialect();
+        let [mut of_job, mut of_share, mut of_nonce] = [(); 3].map(|()| Reader::new());
+        let job = of_job.read(self.last_job.as_bytes()).expect("a job");
+        let Ok(PoolMessage::Job(job)) = dialect.read_pool_message(b"mining.notify", job.params)
+        else {
+            panic!("{self}: {job:?}");
+        };
+        let share = of_share.read(self.last_share.as_bytes()).expect("a share");
+        let Ok(MinerRequest::Submit(submit)) =
+            dialect.read_miner_request(b"mining.submit", share.params)
+        else {
+            panic!("{self}: {share:?}");
+        };
+        let [.., bits, _] = submit.fields;
+        let rolled = bits.trim_ascii().strip_prefix(b"\"").unwrap_or(bits);
+        let rolled = rolled.strip_suffix(b"\"").unwrap_or(rolled);
+        let nonce = of_nonce.read(self.nonce_1.as_bytes()).expect("an answer");
+        let result = nonce.result.expect("a subscription");
+        let subscription = dialect.read_subscription(result).expect("a subscription");
+        let terms = ShareTerms {
+            extranonce2_len: subscription.extranonce2_len,
+            slot: &[],
+            // Those that it rolled are among those that it may.
+            version_mask: VersionMask::parse(rolled).unwrap_or(VersionMask::NONE),
+            time_max: u64::MAX,
+        };
+        let hash = dialect.share_hash(&job, &subscription.extranonce1, terms, &submit);
+        let hash = hash.expect("it can be computed here");
+        hash.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// What the header hashes to that our last share makes of the pool's last job.

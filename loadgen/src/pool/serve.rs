@@ -104,8 +104,7 @@ pub(crate) fn serve(settings: &Settings, clock: Clock) -> Result<(), String> {
                 Ok(0) => false,
                 Ok(len) => {
                     busy = true;
-                    let mut lines =
-                        cut(&mut wire.tail, &mut tails, &mut bytes[..len], LINE_LEN_MAX);
+                    let mut lines = cut(&mut wire.tail, &mut tails, &bytes[..len], LINE_LEN_MAX);
                     let mut whole = true;
                     while let Some(line) = lines.next() {
                         match line {

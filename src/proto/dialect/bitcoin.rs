@@ -6,6 +6,7 @@
 //! goes to the pool as it is. Time, nonce, bits and version are hex of a number, the highest digit first.
 
 mod difficulty;
+pub mod work;
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -327,6 +328,16 @@ impl Dialect for Bitcoin {
             return Err(Reject::VersionBits);
         }
         Ok(())
+    }
+
+    fn share_hash(
+        &self,
+        job: &Job,
+        extranonce1: &Extranonce1,
+        terms: ShareTerms<'_>,
+        submit: &Submit<'_>,
+    ) -> Option<[u8; 32]> {
+        work::hash_of(job, extranonce1, terms, submit)
     }
 
     fn write_share(&self, out: &mut Vec<u8>, share: ShareParts<'_>) -> Range<usize> {

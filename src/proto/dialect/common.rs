@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use sha2::{Digest, Sha256};
+
 use crate::proto::dialect::{MinerRequest, PoolFault, PoolMessage};
 use crate::proto::job::{Job, JobId};
 use crate::proto::share::Reject;
@@ -10,6 +12,20 @@ use crate::wire::json::{Kind, Raw};
 
 /// Longest job id of a pool, as JSON text with its quotes. AntPool's have 15 characters.
 const POOL_JOB_ID_LEN_MAX: usize = 130;
+
+/// SHA-256 of the SHA-256 of all of it.
+pub(super) fn sha256d(pieces: &[&[u8]]) -> [u8; 32] {
+    let mut first = Sha256::new();
+    for piece in pieces {
+        first.update(piece);
+    }
+    Sha256::digest(first.finalize()).into()
+}
+
+/// The strings of a job's body, in its order, those of a list among them. They were found to be hex.
+pub(super) fn strings_of(body: &[u8]) -> impl Iterator<Item = &[u8]> {
+    body.split(|&byte| byte == b'"').skip(1).step_by(2)
+}
 
 /// Appends `mining.authorize [worker, password]`.
 pub(super) fn write_authorize(out: &mut Vec<u8>, request_id: u64, worker: &str, password: &str) {

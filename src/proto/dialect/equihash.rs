@@ -23,6 +23,9 @@ use crate::wire::json::Raw;
 use crate::wire::request_id::RequestId;
 use crate::wire::{encode, hex};
 
+/// Bytes of a header before its nonce.
+const HEADER_LEN: usize = 108;
+
 /// Bytes of a header's nonce: nonce_1 and nonce_2 together.
 pub const NONCE_LEN: usize = 32;
 
@@ -278,6 +281,39 @@ impl Dialect for Equihash {
             return Err(Reject::Malformed("ntime out of range"));
         }
         Ok(())
+    }
+
+    /// Over header, nonce, and solution with its length.
+    fn share_hash(
+        &self,
+        job: &Job,
+        extranonce1: &Extranonce1,
+        terms: ShareTerms<'_>,
+        submit: &Submit<'_>,
+    ) -> Option<[u8; 32]> {
+        let [time, nonce_2, solution, ..] = submit.fields;
+        let fields: Vec<&[u8]> = common::strings_of(&job.body).collect();
+        let [version, previous, merkle, reserved, _, bits, ..] = fields.as_slice() else {
+            return None;
+        };
+        let mut hashed = Vec::with_capacity(HEADER_LEN + NONCE_LEN + solution.len() / 2);
+        let mut append = |digits: &[u8]| {
+            let start = hashed.len();
+            hashed.resize(start + digits.len() / 2, 0);
+            hex::decode_into(digits, hashed.get_mut(start..)?).ok()
+        };
+        for digits in [version, previous, merkle, reserved, &time, bits] {
+            append(digits)?;
+        }
+        let mut nonce = Vec::with_capacity(2 * NONCE_LEN);
+        hex::append_encoded(&mut nonce, extranonce1.as_bytes());
+        hex::append_encoded(&mut nonce, terms.slot);
+        append(&nonce)?;
+        append(nonce_2)?;
+        append(solution)?;
+        let mut hash = common::sha256d(&[&hashed]);
+        hash.reverse();
+        Some(hash)
     }
 
     fn write_share(&self, out: &mut Vec<u8>, share: ShareParts<'_>) -> Range<usize> {

@@ -369,6 +369,19 @@ pub trait Dialect: std::fmt::Debug {
     /// What the miner is to be told.
     fn check_share(&self, submit: &Submit<'_>, terms: ShareTerms<'_>) -> Result<(), Reject>;
 
+    /// The hash of a share, as a number with its highest byte first, to be held against a target: of a share
+    /// that was checked, and `extranonce1` is the pool's. `None` where nobody computes it here.
+    fn share_hash(
+        &self,
+        job: &Job,
+        extranonce1: &Extranonce1,
+        terms: ShareTerms<'_>,
+        submit: &Submit<'_>,
+    ) -> Option<[u8; 32]> {
+        let _ = (job, extranonce1, terms, submit);
+        None
+    }
+
     /// Appends the share for the pool, its hex in lower case, and says which bytes of `out` are the
     /// share's identity: two shares of one job are the same share when these bytes are.
     fn write_share(&self, out: &mut Vec<u8>, share: ShareParts<'_>) -> Range<usize>;

@@ -622,3 +622,37 @@ fn peers_that_reset_in_the_backlog_leave_nothing_behind() {
     ring.submit();
     reads(&mut client, b"hello");
 }
+
+#[test]
+fn accepts_wait_for_their_grant_and_lose_nobody() {
+    let config = RingConfig {
+        accepts_in_flight: 2,
+        ..small_config()
+    };
+    let mut ring = MinerRing::new(&config).expect("ring");
+    let (listener, address) = listening(|_| ());
+    ring.grant_accepts(3, 3);
+    ring.listen(listener);
+    let clients: Vec<TcpStream> = (0..20).map(|_| client(address)).collect();
+    let mut accepted = 0;
+    // Whoever is connected is there for the ring's next look, so some looks tell all that will come.
+    let mut all = |ring: &mut MinerRing| {
+        for _ in 0..20 {
+            turn(ring, |_, event| {
+                accepted += usize::from(matches!(event, Event::Accepted(..)));
+            });
+        }
+        accepted
+    };
+    let first = all(&mut ring);
+    assert!((3..=4).contains(&first), "one may come on top: {first}");
+    assert_eq!(ring.counters().accepts_paced, 1);
+    assert_eq!(all(&mut ring), first, "the others wait");
+    ring.grant_accepts(1000, 3);
+    let second = all(&mut ring);
+    assert!((first + 3..=first + 4).contains(&second), "{second}");
+    assert_eq!(ring.counters().table_full, 0);
+    ring.grant_accepts(1000, 1000);
+    assert_eq!(all(&mut ring), clients.len());
+    assert_eq!(ring.counters().accepts_paced, 2);
+}

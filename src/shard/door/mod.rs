@@ -1,35 +1,58 @@
 //! The door: what a connection goes through between its accept and its first line.
 //!
 //! ```text
-//!  accept ──▶ first bytes ──▶ open: its bytes are lines, the exchange knows it
-//!                 │
-//!                 └─▶ no miner, or nothing in time: closed, and counted by reason
+//!  accept ─┬───────────────────▶ allowed? ──▶ first bytes ──▶ open: its bytes are lines,
+//!          └─▶ PROXY header ────▶    │             │          the exchange knows it
+//!                  │                 │             │
+//!                  └─────────────────┴─────────────┴─▶ closed, and counted by reason
 //! ```
+//!
+//! The header is there for a connection from a load balancer that is trusted to tell who speaks
+//! ([`proxy_header`]). From then on the address is the one that it told: in the log, and for the
+//! [`Rules`](rules::Rules) of the listener. How many connections there may be is in [`counts`].
 //!
 //! A connection that has not passed the door is not the exchange's: it has no session, is no miner in any
 //! gauge, and is owed nothing. It costs a box while it is here. One that has passed has none, so all that
 //! is left of the door on the way of a share is to see that there is no box.
 //!
-//! TLS has its place between the first bytes and `open`: [`Speaker::Tls`](first_bytes::Speaker::Tls) says
-//! that a hello begins.
+//! TLS has its place between the first bytes and `open`: where [`Step::Tls`] says that a hello begins, the
+//! connection goes on in `miner_tls`, if its listener has TLS.
 //!
 //! Pure, but for addresses: it is given bytes and the time, and says what is to be done.
 
+pub(crate) mod counts;
 pub(crate) mod first_bytes;
+pub(crate) mod networks;
+pub mod proxy_header;
+pub(crate) mod rules;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::metrics::DoorEnd;
 use crate::ring::Token;
 use first_bytes::Speaker;
+use proxy_header::Header;
 
 /// One connection in the door.
 #[derive(Debug)]
 pub(crate) struct Entering {
     /// Its place among those that wait.
     place: u32,
+    stage: Stage,
+    /// Whether its real address is known, and counted.
+    pub(crate) has_address: bool,
     /// Bytes that came and did not tell enough; mostly none.
     held: Vec<u8>,
+}
+
+/// What a connection in the door has to show next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// For whom it was made: a header of the PROXY protocol.
+    Header,
+    /// Who speaks.
+    FirstBytes,
 }
 
 /// What becomes of a connection when bytes came.
@@ -37,9 +60,20 @@ pub(crate) struct Entering {
 pub(crate) enum Step {
     /// More must come.
     Wait,
+    /// Its header was whole: it is made for `source`, where that is told. What came is to be taken again,
+    /// without the first `taken`.
+    Named {
+        source: Option<SocketAddr>,
+        taken: usize,
+    },
     /// It passes. Its lines begin in `held`, which is mostly empty, and go on in the bytes that came,
     /// without the first `taken`.
     Open {
+        held: Vec<u8>,
+        taken: usize,
+    },
+    /// It begins with a TLS hello; its bytes as those of [`Step::Open`].
+    Tls {
         held: Vec<u8>,
         taken: usize,
     },
@@ -49,29 +83,61 @@ pub(crate) enum Step {
 impl Entering {
     /// Takes what came.
     pub(crate) fn take(&mut self, bytes: &[u8]) -> Step {
-        let mut taken = 0;
-        let head = if self.held.is_empty() {
-            bytes
-        } else {
-            taken = bytes
-                .len()
-                .min(first_bytes::LEN_MAX.saturating_sub(self.held.len()));
-            self.held.extend_from_slice(&bytes[..taken]);
-            &self.held
-        };
+        match self.stage {
+            Stage::Header => self.take_header(bytes),
+            Stage::FirstBytes => self.take_first_bytes(bytes),
+        }
+    }
+
+    /// As much of what came as is worth a look, behind what was held; and how many bytes of it were moved
+    /// there.
+    fn head<'a>(&'a mut self, bytes: &'a [u8], len_max: usize) -> (&'a [u8], usize) {
+        if self.held.is_empty() {
+            return (bytes, 0);
+        }
+        let moved = bytes.len().min(len_max.saturating_sub(self.held.len()));
+        self.held.extend_from_slice(&bytes[..moved]);
+        (&self.held, moved)
+    }
+
+    /// Keeps what came, where it is not kept yet.
+    fn hold(&mut self, bytes: &[u8]) -> Step {
+        if self.held.is_empty() {
+            self.held.extend_from_slice(bytes);
+        }
+        Step::Wait
+    }
+
+    fn take_header(&mut self, bytes: &[u8]) -> Step {
+        let held = self.held.len();
+        let (head, _) = self.head(bytes, proxy_header::LEN_MAX);
+        match proxy_header::read(head) {
+            Ok(Header::Whole { len, source }) => {
+                self.stage = Stage::FirstBytes;
+                self.held = Vec::new();
+                // What was held was no whole header.
+                let taken = len.saturating_sub(held);
+                Step::Named { source, taken }
+            }
+            Ok(Header::Partial) => self.hold(bytes),
+            Ok(Header::Absent) => Step::Close(DoorEnd::HeaderMissing),
+            Err(_) => Step::Close(DoorEnd::HeaderInvalid),
+        }
+    }
+
+    fn take_first_bytes(&mut self, bytes: &[u8]) -> Step {
+        let (head, taken) = self.head(bytes, first_bytes::LEN_MAX);
         match first_bytes::speaker(head) {
             Speaker::Miner => Step::Open {
                 held: std::mem::take(&mut self.held),
                 taken,
             },
             Speaker::Stranger(end) => Step::Close(end),
-            Speaker::Tls => Step::Close(DoorEnd::TlsOnPlain),
-            Speaker::Unclear => {
-                if self.held.is_empty() {
-                    self.held.extend_from_slice(bytes);
-                }
-                Step::Wait
-            }
+            Speaker::Tls => Step::Tls {
+                held: std::mem::take(&mut self.held),
+                taken,
+            },
+            Speaker::Unclear => self.hold(bytes),
         }
     }
 }
@@ -97,13 +163,29 @@ const PLACES_KEPT: usize = 1024;
 
 impl Door {
     /// A connection comes in; it may stay `until` that time since the start.
-    pub(crate) fn enter(&mut self, token: Token, until: Duration) -> Box<Entering> {
+    pub(crate) fn enter(
+        &mut self,
+        token: Token,
+        has_header: bool,
+        until: Duration,
+    ) -> Box<Entering> {
         let place = u32::try_from(self.waiting.len()).expect("a ring has fewer connections");
         self.waiting.push(Waiting { until, token });
         Box::new(Entering {
             place,
+            stage: if has_header {
+                Stage::Header
+            } else {
+                Stage::FirstBytes
+            },
+            has_address: !has_header,
             held: Vec::new(),
         })
+    }
+
+    /// A connection may stay until another time.
+    pub(crate) fn may_stay(&mut self, entering: &Entering, until: Duration) {
+        self.waiting[entering.place as usize].until = until;
     }
 
     /// A connection has passed or is over. Gives the one that has its place now: that is to be told to its
@@ -144,7 +226,10 @@ impl Entering {
 
     /// Why it is closed when its time is over.
     pub(crate) fn overdue(&self) -> DoorEnd {
-        DoorEnd::FirstByteTimeout
+        match self.stage {
+            Stage::Header => DoorEnd::HeaderTimeout,
+            Stage::FirstBytes => DoorEnd::FirstByteTimeout,
+        }
     }
 }
 
@@ -164,7 +249,7 @@ mod tests {
     }
 
     fn entering() -> Box<Entering> {
-        Door::default().enter(token(0), Duration::ZERO)
+        Door::default().enter(token(0), false, Duration::ZERO)
     }
 
     /// The lines' bytes of what came in such pieces, or why it was closed; `None` where more must come.
@@ -174,6 +259,8 @@ mod tests {
             match entering.take(piece) {
                 Step::Wait => {}
                 Step::Close(end) => return Some(Err(end)),
+                Step::Tls { .. } => return Some(Err(DoorEnd::TlsOnPlain)),
+                Step::Named { .. } => panic!("no header is expected"),
                 Step::Open { held, taken } => {
                     let mut lines = held;
                     lines.extend_from_slice(&piece[taken..]);
@@ -222,10 +309,65 @@ mod tests {
     }
 
     #[test]
+    fn behind_a_header_come_the_first_bytes_however_it_is_cut() {
+        let header = b"PROXY TCP4 10.1.2.3 10.0.0.1 4 3333\r\n";
+        for rest in [&b"{\"id\":1}\n"[..], b"\r\n{}", b""] {
+            let all = [header, rest].concat();
+            for cut in 0..=all.len() {
+                let mut entering = Door::default().enter(token(0), true, Duration::ZERO);
+                let mut lines = Vec::new();
+                let mut sources = Vec::new();
+                let mut is_open = false;
+                for mut piece in [&all[..cut], &all[cut..]] {
+                    while !piece.is_empty() {
+                        if is_open {
+                            lines.extend_from_slice(piece);
+                            break;
+                        }
+                        match entering.take(piece) {
+                            Step::Wait => break,
+                            Step::Named { source, taken } => {
+                                sources.push(source);
+                                piece = &piece[taken..];
+                            }
+                            Step::Open { held, taken } => {
+                                is_open = true;
+                                lines = held;
+                                piece = &piece[taken..];
+                            }
+                            Step::Tls { .. } => panic!("no hello, at {cut}"),
+                            Step::Close(end) => panic!("closed at {cut}: {end:?}"),
+                        }
+                    }
+                }
+                assert_eq!(sources, [Some("10.1.2.3:4".parse().unwrap())]);
+                assert_eq!((lines, is_open), (rest.to_vec(), !rest.is_empty()));
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_good_header_nobody_passes() {
+        let end = |bytes: &[u8]| {
+            let mut entering = Door::default().enter(token(0), true, Duration::ZERO);
+            assert_eq!(entering.overdue(), DoorEnd::HeaderTimeout);
+            entering.take(bytes)
+        };
+        let missing = Step::Close(DoorEnd::HeaderMissing);
+        assert_eq!(end(b"{\"id\":1}\n"), missing);
+        assert_eq!(end(b"\x16\x03\x01"), missing);
+        assert_eq!(end(b"GET / HTTP/1.1\r\n"), missing);
+        assert_eq!(end(b"PROXY TCP4 "), Step::Wait);
+        let invalid = Step::Close(DoorEnd::HeaderInvalid);
+        assert_eq!(end(b"PROXY TCP4 1 2 3 4\r\n"), invalid);
+        assert_eq!(end(&[b"PROXY ", &[b'x'; 600][..]].concat()), invalid);
+    }
+
+    #[test]
     fn those_that_wait_know_their_place_and_their_time() {
         let mut door = Door::default();
         let mut waiting: Vec<_> = (0..5)
-            .map(|index| door.enter(token(index), seconds(10 + u64::from(index))))
+            .map(|index| door.enter(token(index), false, seconds(10 + u64::from(index))))
             .collect();
         assert!(door.overdue(seconds(9)).is_empty());
         let moved = door.leave(&waiting[1]).expect("the last takes the place");
@@ -242,7 +384,9 @@ mod tests {
                 waiting[moved.token.index as usize].moved(moved);
             }
         }
-        assert_eq!(door.overdue(seconds(100)), [token(2)]);
+        door.may_stay(&waiting[2], seconds(101));
+        assert!(door.overdue(seconds(100)).is_empty());
+        assert_eq!(door.overdue(seconds(101)), [token(2)]);
         assert_eq!(door.leave(&waiting[2]), None);
         assert!(door.overdue(seconds(100)).is_empty());
     }
@@ -251,7 +395,7 @@ mod tests {
     fn a_flood_of_silence_is_taken_out_in_parts() {
         let mut door = Door::default();
         for index in 0..5000 {
-            drop(door.enter(token(index), seconds(1)));
+            drop(door.enter(token(index), false, seconds(1)));
         }
         assert_eq!(door.overdue(seconds(2)).len(), OVERDUE_PER_TICK);
     }

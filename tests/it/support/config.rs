@@ -15,6 +15,7 @@ struct Section {
     name: String,
     dialect: &'static str,
     pools: Vec<Pool>,
+    listen_keys: Vec<String>,
     keys: Vec<String>,
 }
 
@@ -46,6 +47,7 @@ impl Config {
             name: name.to_owned(),
             dialect: "equihash",
             pools: vec![Pool::new(url)],
+            listen_keys: Vec::new(),
             keys: Vec::new(),
         });
         self
@@ -76,6 +78,12 @@ impl Config {
         self
     }
 
+    /// Adds a key of the proxy's listener.
+    pub(crate) fn listen_key(mut self, line: &str) -> Self {
+        self.last().listen_keys.push(line.to_owned());
+        self
+    }
+
     pub(crate) fn keys(self, lines: &[&str]) -> Self {
         lines.iter().fold(self, |config, line| config.key(line))
     }
@@ -86,15 +94,20 @@ impl Config {
             name,
             dialect,
             pools,
+            listen_keys,
             keys,
         } in &self.proxies
         {
             write!(
                 out,
                 "  - name: {name}\n    dialect: {dialect}\n    listen:\n      \
-                 - address: 127.0.0.1:0\n    pools:\n"
+                 - address: 127.0.0.1:0\n"
             )
             .unwrap();
+            for key in listen_keys {
+                writeln!(out, "        {key}").unwrap();
+            }
+            out.push_str("    pools:\n");
             for Pool { url, keys } in pools {
                 write!(
                     out,

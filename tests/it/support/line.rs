@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
 /// What came within a deadline.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,6 +29,14 @@ impl LineSocket {
         let stream = TcpStream::connect(address)
             .unwrap_or_else(|error| panic!("the proxy refuses {address}: {error}"));
         Self::new(stream)
+    }
+
+    /// From another address of this machine, 127.0.0.x.
+    pub(crate) fn connect_from(source: [u8; 4], address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
+        socket.connect(&address.into()).unwrap();
+        Self::new(socket.into())
     }
 
     pub(crate) fn new(stream: TcpStream) -> Self {

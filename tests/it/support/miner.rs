@@ -111,8 +111,17 @@ impl FakeMiner {
     }
 
     pub(crate) fn connect_to(address: SocketAddr) -> Self {
+        Self::on(LineSocket::connect(address))
+    }
+
+    /// Connects from another address of this machine, 127.0.0.x.
+    pub(crate) fn connect_from(source: [u8; 4], address: SocketAddr) -> Self {
+        Self::on(LineSocket::connect_from(source, address))
+    }
+
+    fn on(socket: LineSocket) -> Self {
         Self {
-            socket: LineSocket::connect(address),
+            socket,
             set: SET_200_9,
             worker: String::new(),
             nonce_1: String::new(),
@@ -129,10 +138,15 @@ impl FakeMiner {
 
     pub(crate) fn mining_at(address: SocketAddr, worker: &str) -> (Self, Job) {
         let mut miner = Self::connect_to(address);
-        miner.subscribe();
-        miner.authorize(worker);
-        let job = miner.expect_job();
+        let job = miner.start_mining(worker);
         (miner, job)
+    }
+
+    /// Goes through the handshake, to the first job.
+    pub(crate) fn start_mining(&mut self, worker: &str) -> Job {
+        self.subscribe();
+        self.authorize(worker);
+        self.expect_job()
     }
 
     // Requests.

@@ -1,0 +1,401 @@
+//! Certificates and keys from PEM files, and what begins sessions with them.
+//!
+//! [`Acceptor::load`] reads the files of one listener, reports every mistake in them at once, and makes a
+//! config that all shards share. A new one takes over for new handshakes; sessions that go on keep theirs.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::crypto::ring;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ParsedCertificate, ProducesTickets, ResolvesServerCert,
+    UnbufferedServerConnection, WebPkiClientVerifier,
+};
+use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, ServerConfig};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::server::ServerSession;
+
+/// A certificate and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyPairFiles {
+    /// PEM; the certificate itself first, then those between it and its root.
+    pub certificate: PathBuf,
+    /// PEM; PKCS#8, PKCS#1 or SEC1.
+    pub key: PathBuf,
+}
+
+/// The files of one listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerFiles {
+    /// At least one. The first one is shown to whoever asks for a name that none has, or for no name.
+    pub pairs: Vec<KeyPairFiles>,
+    /// PEM; who signs the certificates that miners must have. `None` asks them for none.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// Which of a listener's files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CertificateFile {
+    /// The certificate of the pair with this index.
+    Certificate(usize),
+    /// The key of the pair with this index.
+    Key(usize),
+    /// The signers of miners' certificates.
+    ClientCa,
+}
+
+/// A file that can't be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub struct FileError {
+    /// Which one.
+    pub file: CertificateFile,
+    /// What is wrong, and what would be right. Never shows what is in the file.
+    pub text: String,
+}
+
+/// From when to when a certificate is good, in seconds since 1970.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expiry {
+    /// Which one.
+    pub file: CertificateFile,
+    /// Its path.
+    pub path: PathBuf,
+    /// It is good from then on.
+    pub not_before: i64,
+    /// And until then.
+    pub not_after: i64,
+}
+
+impl Expiry {
+    /// What an operator is to know of it now: that it is not good, or not for long.
+    #[must_use]
+    pub fn warning(&self, now_unix_seconds: u64) -> Option<String> {
+        let now = i64::try_from(now_unix_seconds).unwrap_or(i64::MAX);
+        let path = self.path.display();
+        if now < self.not_before {
+            return Some(format!(
+                "{path}: this certificate is good only from {} on; miners that verify it turn away",
+                date(self.not_before)
+            ));
+        }
+        let days = (self.not_after - now).div_euclid(SECONDS_PER_DAY);
+        let date = date(self.not_after);
+        match days {
+            ..0 => Some(format!(
+                "{path}: this certificate EXPIRED on {date}; miners that verify it turn away; renew it, \
+                 then SIGHUP"
+            )),
+            0..7 => Some(format!(
+                "{path}: this certificate EXPIRES IN {days} DAYS, on {date}; renew it, then SIGHUP"
+            )),
+            7..30 => Some(format!(
+                "{path}: this certificate expires in {days} days, on {date}; renew it, then SIGHUP"
+            )),
+            _ => None,
+        }
+    }
+
+    /// Whether it is good no more, or not yet.
+    #[must_use]
+    pub fn is_out_of_date(&self, now_unix_seconds: u64) -> bool {
+        let now = i64::try_from(now_unix_seconds).unwrap_or(i64::MAX);
+        !(self.not_before..=self.not_after).contains(&now)
+    }
+}
+
+const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
+
+/// A day as people write it, of seconds since 1970.
+fn date(unix_seconds: i64) -> String {
+    let time = x509_parser::time::ASN1Time::from_timestamp(unix_seconds);
+    time.map_or_else(|_| format!("{unix_seconds} s"), |time| time.to_string())
+}
+
+/// The key under which tickets are sealed: whoever comes back with one spares a part of the handshake. It
+/// changes by itself every six hours, and the last one still counts.
+#[derive(Clone)]
+pub struct Tickets(Arc<dyn ProducesTickets>);
+
+impl std::fmt::Debug for Tickets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tickets")
+    }
+}
+
+impl Tickets {
+    /// A new key.
+    ///
+    /// # Errors
+    ///
+    /// When the system has no random numbers.
+    pub fn new() -> Result<Self, rustls::Error> {
+        ring::Ticketer::new().map(Self)
+    }
+}
+
+/// Begins the sessions of one listener.
+#[derive(Clone, Debug)]
+pub struct Acceptor {
+    config: Arc<ServerConfig>,
+    expiries: Arc<[Expiry]>,
+    /// The signers of miners' certificates, as they were read.
+    client_ca: Option<Arc<[u8]>>,
+    tickets: Tickets,
+}
+
+impl Acceptor {
+    /// Reads the files of a listener. Tickets of `before` still count, unless it asked miners for other
+    /// certificates: a ticket spares a miner to show one.
+    ///
+    /// # Errors
+    ///
+    /// Every file that can't be used. An expired certificate is none: see [`Acceptor::expiries`].
+    pub fn load(files: &ServerFiles, before: Option<&Self>) -> Result<Self, Vec<FileError>> {
+        let mut errors = Vec::new();
+        let mut certificates = Vec::new();
+        let mut expiries = Vec::new();
+        for (index, pair) in files.pairs.iter().enumerate() {
+            match load_pair(index, pair) {
+                Ok((certificate, expiry)) => {
+                    certificates.push(Arc::new(certificate));
+                    expiries.push(expiry);
+                }
+                Err(mut wrong) => errors.append(&mut wrong),
+            }
+        }
+        let provider = Arc::new(ring::default_provider());
+        let mut verifier = WebPkiClientVerifier::no_client_auth();
+        let mut client_ca = None;
+        if let Some(path) = &files.client_ca {
+            match load_client_ca(path, &provider) {
+                Ok((read, bytes)) => {
+                    verifier = read;
+                    client_ca = Some(bytes.into());
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let whole = |error: rustls::Error| {
+            vec![FileError {
+                file: CertificateFile::Certificate(0),
+                text: error.to_string(),
+            }]
+        };
+        let kept = before.filter(|before| before.client_ca == client_ca);
+        let tickets = match kept {
+            Some(before) => before.tickets.clone(),
+            None => Tickets::new().map_err(whole)?,
+        };
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+            .map_err(whole)?
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(Arc::new(ByName(certificates)));
+        // What a miner needs to come back is in its ticket: nothing is stored here.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.ticketer = Arc::clone(&tickets.0);
+        config.send_tls13_tickets = 1;
+        Ok(Self {
+            config: Arc::new(config),
+            expiries: expiries.into(),
+            client_ca,
+            tickets,
+        })
+    }
+
+    /// From when to when each certificate is good, in the order of the files.
+    #[must_use]
+    pub fn expiries(&self) -> &[Expiry] {
+        &self.expiries
+    }
+
+    /// A session for a peer whose `ClientHello` is whole. It begins with that.
+    ///
+    /// # Errors
+    ///
+    /// None that a loaded config could give; rustls wants one.
+    pub fn begin(&self) -> Result<ServerSession, rustls::Error> {
+        UnbufferedServerConnection::new(Arc::clone(&self.config)).map(ServerSession::new)
+    }
+}
+
+/// The certificate for a name: the first one that has it and that the peer can verify; else the first one
+/// that it can verify.
+#[derive(Debug)]
+struct ByName(Vec<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for ByName {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let schemes = hello.signature_schemes();
+        let usable = |it: &&Arc<CertifiedKey>| it.key.choose_scheme(schemes).is_some();
+        let name = hello
+            .server_name()
+            .filter(|_| self.0.len() > 1)
+            .and_then(|name| ServerName::try_from(name).ok());
+        let has_name = |certified: &&Arc<CertifiedKey>| {
+            let certificate = certified.cert.first().map(ParsedCertificate::try_from);
+            certificate.and_then(Result::ok).is_some_and(|certificate| {
+                let name = name.as_ref();
+                name.is_some_and(|name| {
+                    rustls::client::verify_server_name(&certificate, name).is_ok()
+                })
+            })
+        };
+        let mut usable_ones = self.0.iter().filter(usable);
+        let first = usable_ones.next()?;
+        if name.is_none() {
+            return Some(Arc::clone(first));
+        }
+        let named = self.0.iter().filter(usable).find(has_name);
+        Some(Arc::clone(named.unwrap_or(first)))
+    }
+}
+
+fn load_pair(index: usize, files: &KeyPairFiles) -> Result<(CertifiedKey, Expiry), Vec<FileError>> {
+    let (certificate, key) = (
+        CertificateFile::Certificate(index),
+        CertificateFile::Key(index),
+    );
+    let chain = read_certificates(certificate, &files.certificate);
+    let private_key = read_key(key, &files.key);
+    let (chain, private_key) = match (chain, private_key) {
+        (Ok(chain), Ok(key)) => (chain, key),
+        (chain, private_key) => {
+            let errors = [chain.err(), private_key.err()];
+            return Err(errors.into_iter().flatten().collect());
+        }
+    };
+    let expiry = expiry_of(certificate, &files.certificate, &chain).map_err(|error| vec![error])?;
+    let provider = ring::default_provider();
+    let certified = CertifiedKey::from_der(chain, private_key, &provider).map_err(|error| {
+        let text = match error {
+            rustls::Error::InconsistentKeys(_) => format!(
+                "{}: this key does not fit the certificate {}; name the one that it was made with",
+                files.key.display(),
+                files.certificate.display()
+            ),
+            error => format!(
+                "{}: this key can't be used: {error}; RSA, P-256, P-384 and Ed25519 can",
+                files.key.display()
+            ),
+        };
+        vec![FileError { file: key, text }]
+    })?;
+    Ok((certified, expiry))
+}
+
+fn read(file: CertificateFile, path: &Path) -> Result<Vec<u8>, FileError> {
+    let read = fs::read(path);
+    read.map_err(|error| {
+        let path = path.display();
+        let text = match error.kind() {
+            io::ErrorKind::NotFound => format!(
+                "{path}: there is no such file; `stratum-uring gen-cert` makes a certificate and its key"
+            ),
+            io::ErrorKind::PermissionDenied => {
+                format!("{path}: the user of this process may not read it")
+            }
+            _ => format!("{path}: can't be read: {error}"),
+        };
+        FileError { file, text }
+    })
+}
+
+fn read_certificates(
+    file: CertificateFile,
+    path: &Path,
+) -> Result<Vec<CertificateDer<'static>>, FileError> {
+    let bytes = read(file, path)?;
+    let list: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(&bytes).collect();
+    let path = path.display();
+    match list {
+        Ok(list) if !list.is_empty() => Ok(list),
+        Ok(_) => Err(FileError {
+            file,
+            text: format!(
+                "{path}: no certificate is in it; wanted PEM, -----BEGIN CERTIFICATE-----"
+            ),
+        }),
+        Err(error) => Err(FileError {
+            file,
+            text: format!("{path}: broken PEM: {error}"),
+        }),
+    }
+}
+
+fn read_key(file: CertificateFile, path: &Path) -> Result<PrivateKeyDer<'static>, FileError> {
+    let bytes = read(file, path)?;
+    let path = path.display();
+    PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
+        let is_locked = bytes
+            .windows(LOCKED.len())
+            .any(|part| part.eq_ignore_ascii_case(LOCKED));
+        let text = match error {
+            pem::Error::NoItemsFound if is_locked => {
+                format!("{path}: this key has a passphrase; `openssl pkey` writes one without")
+            }
+            pem::Error::NoItemsFound => {
+                format!("{path}: no key is in it; wanted PEM, -----BEGIN PRIVATE KEY-----")
+            }
+            error => format!("{path}: broken PEM: {error}"),
+        };
+        FileError { file, text }
+    })
+}
+
+/// Stands in the PEM of a key with a passphrase.
+const LOCKED: &[u8] = b"ENCRYPTED";
+
+fn load_client_ca(
+    path: &Path,
+    provider: &Arc<rustls::crypto::CryptoProvider>,
+) -> Result<(Arc<dyn ClientCertVerifier>, Vec<u8>), FileError> {
+    let file = CertificateFile::ClientCa;
+    let list = read_certificates(file, path)?;
+    let bytes = list.iter().flat_map(|it| it.iter().copied()).collect();
+    let failed = |error: &dyn std::fmt::Display| FileError {
+        file,
+        text: format!("{}: no signer of certificates: {error}", path.display()),
+    };
+    let mut roots = RootCertStore::empty();
+    for certificate in list {
+        roots.add(certificate).map_err(|error| failed(&error))?;
+    }
+    let verifier =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+            .build()
+            .map_err(|error| failed(&error))?;
+    Ok((verifier, bytes))
+}
+
+fn expiry_of(
+    file: CertificateFile,
+    path: &Path,
+    chain: &[CertificateDer<'_>],
+) -> Result<Expiry, FileError> {
+    let first = chain.first().map(|it| X509Certificate::from_der(it));
+    let Some(Ok((_, certificate))) = first else {
+        return Err(FileError {
+            file,
+            text: format!("{}: this certificate can't be read", path.display()),
+        });
+    };
+    let validity = certificate.validity();
+    Ok(Expiry {
+        file,
+        path: path.to_owned(),
+        not_before: validity.not_before.timestamp(),
+        not_after: validity.not_after.timestamp(),
+    })
+}
