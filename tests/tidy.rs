@@ -26,7 +26,7 @@ const ARROWS: [(&str, &[&str]); 9] = [
 ];
 
 /// What the load generator may use of the library.
-const LOADGEN_USES: [&str; 4] = ["practice", "proto", "ring", "wire"];
+const LOADGEN_USES: [&str; 5] = ["practice", "proto", "ring", "tls", "wire"];
 
 /// The layers that know no machine.
 const PURE: [&str; 3] = ["wire", "proto", "exchange"];

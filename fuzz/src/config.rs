@@ -64,7 +64,7 @@ fn promises(config: &Config) {
                     "a secret is shown"
                 );
             }
-            if let PoolUrl::Tcp { host, port } = &pool.url {
+            if let PoolUrl::Tcp { host, port, .. } = &pool.url {
                 assert!(!host.is_empty() && *port > 0);
                 assert_eq!(*host, host.to_lowercase());
             }

@@ -13,6 +13,7 @@ use crate::hostile::attack::{ATTACKS, Attack};
 use crate::pool::judge::{Jobs, Space};
 use crate::pool::serve::Settings;
 use crate::scenario::{SCENARIOS, Scenario};
+use crate::tls::TlsKind;
 
 /// Simulates a farm of Equihash, Bitcoin or Monero miners against a proxy or a pool.
 ///
@@ -120,6 +121,11 @@ pub(crate) struct Arguments {
     /// Threads of this load generator; as few as hold the miners, if not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=200))]
     pub(crate) threads: Option<u32>,
+
+    /// Miners connect with TLS, and look at no certificate; the proxy that is started here is given one
+    #[arg(long, value_enum, value_name = "KEYS", num_args = 0..=1, default_missing_value = "full")]
+    #[arg(conflicts_with = "relay")]
+    pub(crate) tls: Option<TlsKind>,
 
     /// Writes the report to this file too, as JSON
     #[arg(long, value_name = "FILE")]

@@ -18,6 +18,7 @@ use crate::outage::Fault;
 use crate::role::{Mixture, Role};
 use crate::schedule::Schedule;
 use crate::tally::{Busy, BusyThread, Tally};
+use crate::tls::{Seals, TlsKind};
 use crate::usage;
 
 /// Miners of a thread at most: more make a round so long that it shows in the latencies.
@@ -121,6 +122,8 @@ pub(crate) struct Setup {
     pub(crate) first_miner: u32,
     pub(crate) miners: usize,
     pub(crate) mixture: Mixture,
+    /// `None` where miners speak plainly.
+    pub(crate) tls: Option<TlsKind>,
     /// Whether the pool's jobs have rising times.
     pub(crate) times_rise: bool,
     /// Rates and bounds are of all threads together.
@@ -198,9 +201,11 @@ impl Driver {
         let handshakes_max = setup
             .handshakes
             .map(|all| part_of(all as usize, part, parts).max(1));
+        let tls = setup.tls;
+        let seals = tls.map(|kind| Seals::new(kind, setup.first_miner, setup.miners));
         Self {
             ring,
-            links: Links::new(farm, setup.clock),
+            links: Links::new(farm, setup.clock, seals),
             sources: Sources::new(setup.destination, setup.thread),
             newcomer: 0,
             handshakes_max: handshakes_max.unwrap_or(HANDSHAKES_MAX),

@@ -22,6 +22,7 @@ use crate::report::{ProxyUsage, Report};
 use crate::role::{Mixture, Role};
 use crate::tally::Tally;
 use crate::text;
+use crate::tls::TlsKind;
 use crate::usage::{self, Usage};
 
 /// A ramp without a new miner for so long goes on without the rest. A subscribe may wait 30 seconds
@@ -54,6 +55,8 @@ pub(crate) struct Plan {
     /// Connections on their way at a time; a bound of each thread's own, if not given.
     pub(crate) handshakes: Option<u32>,
     pub(crate) mixture: Mixture,
+    /// How miners agree on keys, where they don't speak plainly.
+    pub(crate) tls: Option<TlsKind>,
     /// Percent of the miners that leave each second and come back.
     pub(crate) churn_percent: f64,
     /// Whether the pool's jobs have rising times, as those of our own pools have.
@@ -242,6 +245,7 @@ impl<'a> Fleet<'a> {
                 first_miner,
                 miners,
                 mixture: plan.mixture,
+                tls: plan.tls,
                 times_rise: plan.times_rise,
                 share_rate: plan.share_rate,
                 saturate: plan.saturate,

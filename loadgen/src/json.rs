@@ -28,6 +28,8 @@ pub(crate) fn report(report: &Report) -> Vec<u8> {
             it.time("seconds", report.connect_time());
             it.time("ramp_seconds", report.ramp_time());
             it.number("churned", tally.churned);
+            it.number("tls_full", tally.tls_full);
+            it.number("tls_resumed", tally.tls_resumed);
             it.object("first_job_seconds", |it| {
                 it.percentiles(report.handshakes())
             });

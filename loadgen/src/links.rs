@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::farm::{EndedBy, Farm, Next};
 use crate::role::Role;
 use crate::tally::count;
+use crate::tls::{Opened, Seals};
 
 /// Longest line that a miner reads. A `mining.notify` has some 400 bytes.
 const LINE_LEN_MAX: usize = 64 * 1024;
@@ -52,6 +53,10 @@ pub(crate) struct Links {
     /// Connections that are under way to their subscription.
     shaking_hands: usize,
     connected: usize,
+    /// `None` where miners speak plainly.
+    seals: Option<Seals>,
+    /// What was under TLS in the bytes at hand.
+    plain: Vec<u8>,
 }
 
 #[derive(Debug, Default)]
@@ -64,7 +69,7 @@ struct Link {
 }
 
 impl Links {
-    pub(crate) fn new(farm: Farm, clock: Clock) -> Self {
+    pub(crate) fn new(farm: Farm, clock: Clock, seals: Option<Seals>) -> Self {
         Self {
             clock,
             links: (0..farm.miners()).map(|_| Link::default()).collect(),
@@ -82,6 +87,8 @@ impl Links {
             returning: VecDeque::new(),
             shaking_hands: 0,
             connected: 0,
+            seals,
+            plain: Vec::new(),
         }
     }
 
@@ -140,13 +147,26 @@ impl Links {
             let Some(token) = self.links[miner].token else {
                 continue;
             };
-            let bytes = &self.bytes[range];
+            let bytes = match &mut self.seals {
+                Some(seals) => seals.seal(miner, &self.bytes[range]),
+                None => &self.bytes[range],
+            };
+            if bytes.is_empty() {
+                continue;
+            }
             match self.blocked.get_mut(&miner) {
                 Some(waiting) => waiting.extend_from_slice(bytes),
                 None => ring.send_copied(token, &[(bytes, 0)]),
             }
         }
         self.bytes.clear();
+        while let Some((miner, bytes)) = self.seals.as_mut().and_then(Seals::next_unsaid) {
+            match (self.links[miner].token, self.blocked.get_mut(&miner)) {
+                (Some(_), Some(waiting)) => waiting.extend_from_slice(&bytes),
+                (Some(token), None) => ring.send_copied(token, &[(&bytes, 0)]),
+                (None, _) => {}
+            }
+        }
         for (miner, how, by) in std::mem::take(&mut self.closes) {
             if let Some(token) = self.links[miner].token {
                 ring.close(token, how);
@@ -215,40 +235,16 @@ impl Links {
         (self.links.get(miner)?.token == Some(token)).then_some(miner)
     }
 
-    /// A connection is gone; its miner comes back later.
-    fn forget(&mut self, miner: usize, by: EndedBy) {
-        let link = &mut self.links[miner];
-        link.token = None;
-        self.shaking_hands -= usize::from(std::mem::take(&mut link.shaking_hands));
-        link.tail.release(&mut self.tails);
-        self.connected -= usize::from(std::mem::take(&mut link.connected));
-        self.blocked.remove(&miner);
-        let now = self.clock.now();
-        self.farm.handle_ended(miner, by, now);
-        match by {
-            EndedBy::Them => self.returning.push_back((now + RECONNECT_AFTER, miner)),
-            EndedBy::Us => self.returning.push_front((now, miner)),
-        }
-    }
-}
-
-impl RingHandler for Links {
-    fn connected(&mut self, token: Token) {
-        let Some(miner) = self.miner(token) else {
-            return;
-        };
-        self.links[miner].connected = true;
-        self.connected += 1;
+    /// A connection is ready for lines.
+    fn greet(&mut self, miner: usize) {
         let start = self.bytes.len();
         let now = self.clock.now();
         self.farm.handle_connected(miner, now, &mut self.bytes);
         self.queue(miner, start);
     }
 
-    fn received(&mut self, token: Token, bytes: &mut [u8]) {
-        let Some(miner) = self.miner(token) else {
-            return;
-        };
+    /// What a miner hears.
+    fn hear(&mut self, miner: usize, bytes: &mut [u8]) {
         let now = self.clock.now();
         let start = self.bytes.len();
         let mut tail = std::mem::take(&mut self.links[miner].tail);
@@ -281,6 +277,65 @@ impl RingHandler for Links {
         }
     }
 
+    /// A connection is gone; its miner comes back later.
+    fn forget(&mut self, miner: usize, by: EndedBy) {
+        let link = &mut self.links[miner];
+        link.token = None;
+        self.shaking_hands -= usize::from(std::mem::take(&mut link.shaking_hands));
+        link.tail.release(&mut self.tails);
+        self.connected -= usize::from(std::mem::take(&mut link.connected));
+        self.blocked.remove(&miner);
+        if let Some(seals) = &mut self.seals {
+            seals.end(miner);
+        }
+        let now = self.clock.now();
+        self.farm.handle_ended(miner, by, now);
+        match by {
+            EndedBy::Them => self.returning.push_back((now + RECONNECT_AFTER, miner)),
+            EndedBy::Us => self.returning.push_front((now, miner)),
+        }
+    }
+}
+
+impl RingHandler for Links {
+    fn connected(&mut self, token: Token) {
+        let Some(miner) = self.miner(token) else {
+            return;
+        };
+        self.links[miner].connected = true;
+        self.connected += 1;
+        match &mut self.seals {
+            Some(seals) => seals.begin(miner),
+            None => self.greet(miner),
+        }
+    }
+
+    fn received(&mut self, token: Token, bytes: &mut [u8]) {
+        let Some(miner) = self.miner(token) else {
+            return;
+        };
+        let Some(seals) = &mut self.seals else {
+            return self.hear(miner, bytes);
+        };
+        let mut plain = std::mem::take(&mut self.plain);
+        let opened = seals.open(miner, bytes, &mut plain);
+        if let Ok(Opened::Ready(resumed)) = opened {
+            let tally = &mut self.farm.tally;
+            tally.tls_resumed += u64::from(resumed);
+            tally.tls_full += u64::from(!resumed);
+            self.greet(miner);
+        }
+        if !plain.is_empty() {
+            self.hear(miner, &mut plain);
+        }
+        plain.clear();
+        self.plain = plain;
+        if let Err(error) = opened {
+            count(&mut self.farm.tally.disconnects, &format!("TLS: {error}"));
+            self.closes.push((miner, Close::Graceful, EndedBy::Them));
+        }
+    }
+
     fn ended(&mut self, token: Token, end: End) {
         let Some(miner) = self.miner(token) else {
             return;
@@ -307,6 +362,9 @@ impl RingHandler for Links {
         if let Some(miner) = self.miner(token)
             && let Some(waiting) = self.blocked.remove(&miner)
         {
+            if let Some(seals) = &mut self.seals {
+                return seals.say_first(miner, waiting);
+            }
             let start = self.bytes.len();
             self.bytes.extend_from_slice(&waiting);
             self.queue(miner, start);

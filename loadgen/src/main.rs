@@ -40,6 +40,7 @@ mod table;
 mod tally;
 mod text;
 mod tied;
+mod tls;
 mod usage;
 mod verdict;
 

@@ -53,6 +53,8 @@ pub(crate) struct Wanted {
     pub(crate) wrap: String,
     /// Its config, where it is none of those that are made here.
     pub(crate) config: Option<String>,
+    /// Whether its miners come with TLS.
+    pub(crate) tls: bool,
     /// Whether it ends when this process does, however that ends.
     pub(crate) tied: bool,
 }
@@ -78,7 +80,8 @@ impl Proxy {
     /// A text that says what went wrong, with the end of the proxy's log.
     pub(crate) fn start(wanted: &Wanted, clock: Clock) -> Result<Self, String> {
         let text = wanted.config.clone();
-        let config = ConfigFile::write(&text.unwrap_or_else(|| config_text(wanted)))
+        let text = text.unwrap_or_else(|| config_text(wanted));
+        let config = ConfigFile::write(&text, wanted.tls)
             .map_err(|error| format!("cannot write a temporary config: {error}"))?;
         let mut words: Vec<OsString> = wanted.wrap.split_whitespace().map(Into::into).collect();
         match (&wanted.relay, wanted.pool) {
@@ -91,7 +94,7 @@ impl Proxy {
                 if let Some(cores) = wanted.cores {
                     words.extend(["--cores".into(), cores.to_string().into()]);
                 }
-                words.push(config.0.clone().into());
+                words.push(config.path().into());
             }
         }
         if wanted.tied {
@@ -348,12 +351,16 @@ fn config_text(wanted: &Wanted) -> String {
         ),
         None => practice_text(wanted.coin, wanted.job_interval_seconds),
     };
+    let tls = match wanted.tls {
+        true => format!("        tls: {{ certificate: {CERTIFICATE}, key: {KEY} }}\n"),
+        false => String::new(),
+    };
     format!(
         r#"proxies:
   - name: loadgen
 {coin}    listen:
       - address: 127.0.0.1:0
-    pools:
+{tls}    pools:
 {pool}"#
     )
 }
@@ -382,22 +389,38 @@ fn practice_text(coin: PracticeCoin, job_interval_seconds: u32) -> String {
     )
 }
 
-/// A file that is removed at the end.
+/// The certificate of the proxy and its key, beside its config.
+const CERTIFICATE: &str = "certificate.pem";
+const KEY: &str = "key.pem";
+
+/// A folder with a config and what it names, removed at the end.
 #[derive(Debug)]
 struct ConfigFile(PathBuf);
 
 impl ConfigFile {
-    fn write(text: &str) -> io::Result<Self> {
-        let name = format!("loadgen-{}.yaml", std::process::id());
-        let path = env::temp_dir().join(name);
-        fs::write(&path, text)?;
-        Ok(Self(path))
+    fn write(text: &str, tls: bool) -> io::Result<Self> {
+        let name = format!("loadgen-{}", std::process::id());
+        let folder = Self(env::temp_dir().join(name));
+        fs::create_dir_all(&folder.0)?;
+        fs::write(folder.path(), text)?;
+        if tls {
+            // P-256: what a farm is told to have.
+            let names = vec!["loadgen.invalid".to_owned()];
+            let pair = rcgen::generate_simple_self_signed(names).map_err(io::Error::other)?;
+            fs::write(folder.0.join(CERTIFICATE), pair.cert.pem())?;
+            fs::write(folder.0.join(KEY), pair.signing_key.serialize_pem())?;
+        }
+        Ok(folder)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.join("proxy.yaml")
     }
 }
 
 impl Drop for ConfigFile {
     fn drop(&mut self) {
-        drop(fs::remove_file(&self.0));
+        drop(fs::remove_dir_all(&self.0));
     }
 }
 
@@ -451,6 +474,7 @@ mod tests {
                     relay: None,
                     wrap: String::new(),
                     config: None,
+                    tls: false,
                     tied: false,
                 });
                 let config = stratum_uring::config::Config::load(&text);

@@ -73,6 +73,7 @@ fn run_load(arguments: &Arguments) -> Result<bool, String> {
         connect_rate: arguments.connect_rate,
         handshakes: arguments.handshakes,
         mixture,
+        tls: arguments.tls,
         churn_percent: arguments.churn,
         times_rise: arguments.connect.is_none(),
         pid: arguments.pid.or_else(|| proxy.as_ref().map(Proxy::pid)),
@@ -128,6 +129,7 @@ fn start_proxy(
         relay: arguments.relay.clone(),
         wrap: arguments.wrap.clone(),
         config: None,
+        tls: arguments.tls.is_some(),
         tied: false,
     };
     Proxy::start(&wanted, clock)

@@ -129,6 +129,18 @@ impl Report {
             "disconnects",
             with_reasons(&number(self.disconnects()), &tally.disconnects),
         ));
+        let handshakes = tally.tls_full + tally.tls_resumed;
+        if handshakes > 0 {
+            rows.push((
+                "TLS",
+                format!(
+                    "{} handshakes in full, {} resumed; {}/s while all connected",
+                    number(tally.tls_full),
+                    number(tally.tls_resumed),
+                    rate(self.miners.min(handshakes), self.ramp_time()),
+                ),
+            ));
+        }
         if tally.churned > 0 {
             let churned = format!("{} closed here on purpose", number(tally.churned));
             rows.push(("churn", churned));

@@ -151,6 +151,9 @@ pub(crate) struct Tally {
     pub(crate) disconnects: Reasons,
     /// Connections that were closed here, as it was told to.
     pub(crate) churned: u64,
+    /// Handshakes of TLS that were done in full, and that resumed a session.
+    pub(crate) tls_full: u64,
+    pub(crate) tls_resumed: u64,
     /// From when a miner's connection was begun to its first job, in nanoseconds.
     pub(crate) handshakes: Histogram<u64>,
     /// For each miner how long it was without work since the first fault of a pool, in nanoseconds.
@@ -189,6 +192,8 @@ impl Default for Tally {
             wrong: [0; Wrong::ALL.len()],
             disconnects: Reasons::new(),
             churned: 0,
+            tls_full: 0,
+            tls_resumed: 0,
             handshakes: histogram.clone(),
             without_work: histogram.clone(),
             closed_in_outage: 0,
@@ -252,6 +257,8 @@ impl Tally {
         }
         add_reasons(&mut self.disconnects, other.disconnects);
         self.churned += other.churned;
+        self.tls_full += other.tls_full;
+        self.tls_resumed += other.tls_resumed;
         self.handshakes.add(&other.handshakes).expect(same_bounds);
         self.without_work
             .add(&other.without_work)

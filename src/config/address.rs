@@ -37,8 +37,8 @@ pub(super) fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() == other.port() && one.port() != 0 && (covers(a, b) || covers(b, a))
 }
 
-/// Reads host and port of `stratum+tcp://host:port`.
-pub(super) fn parse_pool(node: &Node<'_>, text: &str) -> Option<(String, u16)> {
+/// Reads host and port of `stratum+tcp://host:port`, and whether it says `tls` in the place of `tcp`.
+pub(super) fn parse_pool(node: &Node<'_>, text: &str) -> Option<(String, u16, bool)> {
     let Some((scheme, rest)) = text.split_once("://") else {
         let wanted = if text.starts_with("practice") {
             "write \"practice:\" for the practice pool"
@@ -48,17 +48,18 @@ pub(super) fn parse_pool(node: &Node<'_>, text: &str) -> Option<(String, u16)> {
         node.mistake(format!("{} is no URL; {wanted}", shown_url(text)));
         return None;
     };
-    match scheme.to_ascii_lowercase().as_str() {
-        "stratum+tcp" => {}
-        "stratum+tls" | "stratum+ssl" | "stratum+tcps" | "stratums" | "ssl" | "tls" => {
-            node.mistake("TLS to pools isn't available in this version; write stratum+tcp://");
+    let tls = match scheme.to_ascii_lowercase().as_str() {
+        "stratum+tcp" => false,
+        "stratum+tls" | "stratum+ssl" => true,
+        "stratum+tcps" | "stratums" | "ssl" | "tls" | "https" => {
+            node.mistake("for a pool with TLS write stratum+tls://host:port");
             return None;
         }
         _ => {
             node.mistake(format!("{} is no pool; {POOL_WANTED}", shown_url(text)));
             return None;
         }
-    }
+    };
     if rest.contains('@') {
         node.mistake("a URL holds no worker and no password; write them as worker: and password:");
         return None;
@@ -89,7 +90,7 @@ pub(super) fn parse_pool(node: &Node<'_>, text: &str) -> Option<(String, u16)> {
         let wanted = "write a port from 1 to 65535";
         node.mistake(format!("{} has no such port; {wanted}", shown_url(text)));
     }
-    Some((host?, port?))
+    Some((host?, port?, tls))
 }
 
 const POOL_WANTED: &str = "write stratum+tcp://host:port, e.g. stratum+tcp://pool.example:3333";

@@ -5,7 +5,8 @@
 //! cannot be: defaults are filled in, and what depends on another key was held against it.
 //!
 //! `raw` knows YAML and places, `read` and `listen` know the keys, `limits` is the table of bounds,
-//! `address` reads hosts and ports, `networks` networks, `files` are those that a config names.
+//! `address` reads hosts and ports, `networks` networks, `pool_tls` how a pool is believed, `files` are
+//! those that a config names.
 
 mod address;
 mod error;
@@ -14,6 +15,7 @@ mod limits;
 mod listen;
 mod locate;
 mod networks;
+mod pool_tls;
 mod raw;
 mod read;
 #[cfg(test)]
@@ -30,6 +32,7 @@ use ipnet::IpNet;
 pub use self::error::{ConfigError, ConfigErrors};
 pub use self::files::ConfigFile;
 pub use self::limits::{Failover, Limits};
+pub use self::pool_tls::PoolTls;
 use crate::proto::dialect::equihash::Parameters;
 use crate::proto::dialect::{Coin, Introduction};
 
@@ -192,15 +195,29 @@ pub struct PoolConfig {
     pub introduction: Introduction,
 }
 
+impl PoolConfig {
+    fn files_mut(&mut self) -> impl Iterator<Item = &mut ConfigFile> {
+        let tls = match &mut self.url {
+            PoolUrl::Tcp { tls, .. } => tls.as_deref_mut(),
+            PoolUrl::Practice(_) => None,
+        };
+        tls.into_iter().flat_map(PoolTls::files_mut)
+    }
+}
+
 /// Where a pool is. Prints as it is written in a config.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PoolUrl {
-    /// Plain TCP.
+    /// TCP, plain or with TLS.
     Tcp {
         /// A host name in lower case or an IP address; IPv6 without brackets.
         host: String,
         /// Never 0.
         port: u16,
+        /// How the pool's certificate is checked; `None` is plain.
+        tls: Option<Box<PoolTls>>,
+        /// Whether a header of the PROXY protocol, version 1, goes ahead of all else.
+        proxy_header: bool,
     },
     /// The pool in this process.
     Practice(PracticeConfig),
@@ -209,10 +226,15 @@ pub enum PoolUrl {
 impl fmt::Display for PoolUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp { host, port } if host.contains(':') => {
-                write!(f, "stratum+tcp://[{host}]:{port}")
+            Self::Tcp {
+                host, port, tls, ..
+            } => {
+                let scheme = tls.as_ref().map_or("stratum+tcp", |_| "stratum+tls");
+                match host.contains(':') {
+                    true => write!(f, "{scheme}://[{host}]:{port}"),
+                    false => write!(f, "{scheme}://{host}:{port}"),
+                }
             }
-            Self::Tcp { host, port } => write!(f, "stratum+tcp://{host}:{port}"),
             Self::Practice(_) => f.write_str("practice:"),
         }
     }
@@ -342,12 +364,16 @@ impl Config {
     }
 
     fn files_mut(&mut self) -> impl Iterator<Item = &mut ConfigFile> {
-        let listeners = self.proxies.iter_mut().flat_map(|proxy| &mut proxy.listen);
-        let tls = listeners.filter_map(|listener| listener.tls.as_mut());
-        tls.flat_map(|tls| {
-            let pairs = tls.certificates.iter_mut();
-            let pairs = pairs.flat_map(|pair| [&mut pair.certificate, &mut pair.key]);
-            pairs.chain(&mut tls.client_ca)
+        self.proxies.iter_mut().flat_map(|proxy| {
+            let listeners = proxy.listen.iter_mut();
+            let tls = listeners.filter_map(|listener| listener.tls.as_mut());
+            let of_listeners = tls.flat_map(|tls| {
+                let pairs = tls.certificates.iter_mut();
+                let pairs = pairs.flat_map(|pair| [&mut pair.certificate, &mut pair.key]);
+                pairs.chain(&mut tls.client_ca)
+            });
+            let pools = proxy.pools.iter_mut();
+            of_listeners.chain(pools.flat_map(PoolConfig::files_mut))
         })
     }
 

@@ -10,6 +10,7 @@ use serde_yaml::Value;
 
 use super::address::{overlap, parse_host, parse_listen, parse_pool};
 use super::listen::listener;
+use super::pool_tls::pool_tls;
 use super::raw::{Node, Section, shown};
 use super::{
     AdminConfig, CoinConfig, Config, EquihashConfig, Failover, JobExchange, Judge, Limits,
@@ -268,6 +269,12 @@ fn pool(node: &Node<'_>, coin: Option<CoinConfig>) -> Option<PoolConfig> {
         .and_then(|url| url.text("write stratum+tcp://host:port"));
     let is_practice = text.is_some_and(|text| text == "practice:");
     let url = if is_practice {
+        if let Some(node) = section.get("tls") {
+            node.mistake(TLS_MISPLACED);
+        }
+        if let Some(node) = section.get("proxy_protocol") {
+            node.mistake("the practice pool takes no header; leave it out");
+        }
         practice_pool(section.section("practice"), coin).map(PoolUrl::Practice)
     } else {
         let practice = section.get("practice");
@@ -277,7 +284,23 @@ fn pool(node: &Node<'_>, coin: Option<CoinConfig>) -> Option<PoolConfig> {
         if let (Some(practice), Some(_)) = (practice, &parsed) {
             practice.mistake("only for the practice pool, which is url: \"practice:\"");
         }
-        parsed.map(|(host, port)| PoolUrl::Tcp { host, port })
+        let with_tls = parsed.as_ref().is_some_and(|(.., tls)| *tls);
+        let tls = section.get("tls");
+        if let (Some(node), Some((.., false))) = (&tls, &parsed) {
+            node.mistake(TLS_MISPLACED);
+        }
+        let tls = tls
+            .filter(|_| with_tls)
+            .map(|node| pool_tls(node.section()));
+        let tls = with_tls.then(|| Box::new(tls.unwrap_or_default()));
+        let header = section.get("proxy_protocol");
+        let header = header.and_then(|node| node.choice(&[("off", false), ("v1", true)], &["v2"]));
+        parsed.map(|(host, port, _)| PoolUrl::Tcp {
+            host,
+            port,
+            tls,
+            proxy_header: header.unwrap_or_default(),
+        })
     };
 
     let worker = if is_practice {
@@ -305,7 +328,7 @@ fn pool(node: &Node<'_>, coin: Option<CoinConfig>) -> Option<PoolConfig> {
         None => Some(false),
     };
     let introduction = introduction(&mut section, coin);
-    section.finish(&["tls"]);
+    section.finish(&[]);
 
     Some(PoolConfig {
         url: url?,
@@ -316,6 +339,8 @@ fn pool(node: &Node<'_>, coin: Option<CoinConfig>) -> Option<PoolConfig> {
         introduction: introduction?,
     })
 }
+
+const TLS_MISPLACED: &str = "only for a pool with TLS, which is url: stratum+tls://host:port";
 
 /// What we say of ourselves to a pool; two of the keys are of one dialect each.
 fn introduction(section: &mut Section<'_>, coin: Option<CoinConfig>) -> Option<Introduction> {

@@ -86,6 +86,8 @@ fn a_minimal_config_has_a_default_for_the_rest() {
                 url: PoolUrl::Tcp {
                     host: "pool.example".to_owned(),
                     port: 3333,
+                    tls: None,
+                    proxy_header: false,
                 },
                 worker: "t1account.farm".to_owned(),
                 password: Secret::new("x"),
@@ -149,6 +151,13 @@ fn the_example_runs_the_practice_pool_with_every_default() {
     assert_eq!(listen[0].deny, ["10.66.0.0/16".parse().unwrap()]);
     let real = full.proxies[0].pools[0].clone();
     assert_eq!(real, Config::load(MINIMAL).unwrap().proxies[0].pools[0]);
+    // Files and a name have no default that could be written.
+    let secure = full.proxies[0].pools[1].clone();
+    let PoolUrl::Tcp { tls: Some(tls), .. } = &secure.url else {
+        panic!("a pool with TLS");
+    };
+    assert_eq!((tls.pins.as_slice(), tls.insecure), (&[][..], false));
+    assert_eq!(secure.url.to_string(), "stratum+tls://pool.example:3334");
     let tls = full.proxies[0].listen[0].tls.as_ref().unwrap();
     assert_eq!(tls.mode, TlsMode::Required);
     let least_others = Config::load(
@@ -164,8 +173,9 @@ fn the_example_runs_the_practice_pool_with_every_default() {
         config.miners_expected = full.miners_expected;
         config.admin = full.admin;
         config.cores = full.cores;
+        let practice = config.proxies[0].pools.split_off(0);
+        config.proxies[0].pools = [vec![real.clone(), secure.clone()], practice].concat();
         config.proxies[0].listen.clone_from(&listen);
-        config.proxies[0].pools.insert(0, real.clone());
         assert_eq!(*config, full);
     }
 }
@@ -383,7 +393,7 @@ fn a_listener_needs_an_address_and_a_port() {
 #[test]
 fn a_pool_is_a_url_with_host_and_port() {
     let wanted = "write stratum+tcp://host:port, e.g. stratum+tcp://pool.example:3333";
-    let tls = "TLS to pools isn't available in this version; write stratum+tcp://";
+    let tls = "for a pool with TLS write stratum+tls://host:port";
     for (url, expected) in [
         (
             "pool.example:3333",
@@ -397,8 +407,8 @@ fn a_pool_is_a_url_with_host_and_port() {
             "http://pool.example:3333",
             format!("\"http://pool.example:3333\" is no pool; {wanted}"),
         ),
-        ("stratum+tls://pool.example:3334", tls.to_owned()),
-        ("stratum+ssl://pool.example:3334", tls.to_owned()),
+        ("stratum+tcps://pool.example:3334", tls.to_owned()),
+        ("ssl://pool.example:3334", tls.to_owned()),
         ("'stratum+tcp://pool.example:'", {
             let wanted = "write a port from 1 to 65535";
             format!("\"stratum+tcp://pool.example:\" has no such port; {wanted}")
@@ -446,6 +456,11 @@ fn a_pool_is_a_url_with_host_and_port() {
             "stratum+tcp://10.0.0.1:65535",
             "stratum+tcp://10.0.0.1:65535",
         ),
+        (
+            "stratum+tls://Pool.example:3334",
+            "stratum+tls://pool.example:3334",
+        ),
+        ("stratum+SSL://[::1]:3334", "stratum+tls://[::1]:3334"),
     ] {
         let config = Config::load(&with("stratum+tcp://pool.example:3333", url)).unwrap();
         assert_eq!(config.proxies[0].pools[0].url.to_string(), shown);
@@ -662,23 +677,157 @@ proxies:
     authorize: { mode: any }
     worker_name: "{pool_worker}"
     listen: [ { address: "0.0.0.0:1" } ]
-    pools: [ { url: "stratum+tcp://a:1", worker: w, tls: {} } ]
+    pools: [ { url: "stratum+tcp://a:1", worker: w } ]
     shares: { check: full }
 "#;
     let found = mistakes(text);
-    assert_eq!(found.len(), 4, "{found:#?}");
+    assert_eq!(found.len(), 3, "{found:#?}");
     for mistake in found {
         assert!(
             mistake.contains("not available in this version"),
             "{mistake}"
         );
     }
+}
+
+#[test]
+fn tls_to_a_pool_is_checked_unless_somebody_says_otherwise() {
+    let tls = |keys: &str| {
+        let text = with(
+            "stratum+tcp://pool.example:3333",
+            "stratum+ssl://pool.example:3334",
+        );
+        let text = text.replace(
+            "        password: x\n",
+            &format!("        password: x\n{keys}"),
+        );
+        let mut config = Config::load(&text).unwrap();
+        config.find_files(Path::new("/etc/farm"));
+        match &config.proxies[0].pools[0].url {
+            PoolUrl::Tcp { tls: Some(tls), .. } => (**tls).clone(),
+            other => panic!("{other}"),
+        }
+    };
+    assert_eq!(tls(""), PoolTls::default());
+    assert_eq!(tls("        tls: {}\n"), PoolTls::default());
+    assert!(!PoolTls::default().insecure);
+    assert!(tls("        tls: { insecure: true }\n").insecure);
+    let (one, other) = ("00".repeat(32), "A".repeat(43));
+    let pinned = tls(&format!("        tls: {{ pin_sha256: '{one}' }}\n"));
+    assert_eq!(pinned.pins, [[0; 32]]);
+    let pinned = tls(&format!(
+        "        tls: {{ pin_sha256: ['{one}', '{other}'] }}\n"
+    ));
+    assert_eq!(pinned.pins, [[0; 32]; 2]);
+    let files =
+        tls("        tls: { ca: a.pem, certificate: /b.pem, key: c/d.key, server_name: P.E. }\n");
+    assert_eq!(files.server_name.as_deref(), Some("p.e"));
+    assert_eq!(files.ca.unwrap().path.to_str(), Some("/etc/farm/a.pem"));
+    let (certificate, key) = files.identity.unwrap();
+    assert_eq!(certificate.path.to_str(), Some("/b.pem"));
+    assert_eq!(key.path.to_str(), Some("/etc/farm/c/d.key"));
+    let mistake = key.mistake("is bad").to_string();
+    assert_eq!(mistake, "line 10: proxies[0].pools[0].tls.key: is bad");
+}
+
+#[test]
+fn a_pool_may_want_a_header_of_the_proxy_protocol() {
+    let header = |value: &str| {
+        let keys = format!("        proxy_protocol: {value}");
+        let config = Config::load(&with("        password: x", &keys)).unwrap();
+        match &config.proxies[0].pools[0].url {
+            PoolUrl::Tcp { proxy_header, .. } => *proxy_header,
+            other => panic!("{other}"),
+        }
+    };
+    assert!(header("v1"));
+    assert!(!header("off"));
+    let wanted = "write off or v1";
+    for (value, expected) in [
+        (
+            "v2",
+            format!("v2 is not available in this version; {wanted}"),
+        ),
+        ("on", format!("\"on\" is unknown; {wanted}")),
+        ("true", format!("this is true or false; {wanted}")),
+    ] {
+        let keys = format!("        proxy_protocol: {value}");
+        let expected = format!("line 9: proxies[0].pools[0].proxy_protocol: {expected}");
+        prints("        password: x", &keys, &expected);
+    }
+}
+
+#[test]
+fn tls_to_a_pool_that_can_not_be_meant_is_refused() {
     prints(
         "        password: x",
         "        tls: {}",
-        "line 9: proxies[0].pools[0].tls: not available in this version; \
-         the keys here are url, practice, worker, password, reconnect_hosts, extranonce_subscribe, user_agent",
+        "line 9: proxies[0].pools[0].tls: only for a pool with TLS, which is url: \
+         stratum+tls://host:port",
     );
+    let practice = with("stratum+tcp://pool.example:3333", "\"practice:\"");
+    let found = mistakes(&practice.replace("password: x", "tls: {}"));
+    assert!(
+        found[0].contains("tls: only for a pool with TLS"),
+        "{found:?}"
+    );
+    let pin = "write the SHA-256 of the pool's public key in quotes, as 64 hex digits or in base64";
+    let zeros = "0".repeat(64);
+    for (keys, expected) in [
+        (
+            "{ pin_sha256: abc }".to_owned(),
+            format!("pin_sha256: \"abc\" is no pin; {pin}"),
+        ),
+        (
+            "{ pin_sha256: 12 }".to_owned(),
+            format!("pin_sha256: this is a number; {pin}"),
+        ),
+        (
+            "{ pin_sha256: [x] }".to_owned(),
+            format!("pin_sha256[0]: \"x\" is no pin; {pin}"),
+        ),
+        (
+            format!("{{ insecure: true, pin_sha256: '{zeros}' }}"),
+            "pin_sha256: insecure: true looks at no certificate; leave one of the two out"
+                .to_owned(),
+        ),
+        (
+            "{ insecure: true, ca: a.pem }".to_owned(),
+            "ca: insecure: true looks at no certificate; leave one of the two out".to_owned(),
+        ),
+        (
+            "{ key: a.pem }".to_owned(),
+            "key: a key needs its certificate; write certificate: FILE.pem beside it".to_owned(),
+        ),
+        (
+            "{ certificate: a.pem }".to_owned(),
+            "certificate: a certificate needs its key; write key: FILE.pem beside it".to_owned(),
+        ),
+        (
+            "{ ca: '' }".to_owned(),
+            "ca: \"\" is no path; write the path of a PEM file".to_owned(),
+        ),
+        (
+            "{ server_name: 'a b' }".to_owned(),
+            "server_name: \"a b\" is no name; write a host name, e.g. pool.example".to_owned(),
+        ),
+        ("{ pin: x }".to_owned(), {
+            let keys = "ca, pin_sha256, server_name, insecure, certificate, key";
+            format!("pin: unknown key; the keys here are {keys}")
+        }),
+        (
+            "{ sever_name: x }".to_owned(),
+            "sever_name: unknown key; did you mean server_name?".to_owned(),
+        ),
+    ] {
+        let text = with(
+            "stratum+tcp://pool.example:3333",
+            "stratum+tls://pool.example:3334",
+        );
+        let text = text.replace("password: x", &format!("tls: {keys}"));
+        let expected = format!("line 9: proxies[0].pools[0].tls.{expected}");
+        assert_eq!(mistakes(&text).join("\n"), expected, "{keys}");
+    }
 }
 
 #[test]

@@ -82,15 +82,21 @@ impl Exchange {
                 self.ask_for_lease(index, host, None);
             }
             LinkState::Waiting(_) => {
-                let pool = &self.settings.pools[link.pool];
+                let pool = link.pool;
+                let settings = &self.settings.pools[pool];
                 let (host, port) = match &link.redirect {
                     Some(redirect) => (redirect.host.clone(), redirect.port),
-                    None => (pool.host.clone(), pool.port),
+                    None => (settings.host.clone(), settings.port),
                 };
                 link.key.dial += 1;
                 link.state = LinkState::Dialling(now.since_start);
                 let link = link.key;
-                self.commands.push_back(Command::Dial { link, host, port });
+                self.commands.push_back(Command::Dial {
+                    link,
+                    pool,
+                    host,
+                    port,
+                });
             }
             LinkState::Dialling(since) if now.since(since) >= limits.dial_timeout => {
                 let detail = "not resolved and connected in time".to_owned();

@@ -88,6 +88,8 @@ reasons! {
         LineTooLong = "line_too_long",
         /// The pool sent what can't be right.
         Violation = "violation",
+        /// The pool could not be believed, or broke the rules of TLS.
+        Tls = "tls",
         /// The pool did not answer the handshake in time.
         HandshakeTimeout = "handshake_timeout",
         /// The pool refused subscribe or authorize.

@@ -87,6 +87,8 @@ pub enum Command {
     Dial {
         /// The connection's name from now on.
         link: LinkKey,
+        /// The pool that it is for, by its place in the operator's list.
+        pool: usize,
         /// Host name or address literal.
         host: String,
         /// Its port.

@@ -18,6 +18,8 @@ mod mesh;
 mod miner_tls;
 mod pace;
 mod pool_link;
+mod pool_stream;
+mod pool_tls;
 mod reload;
 mod report;
 mod sender;
@@ -46,6 +48,7 @@ use crate::shard::handshakes::Handshakes;
 use crate::shard::mesh::MeshEnds;
 use crate::shard::miner_tls::ListenerTls;
 use crate::shard::pace::Pace;
+use crate::shard::pool_link::PoolAccess;
 use crate::shard::reload::Reloads;
 use crate::shard::report::Reporter;
 use crate::shard::space_watch::SpaceWatch;
@@ -97,6 +100,7 @@ pub(crate) struct ShardSetup {
 pub(crate) struct ProxySetup {
     pub(crate) name: String,
     pub(crate) pools: Vec<String>,
+    pub(crate) access: Vec<PoolAccess>,
     /// Of each listener.
     pub(crate) tls: Vec<Option<ListenerTls>>,
     pub(crate) listeners: Vec<(TcpListener, Arc<Rules>, Room)>,
@@ -221,6 +225,7 @@ fn start_shard(setup: ShardSetup) -> Result<(Shard, Arc<AtomicBool>), StartError
             space_watch: proxy.space_watch,
             shard: setup.number,
             links: std::collections::HashMap::new(),
+            pools: proxy.access,
         });
     }
     let mut shard = Shard::new(

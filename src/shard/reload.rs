@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::mpsc;
 
+use crate::shard::pool_link::PoolAccess;
 use crate::tls::Acceptor;
 
 /// News for all shards. A part that is not there stays as it is.
@@ -13,6 +14,8 @@ use crate::tls::Acceptor;
 pub(crate) struct Reload {
     /// For each listener of the ring, in its order: what begins its new TLS sessions.
     pub(crate) acceptors: Vec<Option<Acceptor>>,
+    /// For each proxy: how its pools are reached by the links that are made from now on.
+    pub(crate) pools: Vec<Option<Vec<PoolAccess>>>,
 }
 
 /// Hands news to the shards.

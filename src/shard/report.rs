@@ -10,6 +10,7 @@ use crate::exchange::{CloseReason, Counters, Fact, LinkEnd};
 use crate::metrics::DoorEnd;
 use crate::proto::share::Reject;
 use crate::proto::time::Now;
+use crate::shard::pool_stream::PoolTls;
 use crate::tls::TlsFailure;
 
 /// The same complaint is logged again only after this long.
@@ -184,6 +185,20 @@ impl Reporter {
                  miners that the kernel gives to it wait; start with more --cores, or raise the \
                  descriptor limit (`ulimit -n`, LimitNOFILE=), which bounds each shard"
             );
+        }
+    }
+
+    /// A link to a pool has shaken hands.
+    pub(crate) fn pool_secured(&self, pool: usize, tls: &PoolTls) {
+        let Self { proxy, shard, .. } = self;
+        let (pool, agreed) = (self.pool(pool), tls.agreed());
+        if tls.insecure {
+            log::warn!(
+                "proxy={proxy} shard={shard} pool={pool}: {agreed}; INSECURE: nobody knows who answers \
+                 there (insecure: true)"
+            );
+        } else {
+            log::debug!("proxy={proxy} shard={shard} pool={pool}: {agreed}");
         }
     }
 

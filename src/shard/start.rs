@@ -30,10 +30,13 @@ use crate::shard::handshakes::HandshakeLimits;
 use crate::shard::machine::{Machine, Wanted, probe_rings};
 use crate::shard::miner_tls::ListenerTls;
 use crate::shard::pace::Pace;
+use crate::shard::pool_link::PoolAccess;
 use crate::shard::reload::{self, Reload, Reloader};
 use crate::shard::space_watch::SpaceWatch;
 use crate::shard::state::ShellLimits;
-use crate::shard::{ProxySetup, ShardEvent, ShardSetup, listen, mesh, report, spawn, tls_files};
+use crate::shard::{
+    ProxySetup, ShardEvent, ShardSetup, listen, mesh, pool_tls, report, spawn, tls_files,
+};
 use crate::tls::Acceptor;
 
 /// A second signal stops at once; one that comes sooner is the same signal twice.
@@ -253,6 +256,7 @@ fn reload(proxies: &mut [StartedProxy], reloader: &Reloader, now_unix_seconds: u
             }
         }
         news.acceptors.extend(proxy.acceptors());
+        news.pools.push(proxy.reload_pools());
     }
     log::info!(
         "SIGHUP: files that the config names were read again; the config itself is read at the start alone"
@@ -300,6 +304,7 @@ struct StartedProxy {
     series: usize,
     config: ProxyConfig,
     pools: Vec<PoolSettings>,
+    access: Vec<PoolAccess>,
     /// Of each listener.
     tls: Vec<Option<ListenerTls>>,
     /// For each address one socket for each shard, and its rules.
@@ -356,11 +361,12 @@ impl StartedProxy {
         if config.job_exchange.enabled && shards == 1 {
             log::info!("proxy={name}: job_exchange: one shard: nothing to exchange");
         }
+        let access = pool_tls::load(config).map_err(StartError::Files)?;
         let mut pools = Vec::new();
         let mut practice = Vec::new();
         for pool in &config.pools {
             let (host, port) = match &pool.url {
-                PoolUrl::Tcp { host, port } => (host.clone(), *port),
+                PoolUrl::Tcp { host, port, .. } => (host.clone(), *port),
                 PoolUrl::Practice(settings) => {
                     let server = start_practice(config, settings)?;
                     let address = server.address();
@@ -383,6 +389,7 @@ impl StartedProxy {
             series,
             config: config.clone(),
             pools,
+            access,
             listeners,
             tls,
             published: (0..shards)
@@ -410,6 +417,25 @@ impl StartedProxy {
         }
         self.tls = tls;
         Ok(self.tls.iter().flatten().count())
+    }
+
+    /// Reads the files of its pools again, for links that are made from now on. `None` where one can't be
+    /// read, which is told.
+    fn reload_pools(&mut self) -> Option<Vec<PoolAccess>> {
+        match pool_tls::load(&self.config) {
+            Ok(access) => {
+                self.access.clone_from(&access);
+                Some(access)
+            }
+            Err(errors) => {
+                let name = &self.name;
+                for error in errors.as_slice() {
+                    log::error!("proxy={name}: SIGHUP: {error}");
+                }
+                log::error!("proxy={name}: SIGHUP: pools are believed as before");
+                None
+            }
+        }
     }
 
     /// Of each listener, what begins its TLS sessions.
@@ -474,6 +500,7 @@ impl StartedProxy {
         ProxySetup {
             name: self.name.clone(),
             pools,
+            access: self.access.clone(),
             listeners: listeners.collect(),
             tls: self.tls.clone(),
             settings: Settings {

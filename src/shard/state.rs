@@ -23,11 +23,13 @@ use crate::shard::handshakes::{HandshakeLimits, Handshakes};
 use crate::shard::mesh::Mesh;
 use crate::shard::miner_tls::{MinersTls, tls_counters};
 use crate::shard::pace::Pace;
+use crate::shard::pool_link::{Dial, Dialled, PoolAccess};
+use crate::shard::pool_stream::{PoolStream, PoolTls};
 use crate::shard::reload::Reloads;
 use crate::shard::report::Reporter;
 use crate::shard::sender::Sender;
 use crate::shard::space_watch::SpaceWatch;
-use crate::wire::line::{Tail, TailPool, cut};
+use crate::wire::line::{TailPool, cut};
 
 /// Blocks for unfinished tails that are kept for the next ones.
 const TAIL_BLOCKS_KEPT: usize = 256;
@@ -63,6 +65,8 @@ pub(crate) struct Proxy {
     pub(crate) space_watch: SpaceWatch,
     pub(crate) shard: usize,
     pub(crate) links: HashMap<LinkKey, StreamId>,
+    /// How each pool is reached.
+    pub(crate) pools: Vec<PoolAccess>,
 }
 
 impl Proxy {
@@ -87,24 +91,6 @@ impl Proxy {
             _ => {}
         }
     }
-}
-
-/// A pool link's connection.
-struct PoolStream {
-    id: StreamId,
-    proxy: usize,
-    link: LinkKey,
-    tail: Tail,
-    /// The pool takes no more bytes for now.
-    blocked: bool,
-}
-
-/// A pool link to be connected by a task of its own.
-pub(crate) struct Dial {
-    pub(crate) proxy: usize,
-    pub(crate) link: LinkKey,
-    pub(crate) host: String,
-    pub(crate) port: u16,
 }
 
 /// One shard.
@@ -251,6 +237,11 @@ impl Shard {
                     listener.acceptor = acceptor.clone();
                 }
             }
+            for (proxy, pools) in self.proxies.iter_mut().zip(&reload.pools) {
+                if let Some(pools) = pools {
+                    proxy.pools.clone_from(pools);
+                }
+            }
         }
     }
 
@@ -360,7 +351,7 @@ impl Shard {
             for stream in proxy.links.values() {
                 let stream = &mut self.streams[stream.index as usize];
                 if let Some(stream) = stream.as_mut().filter(|it| !it.blocked)
-                    && !write_to_pool(&mut self.ring, &mut proxy.exchange, stream, now)
+                    && !stream.write(&mut self.ring, &mut proxy.exchange, now)
                 {
                     self.ended.push(stream.id);
                 }
@@ -377,11 +368,19 @@ impl Shard {
             self.fanning_out |= proxy.exchange.flush_some(&mut sender, FAN_OUT_PER_ROUND);
             while let Some(command) = proxy.exchange.poll_command() {
                 match command {
-                    Command::Dial { link, host, port } => self.dials.push(Dial {
-                        proxy: index,
+                    Command::Dial {
                         link,
+                        pool,
                         host,
                         port,
+                    } => self.dials.push(Dial {
+                        proxy: index,
+                        link,
+                        pool,
+                        host,
+                        port,
+                        timeout: proxy.limits.connect_timeout,
+                        access: proxy.pools[pool].clone(),
                     }),
                     Command::HangUp(link) => {
                         self.ended.extend(proxy.links.get(&link));
@@ -436,7 +435,7 @@ impl Shard {
         for id in std::mem::take(&mut self.ended) {
             let stream = self.streams[id.index as usize].take_if(|it| it.id == id);
             if let Some(mut stream) = stream {
-                stream.tail.release(&mut self.pool_tails);
+                stream.end(&mut self.ring, &mut self.pool_tails);
                 self.proxies[stream.proxy].links.remove(&stream.link);
                 self.ring.detach(id);
             }
@@ -451,66 +450,48 @@ impl Shard {
         }
     }
 
-    pub(crate) fn connect_timeout(&self, proxy: usize) -> Duration {
-        self.proxies[proxy].limits.connect_timeout
-    }
-
     /// A link is connected. Where nobody wants it any more it is closed.
-    pub(crate) fn link_connected(&mut self, proxy: usize, link: LinkKey, socket: OwnedFd) {
+    pub(crate) fn link_connected(
+        &mut self,
+        dialled: Dialled,
+        socket: OwnedFd,
+        tls: Option<PoolTls>,
+    ) {
         let now = self.clock.now();
-        let exchange = &mut self.proxies[proxy].exchange;
+        let Dialled { proxy, link, pool } = dialled;
+        let Proxy {
+            exchange, reporter, ..
+        } = &mut self.proxies[proxy];
         if !exchange.is_current(link) {
             return;
+        }
+        if let Some(tls) = &tls {
+            reporter.pool_secured(pool, tls);
         }
         let id = self.ring.attach(socket);
         let place = id.index as usize;
         if self.streams.len() <= place {
             self.streams.resize_with(place + 1, || None);
         }
-        self.streams[place] = Some(PoolStream {
-            id,
-            proxy,
-            link,
-            tail: Tail::default(),
-            blocked: false,
-        });
         exchange.handle_link_connected(now, link);
+        let mut stream = PoolStream::new(id, proxy, link, tls);
+        // What the pool said right behind its handshake has been read with it.
+        let len_max = self.proxies[proxy].limits.pool_line_len_max;
+        let exchange = &mut self.proxies[proxy].exchange;
+        if !stream.hear(&mut [], &mut self.pool_tails, len_max, exchange, now) {
+            self.ended.push(id);
+        }
+        self.streams[place] = Some(stream);
         self.proxies[proxy].links.insert(link, id);
         self.finish_round(now);
     }
 
     /// A link could not be connected.
-    pub(crate) fn link_closed(&mut self, proxy: usize, key: LinkKey, end: LinkEnd, detail: &str) {
+    pub(crate) fn link_failed(&mut self, dialled: Dialled, end: LinkEnd, detail: &str) {
         let now = self.clock.now();
-        self.proxies[proxy]
-            .exchange
-            .handle_link_closed(now, key, end, detail);
+        let exchange = &mut self.proxies[dialled.proxy].exchange;
+        exchange.handle_link_closed(now, dialled.link, end, detail);
         self.finish_round(now);
-    }
-}
-
-/// Writes what the pool takes. False if the connection is over.
-fn write_to_pool(
-    ring: &mut MinerRing,
-    exchange: &mut Exchange,
-    stream: &mut PoolStream,
-    now: Now,
-) -> bool {
-    let bytes = exchange.unwritten(stream.link);
-    if bytes.is_empty() {
-        return true;
-    }
-    match ring.send_stream(stream.id, bytes) {
-        Ok(sent) => {
-            stream.blocked = sent < bytes.len();
-            exchange.wrote(now, stream.link, sent);
-            true
-        }
-        Err(error) => {
-            let detail = error.to_string();
-            exchange.handle_link_closed(now, stream.link, LinkEnd::Reset, &detail);
-            false
-        }
     }
 }
 
@@ -563,15 +544,8 @@ impl RingHandler for Events<'_> {
             exchange, limits, ..
         } = &mut self.proxies[stream.proxy];
         let len_max = limits.pool_line_len_max;
-        let mut lines = cut(&mut stream.tail, self.pool_tails, bytes, len_max);
-        while let Some(line) = lines.next() {
-            if let Ok(line) = line {
-                exchange.handle_link_line(self.now, stream.link, line);
-            } else {
-                exchange.handle_link_closed(self.now, stream.link, LinkEnd::LineTooLong, "");
-                self.ended.push(id);
-                return;
-            }
+        if !stream.hear(bytes, self.pool_tails, len_max, exchange, self.now) {
+            self.ended.push(id);
         }
     }
 

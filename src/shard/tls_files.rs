@@ -3,6 +3,7 @@
 use crate::config::{Config, ConfigError, ConfigErrors, ConfigFile, ListenTls};
 use crate::shard::clock::Clock;
 use crate::shard::miner_tls::ListenerTls;
+use crate::shard::pool_tls;
 use crate::tls::{Acceptor, CertificateFile, Expiry, KeyPairFiles, ServerFiles};
 
 /// Reads the files of a listener. Tickets of `before` still count.
@@ -71,6 +72,7 @@ pub fn check_files(config: &Config) -> Result<(), ConfigErrors> {
             Err(mut wrong) => errors.append(&mut wrong),
         }
     }
+    pool_tls::check(config, &mut errors);
     ConfigErrors::of(errors).map_or(Ok(()), Err)
 }
 

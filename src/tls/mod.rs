@@ -4,13 +4,17 @@
 //! - `server`: the session of one miner.
 //! - `certificates`: what the operator's PEM files hold, and the [`Acceptor`] that begins sessions with it.
 //! - `failure`: why a connection failed, as a word for logs and metrics.
+//! - [`client`]: our side of a link to a pool; [`roots`] says whom to believe.
 //!
 //! rustls does the work, with ring's cryptography and without its own buffers.
 
 mod certificates;
+pub mod client;
 mod failure;
 mod hello;
+pub mod roots;
 mod server;
+mod trust;
 
 pub use certificates::{
     Acceptor, CertificateFile, Expiry, FileError, KeyPairFiles, ServerFiles, Tickets,

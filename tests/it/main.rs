@@ -26,6 +26,7 @@ mod many;
 mod mesh;
 mod metrics;
 mod monero;
+mod pool_tls;
 mod practice;
 mod proxies;
 mod regression;

@@ -5,6 +5,8 @@ use stratum_uring::practice::{
 };
 use stratum_uring::proto::dialect::equihash::Parameters;
 
+mod terminator;
+
 use super::*;
 
 fn settings() -> PracticeSettings {
@@ -32,6 +34,7 @@ pub(crate) fn any_plan() -> Plan {
         connect_rate: None,
         handshakes: None,
         mixture: Mixture::default(),
+        tls: None,
         churn_percent: 0.0,
         times_rise: true,
         pid: Some(std::process::id()),
@@ -235,4 +238,33 @@ fn miners_of_monero_are_told_their_first_job_with_their_login() {
         tally.shares_sent
     );
     assert!(judged >= tally.shares_accepted && report.fan_out().to_all >= 1);
+}
+
+#[test]
+fn miners_with_tls_mine_as_those_without() {
+    for kind in [TlsKind::Full, TlsKind::Resume] {
+        let pool = PracticeServer::start(settings(), SocketAddr::from(([127, 0, 0, 1], 0)));
+        let pool = pool.unwrap();
+        let end = Arc::new(AtomicBool::new(false));
+        let destination = terminator::start(pool.address(), Arc::clone(&end));
+        let plan = Plan {
+            destination,
+            miners: 30,
+            churn_percent: 50.0,
+            tls: Some(kind),
+            ..plan(&pool, 30, 2)
+        };
+        let interrupted = AtomicBool::new(false);
+        let report = run(Clock::start(), plan, &interrupted, &mut || true).unwrap();
+        end.store(true, Ordering::Relaxed);
+        assert!(report.is_clean(), "{}", report.table());
+        let tally = &report.tally;
+        assert!(tally.churned >= 5 && tally.shares_accepted > 0);
+        let expected = match kind {
+            TlsKind::Full => (tally.connects, 0),
+            TlsKind::Resume => (30, tally.churned),
+        };
+        let handshakes = (tally.tls_full, tally.tls_resumed);
+        assert_eq!(handshakes, expected, "{}", report.table());
+    }
 }

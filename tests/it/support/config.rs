@@ -14,9 +14,22 @@ pub(crate) struct Config {
 struct Section {
     name: String,
     dialect: &'static str,
-    pools: Vec<String>,
+    pools: Vec<Pool>,
     listen_keys: Vec<String>,
     keys: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+struct Pool {
+    url: String,
+    keys: Vec<String>,
+}
+
+impl Pool {
+    fn new(url: &str) -> Self {
+        let (url, keys) = (url.to_owned(), Vec::new());
+        Self { url, keys }
+    }
 }
 
 impl Config {
@@ -33,7 +46,7 @@ impl Config {
         self.proxies.push(Section {
             name: name.to_owned(),
             dialect: "equihash",
-            pools: vec![url.to_owned()],
+            pools: vec![Pool::new(url)],
             listen_keys: Vec::new(),
             keys: Vec::new(),
         });
@@ -48,7 +61,14 @@ impl Config {
 
     /// Adds a pool behind those that the proxy has.
     pub(crate) fn fallback(mut self, url: &str) -> Self {
-        self.last().pools.push(url.to_owned());
+        self.last().pools.push(Pool::new(url));
+        self
+    }
+
+    /// Adds a key of the pool that was added last, as YAML on one line.
+    pub(crate) fn pool_key(mut self, line: &str) -> Self {
+        let pool = self.last().pools.last_mut().unwrap();
+        pool.keys.push(line.to_owned());
         self
     }
 
@@ -88,13 +108,16 @@ impl Config {
                 writeln!(out, "        {key}").unwrap();
             }
             out.push_str("    pools:\n");
-            for url in pools {
+            for Pool { url, keys } in pools {
                 write!(
                     out,
                     "      - url: \"{url}\"\n        worker: {POOL_WORKER}\n        \
                      password: \"{POOL_PASSWORD}\"\n"
                 )
                 .unwrap();
+                for key in keys {
+                    writeln!(out, "        {key}").unwrap();
+                }
             }
             for key in keys {
                 writeln!(out, "    {key}").unwrap();

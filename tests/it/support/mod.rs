@@ -12,6 +12,7 @@ pub(crate) mod proxy;
 pub(crate) mod scene;
 pub(crate) mod scrape;
 pub(crate) mod tls;
+pub(crate) mod tls_front;
 
 use std::time::Duration;
 

@@ -169,7 +169,9 @@ impl World {
     pub(super) fn obey(&mut self, shard: usize, command: Command) {
         self.tell(|| format!("shard {shard}: {command:?}"));
         match command {
-            Command::Dial { link, host, port } => {
+            Command::Dial {
+                link, host, port, ..
+            } => {
                 assert_ne!(
                     self.phase,
                     Phase::Shutdown,

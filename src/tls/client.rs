@@ -1,0 +1,462 @@
+//! Our side of TLS towards whoever we connect to: a pool, or a proxy under load.
+//!
+//! A [`TlsClient`] is what all links to one pool have in common; [`TlsClient::connect`] makes the
+//! [`ClientStream`] of one of them. The caller owns the socket and all buffers:
+//!
+//! ```text
+//!  socket ──▶ handle_bytes ──▶ plain      out ──▶ socket
+//!                   └────────────────────▶ ▲
+//!  lines  ──▶ encrypt ─────────────────────┘
+//! ```
+//!
+//! A stream keeps only the tail of a record that is not whole yet, so an idle one owns no buffer.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::client::{Resumption, UnbufferedClientConnection};
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, InvalidDnsNameError, PrivateKeyDer, ServerName};
+use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, Error, HandshakeKind, ProtocolVersion,
+    RootCertStore,
+};
+
+use super::roots::pem_text;
+use super::trust::Verifier;
+
+/// Sessions that are remembered for the links to one pool, so that a reconnect is cheaper.
+const SESSIONS_KEPT: usize = 32;
+
+/// Tickets of TLS 1.3 that rustls keeps for a name.
+const SESSIONS_OF_A_NAME: usize = 8;
+
+/// SHA-256 over the SubjectPublicKeyInfo of a certificate (RFC 7469). Prints as 64 hex digits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Pin(pub [u8; 32]);
+
+impl fmt::Display for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pin({self})")
+    }
+}
+
+/// Who is believed to be the one that we want.
+#[derive(Clone, Debug)]
+pub enum Trust {
+    /// Whose certificate is signed by one of these, for the right name, and in date.
+    Roots(Arc<RootCertStore>),
+    /// Whose key has one of these pins. Name, issuer and dates are looked at only where there are roots
+    /// too: whoever has the key is the pool.
+    Pins(Vec<Pin>, Option<Arc<RootCertStore>>),
+    /// Anybody. Whoever can answer in the pool's place gets all shares.
+    Anybody,
+}
+
+/// What we show to a pool that asks who we are.
+#[derive(Debug)]
+pub struct Identity {
+    certificates: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+}
+
+/// Why a client certificate or its key can't be used. Never shows the key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IdentityError {
+    /// The file of the certificate.
+    #[error("{0}")]
+    Certificate(String),
+    /// The file of the key.
+    #[error("{0}")]
+    Key(String),
+}
+
+impl Identity {
+    /// Reads a chain of certificates, ours first, and the key of the first, both as PEM.
+    ///
+    /// # Errors
+    ///
+    /// Says which of the two files is bad.
+    pub fn parse(certificate_pem: &[u8], key_pem: &[u8]) -> Result<Self, IdentityError> {
+        let certificates: Vec<_> = CertificateDer::pem_slice_iter(certificate_pem)
+            .collect::<Result<_, _>>()
+            .map_err(|error| {
+                IdentityError::Certificate(format!("is no PEM file: {}", pem_text(&error)))
+            })?;
+        if certificates.is_empty() {
+            let text = "holds no certificate; it must begin with -----BEGIN CERTIFICATE-----";
+            return Err(IdentityError::Certificate(text.to_owned()));
+        }
+        let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(|error| {
+            let what = pem_text(&error);
+            IdentityError::Key(format!("holds no private key that can be read: {what}"))
+        })?;
+        Ok(Self { certificates, key })
+    }
+}
+
+/// Connects to one pool as often as it is asked to.
+#[derive(Clone, Debug)]
+pub struct TlsClient {
+    config: Arc<ClientConfig>,
+    /// The name to ask for in place of the host.
+    server_name: Option<ServerName<'static>>,
+}
+
+impl TlsClient {
+    /// TLS 1.2 and 1.3, with the ciphers of ring.
+    ///
+    /// # Errors
+    ///
+    /// Where the identity's key does not fit its certificate, or is of no known kind.
+    pub fn new(trust: Trust, identity: Option<Identity>) -> Result<Self, IdentityError> {
+        let provider = Arc::new(default_provider());
+        let verifier =
+            Verifier::new(trust, Arc::clone(&provider)).map_err(IdentityError::Certificate)?;
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("ring speaks TLS 1.2 and 1.3")
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier));
+        let mut config = match identity {
+            None => builder.with_no_client_auth(),
+            Some(Identity { certificates, key }) => builder
+                .with_client_auth_cert(certificates, key)
+                .map_err(|error| match error {
+                    Error::InconsistentKeys(_) => {
+                        IdentityError::Key("is not the key of tls.certificate".to_owned())
+                    }
+                    Error::InvalidCertificate(_) => {
+                        IdentityError::Certificate(format!("can't be read: {error}"))
+                    }
+                    other => IdentityError::Key(format!("can't be used: {other}")),
+                })?,
+        };
+        config.resumption = Resumption::in_memory_sessions(SESSIONS_KEPT);
+        Ok(Self {
+            config: Arc::new(config),
+            server_name: None,
+        })
+    }
+
+    /// Asks for this name in place of the host that is connected to.
+    ///
+    /// # Errors
+    ///
+    /// What is neither a host name nor an address.
+    pub fn with_server_name(mut self, name: &str) -> Result<Self, InvalidDnsNameError> {
+        self.server_name = Some(ServerName::try_from(name.to_owned())?);
+        Ok(self)
+    }
+
+    /// Remembers the sessions of so many names, to resume them; with 0 none. 32 if nobody says.
+    #[must_use]
+    pub fn with_sessions_kept(mut self, names: usize) -> Self {
+        // rustls keeps several sessions of TLS 1.3 for each name, and rounds down by as many.
+        Arc::make_mut(&mut self.config).resumption = match names {
+            0 => Resumption::disabled(),
+            _ => Resumption::in_memory_sessions(names.saturating_mul(SESSIONS_OF_A_NAME)),
+        };
+        self
+    }
+
+    /// Begins a link to this host. The greeting is written to `out`.
+    ///
+    /// # Errors
+    ///
+    /// A host whose name no certificate can have.
+    pub fn connect(&self, host: &str, out: &mut Vec<u8>) -> Result<ClientStream, TlsError> {
+        let name = match &self.server_name {
+            Some(name) => name.clone(),
+            // A name may end with the root's dot; no certificate does.
+            None => ServerName::try_from(host.trim_end_matches('.').to_owned())
+                .map_err(|_| TlsError(Error::General(format!("{host} is no host name"))))?,
+        };
+        let connection =
+            UnbufferedClientConnection::new(Arc::clone(&self.config), name).map_err(TlsError)?;
+        let mut stream = ClientStream {
+            connection,
+            tail: Vec::new(),
+            ready: false,
+            closed: false,
+            failed: None,
+        };
+        stream.advance(&mut [], &mut Vec::new(), out).1?;
+        Ok(stream)
+    }
+}
+
+/// One link. After an error it is over, and what was written to `out` says so to the peer.
+pub struct ClientStream {
+    connection: UnbufferedClientConnection,
+    /// Bytes of a record that is not whole yet.
+    tail: Vec<u8>,
+    ready: bool,
+    closed: bool,
+    /// Why it is over, once it is.
+    failed: Option<TlsError>,
+}
+
+/// What both sides agreed on; prints for a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Agreed {
+    /// Whether it is TLS 1.3, and not 1.2.
+    pub tls13: bool,
+    /// Whether an earlier session went on, without certificates.
+    pub resumed: bool,
+}
+
+impl fmt::Display for Agreed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.tls13 { "TLS 1.3" } else { "TLS 1.2" })?;
+        f.write_str(if self.resumed { ", resumed" } else { "" })
+    }
+}
+
+impl fmt::Debug for ClientStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientStream")
+            .field("ready", &self.ready)
+            .field("closed", &self.closed)
+            .field("tail", &self.tail.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl ClientStream {
+    /// Whether the handshake is done and lines may be said.
+    #[must_use]
+    pub const fn is_ready(&self) -> bool {
+        self.ready
+    }
+
+    /// Whether the peer has said that it says no more.
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// What was agreed on; of use once the stream is ready.
+    #[must_use]
+    pub fn agreed(&self) -> Agreed {
+        Agreed {
+            tls13: self.connection.protocol_version() == Some(ProtocolVersion::TLSv1_3),
+            resumed: self.connection.handshake_kind() == Some(HandshakeKind::Resumed),
+        }
+    }
+
+    /// Takes bytes of the peer, in whatever parts they come. What they say is appended to `plain`, and
+    /// what must be answered to `out`.
+    ///
+    /// # Errors
+    ///
+    /// Where the peer can't be trusted, breaks the rules or says that we did. `plain` then has what was
+    /// said before, and `out` the alert that tells the peer.
+    pub fn handle_bytes(
+        &mut self,
+        bytes: &mut [u8],
+        plain: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), TlsError> {
+        if self.tail.is_empty() {
+            let (taken, outcome) = self.advance(bytes, plain, out);
+            self.tail.extend_from_slice(&bytes[taken..]);
+            return outcome;
+        }
+        let mut tail = std::mem::take(&mut self.tail);
+        tail.extend_from_slice(bytes);
+        let (taken, outcome) = self.advance(&mut tail, plain, out);
+        if taken < tail.len() {
+            tail.drain(..taken);
+            self.tail = tail;
+        }
+        outcome
+    }
+
+    /// Appends `plain` to `out`, encrypted. Only for a stream that is ready.
+    ///
+    /// # Errors
+    ///
+    /// Where the stream is not ready, or is over.
+    pub fn encrypt(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), TlsError> {
+        self.write(out, |traffic, space| traffic.encrypt(plain, space))
+    }
+
+    /// Says goodbye: nothing is encrypted after it. Says nothing where it can't.
+    pub fn close(&mut self, out: &mut Vec<u8>) {
+        // A stream that is not ready, or that failed, ends without.
+        drop(self.write(out, |traffic, space| traffic.queue_close_notify(space)));
+    }
+
+    fn write(
+        &mut self,
+        out: &mut Vec<u8>,
+        mut write: impl FnMut(&mut Traffic<'_>, &mut [u8]) -> Result<usize, EncryptError>,
+    ) -> Result<(), TlsError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        loop {
+            let UnbufferedStatus { state, .. } = self.connection.process_tls_records(&mut []);
+            match state.map_err(TlsError)? {
+                ConnectionState::WriteTraffic(mut traffic) => {
+                    let needed = match write(&mut traffic, &mut []) {
+                        Ok(_) => return Ok(()),
+                        Err(EncryptError::InsufficientSize(error)) => error.required_size,
+                        Err(EncryptError::EncryptExhausted) => {
+                            return Err(TlsError(Error::EncryptError));
+                        }
+                    };
+                    let start = out.len();
+                    out.resize(start + needed, 0);
+                    let written = write(&mut traffic, &mut out[start..]).unwrap_or_default();
+                    out.truncate(start + written);
+                    return Ok(());
+                }
+                ConnectionState::EncodeTlsData(mut data) => encode(&mut data, out),
+                ConnectionState::TransmitTlsData(data) => data.done(),
+                ConnectionState::PeerClosed => self.closed = true,
+                _ => return Err(TlsError(Error::HandshakeNotComplete)),
+            }
+        }
+    }
+
+    /// Lets rustls work on the bytes that are here, until it needs more. Returns how many it is through
+    /// with.
+    fn advance(
+        &mut self,
+        bytes: &mut [u8],
+        plain: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> (usize, Result<(), TlsError>) {
+        let mut taken = 0;
+        if let Some(error) = &self.failed {
+            return (bytes.len(), Err(error.clone()));
+        }
+        loop {
+            let UnbufferedStatus { mut discard, state } =
+                self.connection.process_tls_records(&mut bytes[taken..]);
+            let waits = match state {
+                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                    while let Some(Ok(record)) = traffic.next_record() {
+                        discard += record.discard;
+                        plain.extend_from_slice(record.payload);
+                    }
+                    false
+                }
+                Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                    encode(&mut data, out);
+                    false
+                }
+                Ok(ConnectionState::TransmitTlsData(data)) => {
+                    data.done();
+                    false
+                }
+                Ok(ConnectionState::PeerClosed) => {
+                    self.closed = true;
+                    false
+                }
+                Ok(ConnectionState::WriteTraffic(_)) => {
+                    self.ready = true;
+                    true
+                }
+                Ok(_) => true,
+                Err(error) => {
+                    // The alert for the peer, if there is one, is at hand ahead of all else. After that
+                    // rustls must not be asked again: it would fail at the same bytes once more.
+                    let rest = &mut bytes[taken + discard..];
+                    let UnbufferedStatus { state, .. } = self.connection.process_tls_records(rest);
+                    if let Ok(ConnectionState::EncodeTlsData(mut data)) = state {
+                        encode(&mut data, out);
+                    }
+                    let error = TlsError(error);
+                    self.failed = Some(error.clone());
+                    return (bytes.len(), Err(error));
+                }
+            };
+            taken += discard;
+            if waits {
+                return (taken, Ok(()));
+            }
+        }
+    }
+}
+
+type Traffic<'a> = rustls::unbuffered::WriteTraffic<'a, rustls::client::ClientConnectionData>;
+type Data<'a> = rustls::unbuffered::EncodeTlsData<'a, rustls::client::ClientConnectionData>;
+
+/// Appends a handshake message or an alert to `out`.
+fn encode(data: &mut Data<'_>, out: &mut Vec<u8>) {
+    if let Err(EncodeError::InsufficientSize(error)) = data.encode(&mut []) {
+        let start = out.len();
+        out.resize(start + error.required_size, 0);
+        let encoded = data.encode(&mut out[start..]);
+        debug_assert!(encoded.is_ok(), "it has the room that it asked for");
+    }
+}
+
+/// Why a TLS link is over; prints what is wrong and what to do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TlsError(Error);
+
+impl std::error::Error for TlsError {}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Error::InvalidCertificate(CertificateError::Other(other)) => other.0.fmt(f),
+            Error::AlertReceived(alert) => {
+                write!(f, "the pool sent the alert {}", alert_name(*alert))?;
+                f.write_str(match alert {
+                    AlertDescription::CertificateRequired
+                    | AlertDescription::BadCertificate
+                    | AlertDescription::UnknownCA => {
+                        "; it wants a client certificate: set tls.certificate and tls.key, or ask it for them"
+                    }
+                    AlertDescription::UnrecognisedName => "; set tls.server_name",
+                    AlertDescription::ProtocolVersion => "; it speaks no TLS 1.2 or 1.3",
+                    AlertDescription::HandshakeFailure => {
+                        "; it speaks none of our ciphers, or wants a client certificate"
+                    }
+                    _ => "",
+                })
+            }
+            Error::InvalidMessage(_) => f.write_str(
+                "what it says is no TLS; if this port of the pool is a plain one, write stratum+tcp://",
+            ),
+            Error::PeerIncompatible(why) => {
+                write!(f, "it speaks no TLS 1.2 or 1.3 with our ciphers ({why:?})")
+            }
+            other => other.fmt(f),
+        }
+    }
+}
+
+/// An alert as RFC 8446 writes it: `handshake_failure`.
+fn alert_name(alert: AlertDescription) -> String {
+    if let AlertDescription::Unknown(number) = alert {
+        return number.to_string();
+    }
+    if alert == AlertDescription::UnknownCA {
+        return "unknown_ca".to_owned();
+    }
+    let mut name = String::new();
+    for letter in format!("{alert:?}").chars() {
+        if letter.is_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(letter.to_ascii_lowercase());
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests;
