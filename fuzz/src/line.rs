@@ -58,8 +58,7 @@ fn by_cutter(stream: &[u8], steps: &[usize], line_len_max: usize, pool: &mut Tai
         }
         let (piece, after) = rest.split_at((*step).min(rest.len()));
         rest = after;
-        let mut piece = piece.to_vec();
-        let mut lines = cut(&mut tail, pool, &mut piece, line_len_max);
+        let mut lines = cut(&mut tail, pool, piece, line_len_max);
         while let Some(line) = lines.next() {
             match line {
                 Ok(line) => taken.push(line.to_vec()),
