@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use crate::support::line::Heard;
-use crate::support::scrape::Admin;
+use crate::support::proxy::TempFile;
+use crate::support::scrape::{Admin, Scrape};
 use crate::support::{AutoPool, Config, FakeMiner, Job, PATIENCE, Proxy};
 
 /// A proxy with a miner at work.
@@ -407,6 +408,46 @@ fn a_full_proxy_or_listener_closes_one_more_until_another_leaves() {
 }
 
 #[test]
+fn a_handshake_that_fails_gives_its_place_back() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let certificate = certificate.self_signed(&key).unwrap();
+    let certificate = TempFile::new(&certificate.pem());
+    let key = TempFile::new(&key.serialize_pem());
+    let tls = format!(
+        "tls: {{ mode: auto, certificate: {:?}, key: {:?} }}",
+        certificate.path(),
+        key.path()
+    );
+    let listen_keys = ["connections_max: 2", tls.as_str()];
+    let keys = ["limits: { connections_max: 2, connections_per_address_max: 1 }"];
+    let mut hall = Hall::open(&listen_keys, &keys, NOTHING);
+    let mut failures = 0.0;
+    let mut has_failed = |hall: &Hall| {
+        failures += 1.0;
+        let failed = |it: &Scrape| it.sum("stratum_tls_failures_total");
+        hall.admin.scrape_until(|it| failed(it) == failures);
+    };
+    for _ in 0..3 {
+        let mut broken = hall.connect_from([127, 0, 0, 2]);
+        broken.send_raw(b"\x16\x03\x01\0\x06\x01\0\0\x02\xff\xff");
+        // An alert may come first, and its bytes may look like a line.
+        while broken.hear(PATIENCE) != Heard::Closed {}
+        has_failed(&hall);
+        let mut left = hall.connect_from([127, 0, 0, 2]);
+        left.send_raw(b"\x16\x03\x01\x02");
+        left.close();
+        has_failed(&hall);
+    }
+    let mut miner = hall.connect_from([127, 0, 0, 2]);
+    let address = miner.local_address().to_string();
+    hall.mines_as(&mut miner, &address);
+    let mut one_more = hall.connect_from([127, 0, 0, 2]);
+    is_closed(&mut one_more);
+    hall.has_turned_away("listener_connections_max", 1);
+}
+
+#[test]
 fn an_address_has_so_many_connections_and_no_more() {
     let keys = ["limits: { connections_per_address_max: 2 }"];
     let mut hall = Hall::open(&[TRUSTED], &keys, b"PROXY TCP4 10.9.9.9 127.0.0.1 1 2\r\n");
@@ -476,7 +517,6 @@ impl Drop for Balancer {
 /// The miners come through `HAProxy`, as Debian has it; where it is not installed nothing is tried.
 #[test]
 fn haproxy_tells_the_real_addresses_in_both_versions() {
-    use crate::support::proxy::TempFile;
     use std::process::{Command, Stdio};
 
     let Some(haproxy) = ["/usr/sbin/haproxy", "/usr/local/sbin/haproxy"]
