@@ -39,6 +39,7 @@ targets! {
     line
     monero_miner
     monero_pool
+    proxy_header
     schedule
 }
 

@@ -19,5 +19,6 @@ mod miner_side;
 pub mod monero_miner;
 pub mod monero_pool;
 mod pool_side;
+pub mod proxy_header;
 pub mod schedule;
 mod written;
