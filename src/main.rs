@@ -66,7 +66,14 @@ fn execute(command: Command, log: &LogQueue) -> ExitCode {
 fn load(path: &Path, log: &LogQueue) -> Result<config::Config, ExitCode> {
     let mistakes = match std::fs::read(path) {
         Ok(bytes) => match config::Config::load_bytes(&bytes) {
-            Ok(config) => return Ok(config),
+            Ok(mut config) => {
+                config.resolve_paths(path.parent().unwrap_or_else(|| Path::new("")));
+                let Err(mistakes) = config.check_files() else {
+                    return Ok(config);
+                };
+                log.tell(format_args!("{mistakes}"));
+                return Err(ExitCode::from(2));
+            }
             Err(errors) => errors.to_string(),
         },
         Err(error) => format!("can't be read: {error}"),

@@ -100,6 +100,8 @@ table! {
         worker_bytes_max as worker_bytes_max: usize = 256, 16..=1024;
         /// Malformed lines, and unknown methods before the subscribe, before a miner is closed.
         protocol_errors_max as protocol_errors_max: usize = 8, 1..=255;
+        /// Hash checks of workers' passwords that wait, on one shard. Above it a miner is to try again.
+        password_checks_max as password_checks_max: usize = 1024, 1..=65_536;
         /// How far a share's time may lie ahead of its job's.
         ntime_ahead_seconds as ntime_ahead: Duration = 7200.0, 1.0..=86_400.0;
         /// How long a shutdown waits for what is still under way.

@@ -9,6 +9,7 @@ use std::num::NonZeroUsize;
 use serde_yaml::Value;
 
 use super::address::{overlap, parse_host, parse_listen, parse_pool};
+use super::authorize::authorize;
 use super::raw::{Node, Section, shown};
 use super::{
     AdminConfig, CoinConfig, Config, EquihashConfig, Failover, JobExchange, Judge, Limits,
@@ -97,6 +98,7 @@ fn proxy(node: &Node<'_>, taken: &mut Taken) -> Option<ProxyConfig> {
             );
         }
     }
+    let authorize = authorize(section.section("authorize"));
     let share_reply = shares(section.section("shares"));
     let job_exchange = job_exchange(section.section("job_exchange"));
 
@@ -111,7 +113,7 @@ fn proxy(node: &Node<'_>, taken: &mut Taken) -> Option<ProxyConfig> {
     let mut below = section.section("limits");
     let limits = limits(&mut below);
     below.finish(&[]);
-    section.finish(&["authorize", "worker_name"]);
+    section.finish(&["worker_name"]);
 
     Some(ProxyConfig {
         name: name?,
@@ -123,6 +125,7 @@ fn proxy(node: &Node<'_>, taken: &mut Taken) -> Option<ProxyConfig> {
         links_per_shard_max,
         pool_links,
         pass_through_agents,
+        authorize,
         share_reply,
         job_exchange,
         failover,

@@ -66,6 +66,10 @@ reasons! {
         NoPool = "no_pool",
         /// The pool gave other nonce bytes, and only a reconnect can tell this miner.
         Moved = "moved",
+        /// Its workers were refused too often, or the pool denies the one that it had.
+        Denied = "denied",
+        /// It sent more than one miner may.
+        TooManyMessages = "too_many_messages",
         /// It acknowledged nothing for too long: the machine or its cable is gone.
         Idle = "idle",
         /// We stop.
@@ -356,6 +360,15 @@ pub enum Fact {
         /// The worker.
         worker: String,
     },
+    /// A miner's worker may not mine, at least for now.
+    WorkerDenied {
+        /// Which miner.
+        miner: MinerToken,
+        /// The worker.
+        worker: String,
+        /// Why.
+        reject: Reject,
+    },
     /// A miner's link ended.
     MinerClosed {
         /// Which miner.
@@ -456,6 +469,8 @@ pub struct Counters {
     pub leads: [u64; LEAD_MICROS_BOUNDS.len() + 1],
     /// Microseconds of all these together.
     pub lead_micros: u64,
+    /// Workers that were looked up in the workers file.
+    pub worker_checks: u64,
 }
 
 impl Counters {
@@ -534,6 +549,7 @@ impl Counters {
             shares_held,
             leads,
             lead_micros,
+            worker_checks,
         } = self;
         [
             miners,
@@ -566,6 +582,7 @@ impl Counters {
             early_missed,
             shares_held,
             lead_micros,
+            worker_checks,
         ]
         .into_iter()
         .chain(closes)

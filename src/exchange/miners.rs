@@ -72,6 +72,8 @@ pub(crate) struct Miner {
     pub(crate) counted: bool,
     /// Whether its firmware takes only the pool's own extranonce1.
     pub(crate) pass_through: bool,
+    /// Whether the answer to its authorize is not known yet: what it sends meanwhile is kept.
+    pub(crate) pending_authorize: bool,
     /// When it connected or subscribed or was blocked, in seconds since the start.
     pub(crate) since: u32,
     /// Its shares that the pool has not answered.
@@ -93,6 +95,7 @@ impl Miner {
             queued: false,
             counted: false,
             pass_through: false,
+            pending_authorize: false,
             since,
             unanswered: 0,
         }

@@ -14,6 +14,7 @@
 //! anyone has a bound.
 
 mod alike;
+mod authorize;
 mod dialling;
 mod early;
 mod facts;
@@ -45,6 +46,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::exchange::alike::Likeness;
+use crate::exchange::authorize::PendingAuthorize;
 use crate::exchange::lending::Borrower;
 use crate::exchange::link::{Link, LinkState, Role};
 use crate::exchange::miners::{Miner, Miners, Stage};
@@ -54,16 +56,18 @@ use crate::exchange::spares::{Former, Returns};
 use crate::proto::dialect::Dialect;
 use crate::proto::job::JobId;
 use crate::proto::time::Now;
+use crate::proto::worker_name::MinerAddress;
 use crate::wire::hex;
 use crate::wire::json::Reader;
 
+pub use authorize::{CheckEnd, WorkerCheck};
 pub use facts::{
     CloseReason, Counters, Fact, LEAD_MICROS_BOUNDS, LinkEnd, LinkKey, MinerToken,
     REPLY_MICROS_BOUNDS,
 };
 pub use letters::{GuestSays, HeardJob, HostSays, LeaseId, Letter, ShareEnd, Standing, Terms};
 pub use outbox::{CloseHow, Tag, Transmit};
-pub use settings::{JobExchange, Limits, PoolLinks, PoolSettings, Settings, ShareReply};
+pub use settings::{Authorize, JobExchange, Limits, PoolLinks, PoolSettings, Settings, ShareReply};
 pub use slots::{Slots, Taken};
 
 /// Facts kept for a shell that does not ask. A fact is for people: past this many no more are told.
@@ -121,6 +125,14 @@ pub struct Exchange {
     waiting_counts: [usize; 2],
     /// Where miners were that were moved off a link that still judges their shares.
     former: HashMap<MinerToken, Former, foldhash::quality::FixedState>,
+    /// Authorizes whose answer is not known yet, one for each miner at the most.
+    pending_authorizes: HashMap<MinerToken, Box<PendingAuthorize>, foldhash::quality::FixedState>,
+    /// Workers that the shell is to look up.
+    checks: VecDeque<WorkerCheck>,
+    /// Authorizes so far.
+    authorizes: u32,
+    /// Where the lines come from that are handled now.
+    speaker: MinerAddress,
     /// When miners go back to a preferred pool.
     returns: Returns,
     /// The pool of the link that was ready last: where a new one is dialled.
@@ -190,6 +202,12 @@ impl Exchange {
             waiting: VecDeque::new(),
             waiting_counts: [0; 2],
             former: HashMap::with_hasher(foldhash::quality::FixedState::with_seed(seed)),
+            pending_authorizes: HashMap::with_hasher(foldhash::quality::FixedState::with_seed(
+                seed,
+            )),
+            checks: VecDeque::new(),
+            authorizes: 0,
+            speaker: MinerAddress::default(),
             returns: Returns::new(settings.limits.stable_for),
             home_pool: 0,
             commands: VecDeque::new(),
@@ -657,6 +675,9 @@ impl Exchange {
             return;
         };
         self.counters.closes[reason as usize] += 1;
+        if miner.pending_authorize {
+            self.forget_pending(token);
+        }
         self.keep_outbox(miner.outbox);
         self.fact(Fact::MinerClosed {
             miner: token,

@@ -151,6 +151,13 @@ pub struct JobExchange {
     pub hold: Duration,
 }
 
+/// Who may mine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Authorize {
+    /// Whether the shell looks each worker up; else each is taken.
+    pub is_local: bool,
+}
+
 /// How one proxy works on one shard.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -177,6 +184,8 @@ pub struct Settings {
     pub job_exchange: Option<JobExchange>,
     /// Parts of user agents, lower-case, whose firmware takes only the pool's own extranonce1.
     pub pass_through_agents: Vec<String>,
+    /// Who may mine.
+    pub authorize: Authorize,
     /// Whether a link to the next pool is kept ready while the one before serves.
     pub standby: bool,
     /// When a miner is told what became of its share.

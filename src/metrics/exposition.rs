@@ -186,7 +186,12 @@ fn encode_miners(proxies: &[ProxySample], families: &mut Families<'_, '_>) -> fm
         "Connections of miners that ended, by reason",
         by_reason(proxies, |it| it.counters.closes_by_reason()),
     )?;
-    let counters: [Row; 3] = [
+    let counters: [Row; 4] = [
+        (
+            "stratum_worker_checks",
+            "Workers that were looked up in the workers file",
+            |it| it.worker_checks,
+        ),
         (
             "stratum_miner_sends_cut_short",
             "Sends that a miner did not take whole: it reads slowly, or its network is full",

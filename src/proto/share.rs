@@ -53,6 +53,10 @@ pub enum Reject {
     NoPool,
     /// It rolled version bits that were not granted to it.
     VersionBits,
+    /// There is no such worker, or its password is another one.
+    WorkerDenied,
+    /// Too many workers are being looked up.
+    AuthorizeBusy,
 }
 
 impl Reject {
@@ -75,6 +79,8 @@ impl Reject {
             Self::Full => "The proxy is full",
             Self::NoPool => "No pool is up, try again",
             Self::VersionBits => "Version bits outside of the mask",
+            Self::WorkerDenied => "Unauthorized worker: unknown, or the wrong password",
+            Self::AuthorizeBusy => "Busy, try again",
         }
     }
 
@@ -84,7 +90,7 @@ impl Reject {
         match self {
             Self::UnknownJob | Self::LinkLost | Self::KeptWarm | Self::EarlyJob => 21,
             Self::Duplicate => 22,
-            Self::UnauthorizedWorker => 24,
+            Self::UnauthorizedWorker | Self::WorkerDenied | Self::AuthorizeBusy => 24,
             Self::NotSubscribed => 25,
             Self::UnknownMethod => -3,
             Self::Malformed(_)
@@ -98,7 +104,7 @@ impl Reject {
     }
 
     /// Every label that [`Reject::reason`] gives, in the order of [`Reject::index`].
-    pub const REASONS: [&'static str; 15] = [
+    pub const REASONS: [&'static str; 17] = [
         "malformed",
         "unknown_method",
         "unknown_job",
@@ -114,6 +120,8 @@ impl Reject {
         "kept_warm",
         "early_job",
         "version_bits",
+        "worker_denied",
+        "authorize_busy",
     ];
 
     /// The place of this reason among [`Reject::REASONS`], for arrays of counters.
@@ -135,6 +143,8 @@ impl Reject {
             Self::KeptWarm => 12,
             Self::EarlyJob => 13,
             Self::VersionBits => 14,
+            Self::WorkerDenied => 15,
+            Self::AuthorizeBusy => 16,
         }
     }
 

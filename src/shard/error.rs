@@ -32,6 +32,12 @@ pub enum StartError {
         /// What helps, behind a semicolon; may be empty.
         cure: &'static str,
     },
+    /// A workers file can't be read, or has a mistake.
+    #[error("{detail}")]
+    Workers {
+        /// The file, with each mistake and its line.
+        detail: String,
+    },
     /// The practice pool could not start.
     #[error("proxy {proxy}: the practice pool can't listen on loopback: {source}")]
     Practice {

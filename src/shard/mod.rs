@@ -11,11 +11,14 @@ mod error;
 mod listen;
 mod machine;
 mod mesh;
+mod password_queue;
 mod pool_link;
 mod report;
 mod space_watch;
 mod start;
 mod state;
+mod worker_checks;
+mod workers_file;
 
 use std::cell::{Cell, RefCell};
 use std::net::TcpListener;
@@ -84,6 +87,8 @@ pub(crate) struct ProxySetup {
     pub(crate) limits: ShellLimits,
     pub(crate) published: Published,
     pub(crate) space_watch: SpaceWatch,
+    /// Where workers are looked up; `None` where each is taken.
+    pub(crate) checker: Option<worker_checks::Checker>,
 }
 
 /// What a shard tells the main thread.
@@ -114,7 +119,9 @@ pub(crate) fn spawn(setup: ShardSetup) -> Result<(), StartError> {
         .name(&format!("shard-{number}"))
         .io_memory(EXECUTOR_MEMORY)
         .ring_depth(EXECUTOR_RING_ENTRIES)
-        .blocking_thread_pool_placement(PoolPlacement::Unbound(RESOLVER_THREADS))
+        .blocking_thread_pool_placement(PoolPlacement::Unbound(
+            RESOLVER_THREADS + password_queue::CHECKS_AT_ONCE,
+        ))
         .spawn(move || async move {
             last_word.will_be(ShardEvent::Ended(number, Some("it panicked".to_owned())));
             let ended = match start_shard(setup) {
@@ -186,6 +193,7 @@ fn start_shard(setup: ShardSetup) -> Result<(Shard, Arc<AtomicBool>), StartError
             reporter: Reporter::new(proxy.name, setup.number, proxy.pools),
             published: proxy.published,
             space_watch: proxy.space_watch,
+            checker: proxy.checker,
             shard: setup.number,
             links: std::collections::HashMap::new(),
         });
@@ -211,6 +219,9 @@ async fn drive(shard: Shard, stopping: Arc<AtomicBool>) -> Result<(), String> {
             return Ok(());
         }
         let dials = std::mem::take(&mut shard.borrow_mut().dials);
+        while let Some(hash) = { shard.borrow_mut().next_hash() } {
+            guests.spawn(password_queue::run(Rc::clone(&shard), hash));
+        }
         if guests.is_empty() && dials.is_empty() {
             shard.borrow_mut().rest();
             continue;

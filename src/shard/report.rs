@@ -44,6 +44,7 @@ pub(crate) struct Reporter {
     reconnect_refused: Throttle,
     table_full: Throttle,
     accept_failed: Throttle,
+    worker_denied: Throttle,
 }
 
 impl Reporter {
@@ -60,6 +61,7 @@ impl Reporter {
             reconnect_refused: Throttle::default(),
             table_full: Throttle::default(),
             accept_failed: Throttle::default(),
+            worker_denied: Throttle::default(),
         }
     }
 
@@ -88,6 +90,20 @@ impl Reporter {
     pub(crate) fn authorized(&self, peer: SocketAddr, worker: &str) {
         let Self { proxy, shard, .. } = self;
         log::debug!("proxy={proxy} shard={shard} miner={peer} worker={worker:?}: authorized");
+    }
+
+    pub(crate) fn worker_denied(&self, now: Now, peer: SocketAddr, worker: &str, reject: Reject) {
+        let Self { proxy, shard, .. } = self;
+        if self.worker_denied.passes(now) {
+            log::warn!(
+                "proxy={proxy} shard={shard} miner={peer} worker={worker:?}: may not mine: {reject} (told \
+                 every 10 s at the most; -v tells all)"
+            );
+        } else {
+            log::debug!(
+                "proxy={proxy} shard={shard} miner={peer} worker={worker:?}: may not mine: {reject}"
+            );
+        }
     }
 
     pub(crate) fn share_refused(&self, peer: SocketAddr, reject: Reject) {
@@ -363,6 +379,7 @@ impl Reporter {
             }
             // Told where the peer's address is known.
             Fact::ShareRefused { .. }
+            | Fact::WorkerDenied { .. }
             | Fact::Subscribed { .. }
             | Fact::Authorized { .. }
             | Fact::MinerClosed { .. } => {}

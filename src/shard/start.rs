@@ -10,10 +10,10 @@ use std::time::Duration;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::config::{
-    CoinConfig, Config, PoolConfig, PoolUrl, PracticeConfig, ProxyConfig, SlotBytes,
+    AuthorizeMode, CoinConfig, Config, PoolConfig, PoolUrl, PracticeConfig, ProxyConfig, SlotBytes,
 };
 use crate::exchange::{
-    Counters, JobExchange, Limits, PoolLinks, PoolSettings, Settings, ShareReply,
+    Authorize, Counters, JobExchange, Limits, PoolLinks, PoolSettings, Settings, ShareReply,
 };
 use crate::metrics::{Published, Pulse};
 use crate::practice::{Judge, PracticeCoin, PracticeServer, PracticeSettings};
@@ -25,6 +25,7 @@ use crate::shard::error::{RunError, StartError};
 use crate::shard::machine::{Machine, Wanted, probe_rings};
 use crate::shard::space_watch::SpaceWatch;
 use crate::shard::state::ShellLimits;
+use crate::shard::workers_file::WorkersFile;
 use crate::shard::{ProxySetup, ShardEvent, ShardSetup, listen, mesh, report, spawn};
 
 /// A second signal stops at once; one that comes sooner is the same signal twice.
@@ -161,6 +162,9 @@ fn serve(
         let wait = SUMMARY_INTERVAL.saturating_sub(passed);
         match inbox.recv_timeout(wait) {
             Ok(ShardEvent::Signal(SIGHUP)) => {
+                for file in proxies.iter().filter_map(|proxy| proxy.workers.as_ref()) {
+                    file.reload();
+                }
                 log::warn!(
                     "SIGHUP: the config is not read again in this version; restart for that"
                 );
@@ -248,6 +252,8 @@ struct StartedProxy {
     listeners: Vec<Vec<std::net::TcpListener>>,
     published: Vec<Published>,
     space_watch: SpaceWatch,
+    /// Who may mine, where a file says so.
+    workers: Option<WorkersFile>,
     /// They stop when they are dropped.
     _practice: Vec<PracticeServer>,
 }
@@ -288,9 +294,13 @@ impl StartedProxy {
                 reconnect_hosts: pool.reconnect_hosts.clone(),
             });
         }
+        let file = config.authorize.workers_file.clone();
+        let workers = file.map(|path| WorkersFile::open(&name, path)).transpose();
+        let workers = workers.map_err(|detail| StartError::Workers { detail })?;
         Ok(Self {
             name,
             series,
+            workers,
             config: config.clone(),
             pools,
             listeners,
@@ -380,14 +390,19 @@ impl StartedProxy {
                     crate::config::ShareReply::Immediate => ShareReply::Immediate,
                 },
                 keep_warm: self.config.keep_warm,
+                authorize: Authorize {
+                    is_local: self.config.authorize.mode == AuthorizeMode::Local,
+                },
                 limits: exchange_limits(&self.config),
             },
+            checker: self.workers.as_mut().map(WorkersFile::checker),
             coin: self.config.coin.coin(),
             limits: ShellLimits {
                 miner_line_len_max: limits.miner_line_bytes_max,
                 pool_line_len_max: limits.pool_line_bytes_max,
                 connect_timeout: limits.connect_timeout,
                 shutdown: limits.shutdown,
+                password_checks_max: limits.password_checks_max,
             },
             published: self.published[number].clone(),
             space_watch: self.space_watch.clone(),

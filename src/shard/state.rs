@@ -17,12 +17,15 @@ use crate::exchange::{
 };
 use crate::metrics::{Published, Pulse, ShardCounters};
 use crate::proto::time::Now;
+use crate::proto::worker_name::MinerAddress;
 use crate::ring::{Close, End, ListenerId, MinerRing, RingHandler, SentPiece, StreamId, Token};
 use crate::shard::TICK;
 use crate::shard::clock::Clock;
 use crate::shard::mesh::Mesh;
+use crate::shard::password_queue::PasswordQueue;
 use crate::shard::report::Reporter;
 use crate::shard::space_watch::SpaceWatch;
+use crate::shard::worker_checks::Checker;
 use crate::wire::line::{Tail, TailPool, cut};
 
 /// Blocks for unfinished tails that are kept for the next ones.
@@ -41,6 +44,7 @@ pub(crate) struct ShellLimits {
     pub(crate) pool_line_len_max: usize,
     pub(crate) connect_timeout: Duration,
     pub(crate) shutdown: Duration,
+    pub(crate) password_checks_max: usize,
 }
 
 /// One proxy on this shard.
@@ -52,6 +56,7 @@ pub(crate) struct Proxy {
     pub(crate) space_watch: SpaceWatch,
     pub(crate) shard: usize,
     pub(crate) links: HashMap<LinkKey, StreamId>,
+    pub(crate) checker: Option<Checker>,
 }
 
 impl Proxy {
@@ -108,8 +113,9 @@ pub(crate) struct Dial {
 pub(crate) struct Shard {
     pub(crate) ring: MinerRing,
     pub(crate) dials: Vec<Dial>,
-    clock: Clock,
-    proxies: Vec<Proxy>,
+    pub(crate) passwords: PasswordQueue,
+    pub(crate) clock: Clock,
+    pub(crate) proxies: Vec<Proxy>,
     /// The proxy of each of the ring's listeners.
     listeners: Vec<u16>,
     /// `None` where this is the only shard.
@@ -148,6 +154,7 @@ impl Shard {
         Self {
             ring,
             dials: Vec::new(),
+            passwords: PasswordQueue::default(),
             clock,
             proxies,
             listeners,
@@ -226,6 +233,7 @@ impl Shard {
 
     /// Time passed.
     fn tick(&mut self, now: Now, stopping: bool) {
+        self.refresh_workers();
         // Rung or not: no letter waits for longer than this.
         self.take_letters(now);
         if stopping && !self.stopped {
@@ -300,8 +308,9 @@ impl Shard {
 
     /// Sends what the exchanges have to say: to the pools and the other shards at once, to miners with the
     /// next submit.
-    fn finish_round(&mut self, now: Now) {
+    pub(crate) fn finish_round(&mut self, now: Now) {
         self.fanning_out = false;
+        self.look_workers_up(now);
         for (index, proxy) in self.proxies.iter_mut().enumerate() {
             for stream in proxy.links.values() {
                 let stream = &mut self.streams[stream.index as usize];
@@ -341,6 +350,15 @@ impl Shard {
                     Fact::Authorized { miner, worker } => {
                         if let Some(peer) = peer_of(&self.connections, *miner) {
                             proxy.reporter.authorized(peer, worker);
+                        }
+                    }
+                    Fact::WorkerDenied {
+                        miner,
+                        worker,
+                        reject,
+                    } => {
+                        if let Some(peer) = peer_of(&self.connections, *miner) {
+                            proxy.reporter.worker_denied(now, peer, worker, *reject);
                         }
                     }
                     Fact::MinerClosed {
@@ -458,6 +476,14 @@ fn peer_of(connections: &[Option<Connection>], miner: MinerToken) -> Option<Sock
     (connection.generation == miner.generation).then_some(connection.peer)
 }
 
+/// An address as worker names have it.
+const fn address_of(peer: SocketAddr) -> MinerAddress {
+    MinerAddress(match peer {
+        SocketAddr::V4(peer) => peer.ip().to_ipv6_mapped().octets(),
+        SocketAddr::V6(peer) => peer.ip().octets(),
+    })
+}
+
 const fn miner_token(token: Token) -> MinerToken {
     MinerToken {
         index: token.index,
@@ -569,6 +595,7 @@ impl RingHandler for Events<'_> {
             return;
         }
         let proxy = &mut self.proxies[usize::from(connection.proxy)];
+        proxy.exchange.hear_from(address_of(connection.peer));
         let line_len_max = proxy.limits.miner_line_len_max;
         let mut lines = cut(&mut connection.tail, self.tails, bytes, line_len_max);
         while let Some(line) = lines.next() {

@@ -1,5 +1,7 @@
 //! The settings of one seed: narrow bounds, so that all of them are met.
 
+use stratum_uring::exchange::Authorize;
+
 use super::*;
 
 pub(super) fn settings(seed: u64, shards: usize, pools: &[Pool], random: &mut Rng) -> Settings {
@@ -72,6 +74,7 @@ pub(super) fn settings(seed: u64, shards: usize, pools: &[Pool], random: &mut Rn
         pass_through_agents: Vec::new(),
         pool_links,
         job_exchange,
+        authorize: Authorize::default(),
         share_reply: match seed % 4 {
             1 => ShareReply::Immediate,
             _ => ShareReply::Pool,
