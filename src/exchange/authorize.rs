@@ -154,6 +154,11 @@ impl Exchange {
         if miner.session.knows(who.worker) {
             return self.accept_request(token, &id);
         }
+        let person = self.person(who.worker, self.speaker);
+        if self.is_kept_out(now, person) {
+            self.refuse_request(token, &id, Reject::KeptOut);
+            return self.close_miner(token, CloseHow::Graceful, CloseReason::KeptOut);
+        }
         self.authorizes = self.authorizes.wrapping_add(1);
         let pending = PendingAuthorize {
             number: self.authorizes,
@@ -195,12 +200,16 @@ impl Exchange {
     /// The worker may mine.
     fn finish_authorize(&mut self, now: Now, token: MinerToken, pending: &PendingAuthorize) {
         let limits = self.settings.limits.miner;
+        let person = self.person(&pending.worker, pending.address);
         let Some(miner) = self.miners.get_mut(token) else {
             return;
         };
         let first = !miner.session.is_authorized();
         if let Err(reject) = miner.session.authorize(&pending.worker, &limits) {
             return self.refuse_request(token, &pending.id, reject);
+        }
+        if first {
+            miner.person = person;
         }
         if pending.agent.is_some() {
             miner.session.log_in();
@@ -252,7 +261,7 @@ impl Exchange {
         }
     }
 
-    /// Reads what a miner sent while its authorize was pending. If one more is among it, the rest waits again.
+    /// Reads what a miner sent while its authorize was pending. Behind one more the rest waits again.
     fn read_kept_lines(&mut self, now: Now, token: MinerToken, pending: &PendingAuthorize) {
         if pending.lines.is_empty() {
             return;

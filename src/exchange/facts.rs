@@ -68,6 +68,10 @@ reasons! {
         Moved = "moved",
         /// Its workers were refused too often, or the pool denies the one that it had.
         Denied = "denied",
+        /// Too many of its shares were its own fault.
+        TooManyFaults = "too_many_faults",
+        /// Its worker is kept out for a while, for its faults.
+        KeptOut = "kept_out",
         /// It sent more than one miner may.
         TooManyMessages = "too_many_messages",
         /// It acknowledged nothing for too long: the machine or its cable is gone.
@@ -369,6 +373,13 @@ pub enum Fact {
         /// Why.
         reject: Reject,
     },
+    /// Too many of a miner's shares were its own fault, and it is closed.
+    TooManyFaults {
+        /// Which miner.
+        miner: MinerToken,
+        /// Whether its worker is kept out for a while; not where others of its name and address mine well.
+        kept_out: bool,
+    },
     /// A miner's link ended.
     MinerClosed {
         /// Which miner.
@@ -471,6 +482,10 @@ pub struct Counters {
     pub lead_micros: u64,
     /// Workers that were looked up in the workers file.
     pub worker_checks: u64,
+    /// Workers that are or were kept out for their faults; each shard counts.
+    pub kept_out: u64,
+    /// Times that a miner was not closed for its faults, since too many were like it.
+    pub faults_excused: u64,
 }
 
 impl Counters {
@@ -550,6 +565,8 @@ impl Counters {
             leads,
             lead_micros,
             worker_checks,
+            kept_out,
+            faults_excused,
         } = self;
         [
             miners,
@@ -583,6 +600,8 @@ impl Counters {
             shares_held,
             lead_micros,
             worker_checks,
+            kept_out,
+            faults_excused,
         ]
         .into_iter()
         .chain(closes)

@@ -100,14 +100,25 @@ impl Exchange {
 
     /// A miner sent a line, without its LF.
     pub fn handle_miner_line(&mut self, now: Now, token: MinerToken, line: &[u8]) {
-        self.read_miner_line(now, token, line);
+        let Some(place) = self.miners.place(token) else {
+            return;
+        };
+        let limits = &self.settings.limits.conduct;
+        let miner = self.miners.at(place);
+        if !miner.conduct.message(now.seconds(), limits) {
+            return self.close_miner(token, CloseHow::Reset, CloseReason::TooManyMessages);
+        }
+        self.read_line_at(now, place, token, line);
     }
 
     /// Reads a line that is counted already.
     pub(super) fn read_miner_line(&mut self, now: Now, token: MinerToken, line: &[u8]) {
-        let Some(place) = self.miners.place(token) else {
-            return;
-        };
+        if let Some(place) = self.miners.place(token) {
+            self.read_line_at(now, place, token, line);
+        }
+    }
+
+    fn read_line_at(&mut self, now: Now, place: usize, token: MinerToken, line: &[u8]) {
         let miner = self.miners.at(place);
         if line.is_empty() || matches!(miner.stage, Stage::Leaving(..)) {
             return;
@@ -161,6 +172,7 @@ impl Exchange {
                         self.fact(Fact::ShareRefused { miner, reject });
                     }
                     self.refuse_request(token, &id, reject);
+                    self.judge_refused(now, token, reject);
                 }
             }
             MinerEvent::Request(id, MinerRequest::Subscribe { agent }) => {

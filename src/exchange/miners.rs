@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::exchange::conduct::Conduct;
 use crate::exchange::facts::{CloseReason, MinerToken};
 use crate::exchange::outbox::{CloseHow, Outbox, Owed};
 use crate::proto::miner::MinerSession;
@@ -78,6 +79,10 @@ pub(crate) struct Miner {
     pub(crate) since: u32,
     /// Its shares that the pool has not answered.
     pub(crate) unanswered: u32,
+    /// How it behaves.
+    pub(crate) conduct: Conduct,
+    /// Stands for its first worker at its address, once there is one.
+    pub(crate) person: u64,
 }
 
 impl Miner {
@@ -98,6 +103,8 @@ impl Miner {
             pending_authorize: false,
             since,
             unanswered: 0,
+            conduct: Conduct::default(),
+            person: 0,
         }
     }
 

@@ -15,6 +15,7 @@
 
 mod alike;
 mod authorize;
+mod conduct;
 mod dialling;
 mod early;
 mod facts;
@@ -47,6 +48,7 @@ use std::time::Duration;
 
 use crate::exchange::alike::Likeness;
 use crate::exchange::authorize::PendingAuthorize;
+use crate::exchange::conduct::KeptOut;
 use crate::exchange::lending::Borrower;
 use crate::exchange::link::{Link, LinkState, Role};
 use crate::exchange::miners::{Miner, Miners, Stage};
@@ -61,6 +63,7 @@ use crate::wire::hex;
 use crate::wire::json::Reader;
 
 pub use authorize::{CheckEnd, WorkerCheck};
+pub use conduct::ConductLimits;
 pub use facts::{
     CloseReason, Counters, Fact, LEAD_MICROS_BOUNDS, LinkEnd, LinkKey, MinerToken,
     REPLY_MICROS_BOUNDS,
@@ -127,6 +130,12 @@ pub struct Exchange {
     former: HashMap<MinerToken, Former, foldhash::quality::FixedState>,
     /// Authorizes whose answer is not known yet, one for each miner at the most.
     pending_authorizes: HashMap<MinerToken, Box<PendingAuthorize>, foldhash::quality::FixedState>,
+    /// Workers that may not mine for a while, for their faults.
+    kept_out: VecDeque<KeptOut>,
+    /// When miners were closed for their faults, lately.
+    parted: VecDeque<Duration>,
+    /// Miners of whose last shares too many were their own fault.
+    miners_over: u64,
     /// Workers that the shell is to look up.
     checks: VecDeque<WorkerCheck>,
     /// Authorizes so far.
@@ -205,6 +214,9 @@ impl Exchange {
             pending_authorizes: HashMap::with_hasher(foldhash::quality::FixedState::with_seed(
                 seed,
             )),
+            kept_out: VecDeque::new(),
+            parted: VecDeque::new(),
+            miners_over: 0,
             checks: VecDeque::new(),
             authorizes: 0,
             speaker: MinerAddress::default(),
@@ -675,6 +687,7 @@ impl Exchange {
             return;
         };
         self.counters.closes[reason as usize] += 1;
+        self.forget_conduct(miner.conduct);
         if miner.pending_authorize {
             self.forget_pending(token);
         }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::exchange::conduct::ConductLimits;
 use crate::proto::extranonce::SlotWidth;
 use crate::proto::miner::MinerLimits;
 
@@ -37,6 +38,8 @@ impl std::fmt::Debug for PoolSettings {
 pub struct Limits {
     /// What one miner's session may cost.
     pub miner: MinerLimits,
+    /// How much a miner may send, and how much of it may be wrong.
+    pub conduct: ConductLimits,
     /// Bytes queued for a miner that does not read.
     pub miner_outbox_bytes_max: usize,
     /// How long a miner may take no byte while some wait for it.
@@ -94,6 +97,7 @@ impl Default for Limits {
                 worker_len_max: 256,
                 protocol_errors_max: 8,
             },
+            conduct: ConductLimits::default(),
             miner_outbox_bytes_max: 1024 * 1024,
             miner_blocked: Duration::from_secs(60),
             pending_shares_per_miner_max: 4096,
@@ -156,6 +160,8 @@ pub struct JobExchange {
 pub struct Authorize {
     /// Whether the shell looks each worker up; else each is taken.
     pub is_local: bool,
+    /// Keys the numbers that stand for workers at their addresses: the same in all exchanges of a proxy.
+    pub people_seed: u64,
 }
 
 /// How one proxy works on one shard.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::hash::BuildHasher;
 
 use super::{Exchange, Fact, MinerToken, ShareEnd};
+use crate::exchange::conduct::is_own_fault;
 use crate::exchange::held::Held;
 use crate::exchange::jobs::Remembered;
 use crate::exchange::miners::Stage;
@@ -60,6 +61,12 @@ impl Exchange {
         let Stage::Placed { mut link, mut slot } = miner.stage else {
             return Err(Reject::UnknownJob);
         };
+        if !miner
+            .conduct
+            .share(now.seconds(), &self.settings.limits.conduct)
+        {
+            return Err(Reject::TooManyShares);
+        }
         // One that was just moved may not have heard of it yet.
         if !self.former.is_empty()
             && let Some(former) = self.former.get(&token)
@@ -234,7 +241,14 @@ impl Exchange {
                 }
             }
         }
+        let is_fault = match &answer {
+            Answer::Accepted => false,
+            Answer::Rejected(code, text) => is_own_fault(*code, text),
+        };
         self.answer_share(&share, &answer);
+        if let Owner::Miner(token) = share.owner {
+            self.judge_miner(now, token, is_fault);
+        }
     }
 
     /// Answers all shares of a link as stale, and ends its epoch: nothing of it can be judged any more.

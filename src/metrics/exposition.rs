@@ -186,7 +186,17 @@ fn encode_miners(proxies: &[ProxySample], families: &mut Families<'_, '_>) -> fm
         "Connections of miners that ended, by reason",
         by_reason(proxies, |it| it.counters.closes_by_reason()),
     )?;
-    let counters: [Row; 4] = [
+    let counters: [Row; 6] = [
+        (
+            "stratum_workers_kept_out",
+            "Workers kept out at their address for their faults; each shard counts",
+            |it| it.kept_out,
+        ),
+        (
+            "stratum_miner_faults_excused",
+            "Times that a miner was not closed for its faults, since too many miners were like it",
+            |it| it.faults_excused,
+        ),
         (
             "stratum_worker_checks",
             "Workers that were looked up in the workers file",

@@ -57,6 +57,10 @@ pub enum Reject {
     WorkerDenied,
     /// Too many workers are being looked up.
     AuthorizeBusy,
+    /// The miner sent more shares than it may.
+    TooManyShares,
+    /// The worker is kept out for a while, since too many of its shares were wrong.
+    KeptOut,
 }
 
 impl Reject {
@@ -81,6 +85,8 @@ impl Reject {
             Self::VersionBits => "Version bits outside of the mask",
             Self::WorkerDenied => "Unauthorized worker: unknown, or the wrong password",
             Self::AuthorizeBusy => "Busy, try again",
+            Self::TooManyShares => "Too many shares in a second",
+            Self::KeptOut => "Kept out for a while: too many shares were wrong",
         }
     }
 
@@ -90,12 +96,15 @@ impl Reject {
         match self {
             Self::UnknownJob | Self::LinkLost | Self::KeptWarm | Self::EarlyJob => 21,
             Self::Duplicate => 22,
-            Self::UnauthorizedWorker | Self::WorkerDenied | Self::AuthorizeBusy => 24,
+            Self::UnauthorizedWorker | Self::WorkerDenied | Self::AuthorizeBusy | Self::KeptOut => {
+                24
+            }
             Self::NotSubscribed => 25,
             Self::UnknownMethod => -3,
             Self::Malformed(_)
             | Self::PoolBusy
             | Self::TooManyUnanswered
+            | Self::TooManyShares
             | Self::PoolSilent
             | Self::Full
             | Self::NoPool
@@ -104,7 +113,7 @@ impl Reject {
     }
 
     /// Every label that [`Reject::reason`] gives, in the order of [`Reject::index`].
-    pub const REASONS: [&'static str; 17] = [
+    pub const REASONS: [&'static str; 19] = [
         "malformed",
         "unknown_method",
         "unknown_job",
@@ -122,6 +131,8 @@ impl Reject {
         "version_bits",
         "worker_denied",
         "authorize_busy",
+        "too_many_shares",
+        "kept_out",
     ];
 
     /// The place of this reason among [`Reject::REASONS`], for arrays of counters.
@@ -145,6 +156,8 @@ impl Reject {
             Self::VersionBits => 14,
             Self::WorkerDenied => 15,
             Self::AuthorizeBusy => 16,
+            Self::TooManyShares => 17,
+            Self::KeptOut => 18,
         }
     }
 

@@ -106,6 +106,19 @@ impl Reporter {
         }
     }
 
+    pub(crate) fn too_many_faults(&self, peer: SocketAddr, kept_out: bool) {
+        let Self { proxy, shard, .. } = self;
+        let then = if kept_out {
+            "and its worker kept out at this address for rejected_ban_seconds"
+        } else {
+            "and not kept out, since others of its name and address mine well"
+        };
+        log::warn!(
+            "proxy={proxy} shard={shard} miner={peer}: too many of its last shares were wrong (malformed, \
+             twice, or above the target); it is closed, {then}"
+        );
+    }
+
     pub(crate) fn share_refused(&self, peer: SocketAddr, reject: Reject) {
         let Self { proxy, shard, .. } = self;
         log::warn!(
@@ -380,6 +393,7 @@ impl Reporter {
             // Told where the peer's address is known.
             Fact::ShareRefused { .. }
             | Fact::WorkerDenied { .. }
+            | Fact::TooManyFaults { .. }
             | Fact::Subscribed { .. }
             | Fact::Authorized { .. }
             | Fact::MinerClosed { .. } => {}

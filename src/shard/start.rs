@@ -13,7 +13,8 @@ use crate::config::{
     AuthorizeMode, CoinConfig, Config, PoolConfig, PoolUrl, PracticeConfig, ProxyConfig, SlotBytes,
 };
 use crate::exchange::{
-    Authorize, Counters, JobExchange, Limits, PoolLinks, PoolSettings, Settings, ShareReply,
+    Authorize, ConductLimits, Counters, JobExchange, Limits, PoolLinks, PoolSettings, Settings,
+    ShareReply,
 };
 use crate::metrics::{Published, Pulse};
 use crate::practice::{Judge, PracticeCoin, PracticeServer, PracticeSettings};
@@ -254,6 +255,8 @@ struct StartedProxy {
     space_watch: SpaceWatch,
     /// Who may mine, where a file says so.
     workers: Option<WorkersFile>,
+    /// Keys the numbers that stand for workers at their addresses.
+    people_seed: u64,
     /// They stop when they are dropped.
     _practice: Vec<PracticeServer>,
 }
@@ -301,6 +304,7 @@ impl StartedProxy {
             name,
             series,
             workers,
+            people_seed: std::hash::RandomState::new().hash_one(series),
             config: config.clone(),
             pools,
             listeners,
@@ -392,6 +396,7 @@ impl StartedProxy {
                 keep_warm: self.config.keep_warm,
                 authorize: Authorize {
                     is_local: self.config.authorize.mode == AuthorizeMode::Local,
+                    people_seed: self.people_seed,
                 },
                 limits: exchange_limits(&self.config),
             },
@@ -457,6 +462,13 @@ fn exchange_limits(config: &ProxyConfig) -> Limits {
             workers_max: limits.workers_per_miner_max,
             worker_len_max: limits.worker_bytes_max,
             protocol_errors_max: u8::try_from(limits.protocol_errors_max).unwrap_or(u8::MAX),
+        },
+        conduct: ConductLimits {
+            messages_per_second_max: limits.messages_per_second_max,
+            shares_per_second_max: limits.shares_per_second_max,
+            rejected_window: u16::try_from(limits.rejected_window).unwrap_or(u16::MAX),
+            rejected_percent_max: u8::try_from(limits.rejected_percent_max).unwrap_or(u8::MAX),
+            rejected_ban: limits.rejected_ban,
         },
         miner_outbox_bytes_max: limits.miner_outbox_bytes_max,
         miner_blocked: limits.miner_blocked,

@@ -361,6 +361,11 @@ impl Shard {
                             proxy.reporter.worker_denied(now, peer, worker, *reject);
                         }
                     }
+                    Fact::TooManyFaults { miner, kept_out } => {
+                        if let Some(peer) = peer_of(&self.connections, *miner) {
+                            proxy.reporter.too_many_faults(peer, *kept_out);
+                        }
+                    }
                     Fact::MinerClosed {
                         miner,
                         worker,

@@ -1,6 +1,6 @@
 //! The settings of one seed: narrow bounds, so that all of them are met.
 
-use stratum_uring::exchange::Authorize;
+use stratum_uring::exchange::{Authorize, ConductLimits};
 
 use super::*;
 
@@ -19,6 +19,11 @@ pub(super) fn settings(seed: u64, shards: usize, pools: &[Pool], random: &mut Rn
             workers_max: 4,
             worker_len_max: 64,
             protocol_errors_max: 6,
+        },
+        // Its miners lie more than any farm's.
+        conduct: ConductLimits {
+            rejected_window: 0,
+            ..ConductLimits::default()
         },
         miner_outbox_bytes_max: of(&[700, 4096, 64 * 1024]) as usize,
         miner_blocked: Duration::from_secs(of(&[2, 10])),
