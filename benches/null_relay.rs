@@ -8,8 +8,9 @@
 //! Its miners must know that they talk to it (`loadgen --alike`): a subscribe has the id 1, an authorize
 //! the id 2, and no two shares have one id.
 //!
-//! `null-relay LISTEN POOL`, as in `null-relay 127.0.0.1:3333 127.0.0.1:4444`. Tells on stderr where it
-//! listens and when it is ready, and ends with the pool.
+//! `null-relay LISTEN POOL [DIALECT]`, as in `null-relay 127.0.0.1:3333 127.0.0.1:4444 bitcoin`. Tells on
+//! stderr where it listens and when it is ready, and ends with the pool. Of Monero it does what is in the
+//! nature of that: it copies each job for each miner, and writes eight other digits into it.
 
 use std::io::{self, Error};
 use std::mem::MaybeUninit;
@@ -34,7 +35,57 @@ const READ_LEN: usize = 256 * 1024;
 /// What has begun and not ended yet, of one peer.
 type Part = Vec<u8>;
 
+/// What is another line from dialect to dialect.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Dialect {
+    Equihash,
+    Bitcoin,
+    Monero,
+}
+
+impl Dialect {
+    fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "equihash" => Self::Equihash,
+            "bitcoin" => Self::Bitcoin,
+            "monero" => Self::Monero,
+            _ => return None,
+        })
+    }
+
+    /// What is said to the pool at first.
+    const fn greeting(self) -> &'static [u8] {
+        match self {
+            Self::Equihash | Self::Bitcoin => {
+                b"{\"id\":1,\"method\":\"mining.subscribe\",\"params\":[]}\n\
+                  {\"id\":2,\"method\":\"mining.authorize\",\"params\":[\"null\",\"x\"]}\n"
+            }
+            Self::Monero => {
+                b"{\"id\":1,\"method\":\"login\",\"params\":{\"login\":\"null\",\"pass\":\"x\"}}\n"
+            }
+        }
+    }
+
+    /// What a line of a job has in it, and no other.
+    const fn job(self) -> &'static [u8] {
+        match self {
+            Self::Equihash | Self::Bitcoin => b"mining.notify",
+            Self::Monero => b"\"method\":\"job\"",
+        }
+    }
+
+    /// The same of a line of a target, where targets have one.
+    const fn target(self) -> Option<&'static [u8]> {
+        match self {
+            Self::Equihash => Some(b"set_target"),
+            Self::Bitcoin => Some(b"set_difficulty"),
+            Self::Monero => None,
+        }
+    }
+}
+
 struct Relay {
+    dialect: Dialect,
     epoll: OwnedFd,
     listener: TcpListener,
     pool: OwnedFd,
@@ -46,40 +97,50 @@ struct Relay {
     /// Whose share has an id, modulo the length.
     owners: Vec<u32>,
     parts: Vec<Part>,
-    /// The last job and target, with their newlines.
+    /// The answer to a subscribe.
+    answer: &'static [u8],
+    /// The last job and target, with their newlines. Of Monero the second is the answer to a login.
     job: Vec<u8>,
     target: Vec<u8>,
+    /// A job with a miner's own digits in it.
+    own_job: Vec<u8>,
 }
 
 fn main() -> io::Result<()> {
     let arguments: Vec<_> = std::env::args().collect();
-    let [_, listen_at, pool_at] = &arguments[..] else {
-        eprintln!("usage: null-relay LISTEN POOL");
-        std::process::exit(2);
+    let (listen_at, pool_at, dialect) = match &arguments[..] {
+        [_, listen_at, pool_at] => (listen_at, pool_at, Some(Dialect::Equihash)),
+        [_, listen_at, pool_at, dialect] => (listen_at, pool_at, Dialect::parse(dialect)),
+        _ => usage(),
+    };
+    let Some(dialect) = dialect else {
+        usage();
     };
     let address = |text: &String| text.parse::<SocketAddr>().map_err(Error::other);
-    let mut relay = Relay::start(address(listen_at)?, address(pool_at)?)?;
+    let mut relay = Relay::start(address(listen_at)?, address(pool_at)?, dialect)?;
     eprintln!("listening on {}", relay.listener.local_addr()?);
     eprintln!("ready: a relay that parses nothing");
     relay.run()
 }
 
+fn usage() -> ! {
+    eprintln!("usage: null-relay LISTEN POOL [equihash|bitcoin|monero]");
+    std::process::exit(2);
+}
+
 impl Relay {
-    fn start(listen_at: SocketAddr, pool_at: SocketAddr) -> io::Result<Self> {
+    fn start(listen_at: SocketAddr, pool_at: SocketAddr, dialect: Dialect) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let pool: OwnedFd = TcpStream::connect(pool_at)?.into();
         sockopt::set_tcp_nodelay(&pool, true)?;
         add(&epoll, &pool)?;
-        send_all(
-            &pool,
-            b"{\"id\":1,\"method\":\"mining.subscribe\",\"params\":[]}\n\
-              {\"id\":2,\"method\":\"mining.authorize\",\"params\":[\"null\",\"x\"]}\n",
-        );
+        send_all(&pool, dialect.greeting());
         let listener = TcpListener::bind(listen_at)?;
         listen(&listener, BACKLOG)?;
         listener.set_nonblocking(true)?;
         add(&epoll, &listener)?;
         Ok(Self {
+            dialect,
             epoll,
             listener,
             pool,
@@ -88,8 +149,17 @@ impl Relay {
             places: Vec::new(),
             owners: vec![0; OWNERS],
             parts: Vec::new(),
+            answer: match dialect {
+                Dialect::Bitcoin => {
+                    b"{\"id\":1,\"result\":[null,\"a100000000000000\",8],\"error\":null}\n"
+                }
+                Dialect::Equihash | Dialect::Monero => {
+                    b"{\"id\":1,\"result\":[null,\"a100000000000000\"],\"error\":null}\n"
+                }
+            },
             job: Vec::new(),
             target: Vec::new(),
+            own_job: Vec::new(),
         })
     }
 
@@ -191,12 +261,14 @@ impl Relay {
             return;
         };
         match id(line) {
-            1 => {
-                let mut answer =
-                    *b"{\"id\":1,\"result\":[null,\"a100000000000000\"],\"error\":null}\n";
-                for (digit, shift) in answer[32..40].iter_mut().zip([28, 24, 20, 16, 12, 8, 4, 0]) {
-                    *digit = b"0123456789abcdef"[(fd >> shift) & 15];
+            1 if self.dialect == Dialect::Monero => {
+                for line in [&self.target, &self.job] {
+                    send_all(miner, own_job(&mut self.own_job, line, fd));
                 }
+            }
+            1 => {
+                let mut answer = self.answer.to_vec();
+                write_number(&mut answer[NUMBER_AT], fd);
                 send_all(miner, &answer);
                 send_all(miner, &self.target);
                 send_all(miner, &self.job);
@@ -210,8 +282,9 @@ impl Relay {
     }
 
     fn handle_pool(&mut self, _pool: usize, line: &[u8]) {
-        let is_job = memmem::find(line, b"mining.notify").is_some();
-        if is_job || memmem::find(line, b"set_target").is_some() {
+        let has = |what| memmem::find(line, what).is_some();
+        let is_job = has(self.dialect.job());
+        if is_job || self.dialect.target().is_some_and(has) {
             let kept = if is_job {
                 &mut self.job
             } else {
@@ -220,13 +293,21 @@ impl Relay {
             kept.clear();
             kept.extend_from_slice(line);
             for fd in &self.present {
-                if let Some(miner) = &self.miners[*fd] {
-                    send_now(miner, line);
+                let Some(miner) = &self.miners[*fd] else {
+                    continue;
+                };
+                match self.dialect {
+                    Dialect::Monero => send_now(miner, own_job(&mut self.own_job, line, *fd)),
+                    Dialect::Equihash | Dialect::Bitcoin => send_now(miner, line),
                 }
             }
             return;
         }
         let id = id(line);
+        if id == 1 && self.dialect == Dialect::Monero {
+            // The answer to our login is everybody's: the first job is in it.
+            self.target = line.to_vec();
+        }
         if id >= SHARE_ID_FIRST {
             let owner = self.owners[id % OWNERS] as usize;
             if let Some(Some(miner)) = self.miners.get(owner) {
@@ -234,6 +315,25 @@ impl Relay {
             }
         }
     }
+}
+
+/// Where a miner's number stands in the answer to its subscribe.
+const NUMBER_AT: std::ops::Range<usize> = 32..40;
+
+fn write_number(digits: &mut [u8], fd: usize) {
+    for (digit, shift) in digits.iter_mut().zip([28, 24, 20, 16, 12, 8, 4, 0]) {
+        *digit = b"0123456789abcdef"[(fd >> shift) & 15];
+    }
+}
+
+/// A job of Monero with a miner's number in place of the nonce.
+fn own_job<'a>(own: &'a mut Vec<u8>, line: &[u8], fd: usize) -> &'a [u8] {
+    own.clear();
+    own.extend_from_slice(line);
+    if let Some(blob) = memmem::find(line, b"\"blob\":\"") {
+        write_number(&mut own[blob + 8 + 78..][..8], fd);
+    }
+    own
 }
 
 /// Wants to hear when there is something to read.

@@ -7,8 +7,8 @@ use stratum_uring::exchange::{
     Authorize, CloseHow, CloseReason, Command, Exchange, Limits, LinkKey, MinerToken, PoolLinks,
     PoolSettings, Settings, ShareReply, Tag, Transmit,
 };
-use stratum_uring::proto::dialect::Equihash;
 use stratum_uring::proto::dialect::equihash::Parameters;
+use stratum_uring::proto::dialect::{Equihash, Introduction};
 use stratum_uring::proto::extranonce::SlotWidth;
 use stratum_uring::proto::time::Now;
 
@@ -79,6 +79,7 @@ impl Farm {
                 password: "x".to_owned(),
                 extranonce_subscribe: false,
                 reconnect_hosts: Vec::new(),
+                introduction: Introduction::default(),
             }],
             slot_width: SlotWidth::Auto,
             miners_per_link: 65_536,

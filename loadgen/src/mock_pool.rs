@@ -4,6 +4,7 @@
 //! For measurements of a proxy on a machine that has no core to spare for a real judge. Answers to all
 //! shares of one read leave in one write.
 
+mod bitcoin;
 mod monero;
 
 use std::collections::HashMap;
@@ -53,7 +54,7 @@ pub(crate) struct MockPool {
 #[derive(Clone, Debug)]
 struct Office {
     jobs: Jobs,
-    is_monero: bool,
+    coin: PracticeCoin,
     announce: Sender<(u64, Duration)>,
     /// Shares that no honest miner sends, nor a proxy that mixes nothing up.
     wrong: Arc<AtomicU64>,
@@ -101,7 +102,7 @@ impl MockPool {
         let wrong = Arc::new(AtomicU64::new(0));
         let office = Office {
             jobs,
-            is_monero: coin == PracticeCoin::Monero,
+            coin,
             announce,
             wrong: Arc::clone(&wrong),
         };
@@ -168,7 +169,13 @@ fn accept(listener: &TcpListener, office: &Office) {
 
 fn serve(stream: &mut TcpStream, number: u32, office: &Office) -> io::Result<()> {
     let jobs = office.jobs;
-    let mut session = office.is_monero.then(|| monero::Session::new(number));
+    let is_bitcoin = office.coin == PracticeCoin::Bitcoin;
+    let is_monero = office.coin == PracticeCoin::Monero;
+    let mut session = is_monero.then(|| monero::Session::new(number));
+    let append_job = |out: &mut Vec<u8>, job| match is_bitcoin {
+        true => bitcoin::append_job(out, job, jobs.clock.unix_seconds()),
+        false => append_job(out, job, jobs.clock),
+    };
     stream.set_nodelay(true)?;
     stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
     let mut reader = Reader::new();
@@ -185,7 +192,7 @@ fn serve(stream: &mut TcpStream, number: u32, office: &Office) -> io::Result<()>
             told = Some(job);
             match &mut session {
                 Some(session) => session.announce(job, &mut out),
-                None => append_job(&mut out, job, jobs.clock),
+                None => append_job(&mut out, job),
             }
             // Nobody listens any more at the very end.
             let _ = office.announce.send((job, jobs.clock.now()));
@@ -215,19 +222,23 @@ fn serve(stream: &mut TcpStream, number: u32, office: &Office) -> io::Result<()>
                 told = told.or_else(|| session.has_login().then_some(job));
                 let wrong = u64::from(reply == monero::Reply::Wrong);
                 office.wrong.fetch_add(wrong, Ordering::Relaxed);
-            } else if answer(&message, number, &mut out) && told.is_none() {
+            } else if answer(&message, number, is_bitcoin, &mut out) && told.is_none() {
                 told = Some(job);
-                out.extend_from_slice(TARGET.as_bytes());
-                encode::append_string(&mut out, &"f".repeat(64));
-                out.extend_from_slice(b"]}\n");
-                append_job(&mut out, job, jobs.clock);
+                if is_bitcoin {
+                    out.extend_from_slice(bitcoin::DIFFICULTY);
+                } else {
+                    out.extend_from_slice(TARGET.as_bytes());
+                    encode::append_string(&mut out, &"f".repeat(64));
+                    out.extend_from_slice(b"]}\n");
+                }
+                append_job(&mut out, job);
             }
         }
     }
 }
 
 /// Appends the answer to a request. True if the peer wants jobs from now on.
-fn answer(message: &Message<'_>, link: u32, out: &mut Vec<u8>) -> bool {
+fn answer(message: &Message<'_>, link: u32, is_bitcoin: bool, out: &mut Vec<u8>) -> bool {
     let method = message.method.and_then(Raw::as_str).unwrap_or_default();
     let Some(id) = message.id else {
         return false;
@@ -237,7 +248,11 @@ fn answer(message: &Message<'_>, link: u32, out: &mut Vec<u8>) -> bool {
     if method == b"mining.subscribe" {
         out.extend_from_slice(b",\"result\":[null,\"");
         out.extend_from_slice(&hex::encode_u32_be(EXTRANONCE1_FIRST.wrapping_add(link)));
-        out.extend_from_slice(b"\"],\"error\":null}\n");
+        out.push(b'"');
+        if is_bitcoin {
+            out.extend_from_slice(bitcoin::EXTRANONCE2_LEN);
+        }
+        out.extend_from_slice(b"],\"error\":null}\n");
     } else {
         out.extend_from_slice(b",\"result\":true,\"error\":null}\n");
     }

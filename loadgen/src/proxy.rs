@@ -83,7 +83,8 @@ impl Proxy {
         let mut words: Vec<OsString> = wanted.wrap.split_whitespace().map(Into::into).collect();
         match (&wanted.relay, wanted.pool) {
             (Some(relay), Some(pool)) => {
-                words.extend([relay.into(), "127.0.0.1:0".into(), pool.to_string().into()])
+                words.extend([relay.into(), "127.0.0.1:0".into(), pool.to_string().into()]);
+                words.push(dialect_name(wanted.coin).into());
             }
             _ => {
                 words.push(find_binary()?.into());
@@ -326,16 +327,21 @@ fn parse_listening(line: &str) -> Option<SocketAddr> {
 /// The practice pool's blocks last as long as those of Zcash.
 const BLOCK_SECONDS: u32 = 75;
 
+/// What the config, and a relay's command line, call it.
+const fn dialect_name(coin: PracticeCoin) -> &'static str {
+    match coin {
+        PracticeCoin::Equihash(_) => "equihash",
+        PracticeCoin::Bitcoin => "bitcoin",
+        PracticeCoin::Monero => "monero",
+    }
+}
+
 fn config_text(wanted: &Wanted) -> String {
-    let coin = match wanted.coin {
-        PracticeCoin::Equihash(set) => format!(
-            "    dialect: equihash\n    equihash: {{ n: {}, k: {} }}\n",
-            set.n(),
-            set.k()
-        ),
-        PracticeCoin::Bitcoin => "    dialect: bitcoin\n".to_owned(),
-        PracticeCoin::Monero => "    dialect: monero\n".to_owned(),
-    };
+    let mut coin = format!("    dialect: {}\n", dialect_name(wanted.coin));
+    if let PracticeCoin::Equihash(set) = wanted.coin {
+        let (n, k) = (set.n(), set.k());
+        coin.push_str(&format!("    equihash: {{ n: {n}, k: {k} }}\n"));
+    }
     let pool = match wanted.pool {
         Some(pool) => format!(
             "      - url: stratum+tcp://{pool}\n        worker: loadgen\n        password: x\n"

@@ -10,7 +10,6 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
-use stratum_uring::practice::PracticeCoin;
 
 use crate::cli::{Arguments, Command, PoolKind};
 use crate::clock::Clock;
@@ -99,9 +98,6 @@ fn run_load(arguments: &Arguments) -> Result<bool, String> {
 /// Starts the pool behind what is to be measured, where that is one of this process.
 fn start_pool(arguments: &Arguments, clock: Clock) -> Result<Option<MockPool>, String> {
     match (arguments.pool, &arguments.relay) {
-        (PoolKind::Mock, _) if arguments.coin() == PracticeCoin::Bitcoin => {
-            Err("the mock pool speaks no Bitcoin: use --pool practice".to_owned())
-        }
         (PoolKind::Mock, _) => {
             let interval = Duration::from_secs(arguments.job_interval.into());
             MockPool::start(clock, interval, arguments.coin()).map(Some)

@@ -73,7 +73,9 @@ table! {
         pool_outbox_stalled_seconds as pool_outbox_stalled: Duration = 10.0, 1.0..=600.0;
         /// A miner that takes no byte of what waits for it for this long is closed.
         miner_blocked_seconds as miner_blocked: Duration = 60.0, 1.0..=3600.0;
-        /// From a miner's connect to its subscribe.
+        /// From a connect to the first byte that says who speaks.
+        first_byte_timeout_seconds as first_byte_timeout: Duration = 10.0, 0.1..=3600.0;
+        /// From a miner's first byte to its subscribe.
         subscribe_timeout_seconds as subscribe_timeout: Duration = 15.0, 1.0..=3600.0;
         /// From a miner's subscribe to its authorize.
         authorize_timeout_seconds as authorize_timeout: Duration = 30.0, 1.0..=3600.0;

@@ -28,8 +28,8 @@ pub use self::authorize::{AuthorizeConfig, AuthorizeMode};
 pub use self::error::{ConfigError, ConfigErrors};
 pub use self::limits::{Failover, Limits};
 pub use self::workers::{WorkerPassword, Workers};
-use crate::proto::dialect::Coin;
 use crate::proto::dialect::equihash::Parameters;
+use crate::proto::dialect::{Coin, Introduction};
 
 /// A config with every key, its default, its unit and why; it runs as it is.
 pub const EXAMPLE: &str = include_str!("../../proxy-config.example.yaml");
@@ -146,6 +146,8 @@ pub struct PoolConfig {
     pub reconnect_hosts: Vec<String>,
     /// Whether to ask the pool for `mining.set_extranonce`.
     pub extranonce_subscribe: bool,
+    /// What we say of ourselves: `user_agent`, `version_rolling`, `algorithms`.
+    pub introduction: Introduction,
 }
 
 /// Where a pool is. Prints as it is written in a config.

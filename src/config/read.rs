@@ -18,6 +18,7 @@ use super::{
 };
 use crate::proto::dialect::bitcoin::target_of;
 use crate::proto::dialect::equihash::Parameters;
+use crate::proto::dialect::{AGENT, Introduction};
 
 pub(super) fn config(root: &Node<'_>) -> Option<Config> {
     let mut section = root.section();
@@ -307,6 +308,7 @@ fn pool(node: &Node<'_>, coin: Option<CoinConfig>) -> Option<PoolConfig> {
         Some(node) => node.flag(),
         None => Some(false),
     };
+    let introduction = introduction(&mut section, coin);
     section.finish(&["tls"]);
 
     Some(PoolConfig {
@@ -315,8 +317,40 @@ fn pool(node: &Node<'_>, coin: Option<CoinConfig>) -> Option<PoolConfig> {
         password: password?,
         reconnect_hosts,
         extranonce_subscribe: extranonce_subscribe.unwrap_or_default(),
+        introduction: introduction?,
     })
 }
+
+/// What we say of ourselves to a pool; two of the keys are of one dialect each.
+fn introduction(section: &mut Section<'_>, coin: Option<CoinConfig>) -> Option<Introduction> {
+    let agent = section.get("user_agent").map_or_else(
+        || Some(AGENT.to_owned()),
+        |node| word(&node, "user_agent").map(str::to_owned),
+    );
+    let version_rolling = match coin {
+        Some(CoinConfig::Bitcoin) => section.get("version_rolling"),
+        _ => None,
+    };
+    let algorithms = match coin {
+        Some(CoinConfig::Monero) => section.texts("algorithms", ALGORITHMS_WANTED, |node, text| {
+            let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.');
+            let fits = (1..=32).contains(&text.len()) && text.chars().all(is_name);
+            if !fits {
+                let shown = shown(text);
+                node.mistake(format!("{shown} is no algorithm; {ALGORITHMS_WANTED}"));
+            }
+            fits.then(|| text.to_owned())
+        }),
+        _ => Vec::new(),
+    };
+    Some(Introduction {
+        agent: agent?,
+        version_rolling: version_rolling.map_or(Some(true), |node| node.flag())?,
+        algorithms,
+    })
+}
+
+const ALGORITHMS_WANTED: &str = "write its name as xmrig has it, e.g. rx/0";
 
 const HOST_WANTED: &str = "write the host alone, e.g. eu.pool.example";
 

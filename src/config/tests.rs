@@ -86,6 +86,7 @@ fn a_minimal_config_has_a_default_for_the_rest() {
                 password: Secret::new("x"),
                 reconnect_hosts: Vec::new(),
                 extranonce_subscribe: false,
+                introduction: Introduction::default(),
             }],
             slot_bytes: SlotBytes::Auto,
             miners_per_link: 65_536,
@@ -608,7 +609,7 @@ proxies:
         "        password: x",
         "        tls: {}",
         "line 9: proxies[0].pools[0].tls: not available in this version; \
-         the keys here are url, practice, worker, password, reconnect_hosts, extranonce_subscribe",
+         the keys here are url, practice, worker, password, reconnect_hosts, extranonce_subscribe, user_agent",
     );
 }
 
@@ -1118,5 +1119,41 @@ fn no_text_panics() {
                 );
             }
         }
+    }
+}
+
+#[test]
+fn what_a_pool_is_told_of_us_can_be_chosen() {
+    let pool = |dialect: &str, keys: &str| {
+        let text = format!(
+            "{{proxies: [{{name: a, dialect: {dialect}, listen: [{{address: \"0.0.0.0:1\"}}], \
+             pools: [{{url: \"stratum+tcp://pool.example:1\", worker: w, {keys}}}]}}]}}"
+        );
+        Config::load(&text).map(|config| config.proxies[0].pools[0].introduction.clone())
+    };
+    let usual = Introduction::default();
+    assert_eq!(pool("bitcoin", "password: x").unwrap(), usual);
+    let named = pool(
+        "bitcoin",
+        "user_agent: bmminer/2.0.0, version_rolling: false",
+    )
+    .unwrap();
+    assert_eq!(named.agent, "bmminer/2.0.0");
+    assert!(!named.version_rolling);
+    let monero = pool("monero", "algorithms: [rx/0, cn/r]").unwrap();
+    assert_eq!(monero.algorithms, ["rx/0", "cn/r"]);
+    for (dialect, keys, mistake) in [
+        ("equihash", "version_rolling: true", "unknown key"),
+        ("bitcoin", "algorithms: [rx/0]", "unknown key"),
+        (
+            "monero",
+            "algorithms: [\"rx 0\"]",
+            "\"rx 0\" is no algorithm",
+        ),
+        ("bitcoin", "version_rolling: 1", "write true or false"),
+        ("bitcoin", "user_agent: \"\"", "this is no user_agent"),
+    ] {
+        let errors = pool(dialect, keys).unwrap_err().to_string();
+        assert!(errors.contains(mistake), "{errors}");
     }
 }

@@ -57,7 +57,7 @@ pub enum CheckEnd {
 
 /// Who a miner says that it is.
 #[derive(Clone, Copy)]
-pub(super) struct Introduction<'a> {
+pub(super) struct Visitor<'a> {
     /// The worker's name.
     pub(super) worker: &'a str,
     /// Its password.
@@ -133,7 +133,7 @@ impl Exchange {
         now: Now,
         token: MinerToken,
         id: RequestId,
-        who: Introduction<'_>,
+        who: Visitor<'_>,
     ) {
         let limits = self.settings.limits.miner;
         let Some(miner) = self.miners.get_mut(token) else {

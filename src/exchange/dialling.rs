@@ -44,6 +44,7 @@ impl Exchange {
             port,
             worker: &pool.worker,
             password: &pool.password,
+            introduction: &pool.introduction,
         };
         let session = PoolSession::start(self.dialect.as_ref(), subscribe, &mut link.handshake);
         link.state = LinkState::Handshaking(now.since_start, session);
@@ -115,6 +116,7 @@ impl Exchange {
                     self.lose_link(now, index, end, String::new());
                     return;
                 }
+                link.keep_alive(now.since_start, self.dialect.as_ref());
                 let Some(deadline) = now.since_start.checked_sub(limits.reply_timeout) else {
                     return;
                 };
@@ -182,6 +184,7 @@ impl Exchange {
             self.excuse_neighbours(from);
         }
         let link = &mut self.links[index];
+        link.forget_unready();
         let old = link.end_connection();
         link.state = if self.shutting_down {
             LinkState::Idle

@@ -33,6 +33,10 @@ const STABLE: Duration = Duration::from_secs(10);
 /// The longest wait that a pool's `client.reconnect` may ask for.
 const RECONNECT_WAIT_MAX: Duration = Duration::from_secs(60);
 
+/// A pool that was told nothing for so long is told that we are there, where the dialect has a word for it.
+/// xmrig does so every minute; pools wait for ten and more.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
+
 /// So many unanswered shares are no chance.
 const UNANSWERED_MANY: usize = 16;
 
@@ -149,6 +153,8 @@ pub(crate) struct Link {
     pub(crate) output: LinkOutput,
     /// When the pool last took a byte, or had nothing to take.
     pub(crate) took_bytes: Duration,
+    /// When it was last sent something.
+    pub(crate) spoke: Duration,
     /// When the pool last sent a job, and when it last answered a share; at first, when it was ready.
     pub(crate) last_job: Duration,
     pub(crate) last_reply: Duration,
@@ -198,6 +204,7 @@ impl Link {
             handshake: Vec::new(),
             output: LinkOutput::default(),
             took_bytes: Duration::ZERO,
+            spoke: Duration::ZERO,
             last_job: Duration::ZERO,
             last_reply: Duration::ZERO,
             lost: None,
@@ -294,12 +301,29 @@ impl Link {
 
     /// Says that so many bytes of [`Link::unwritten`] were written.
     pub(crate) fn wrote(&mut self, now: Duration, len: usize) {
+        if len == 0 {
+            return;
+        }
         self.took_bytes = now;
+        self.spoke = now;
         if self.handshake.is_empty() {
             self.output.wrote(len);
             self.output.release(&self.pending);
         } else {
             self.handshake.drain(..len.min(self.handshake.len()));
+        }
+    }
+
+    /// Tells a pool that heard nothing for long that we are there.
+    pub(crate) fn keep_alive(&mut self, now: Duration, dialect: &dyn Dialect) {
+        if now.saturating_sub(self.spoke) < KEEPALIVE_AFTER || !self.unwritten().is_empty() {
+            return;
+        }
+        self.spoke = now;
+        if let Some(space) = &self.space {
+            let space = space.borrow();
+            let share_session = space.share_session.as_deref().unwrap_or_default();
+            PoolSession::keep_alive(dialect, share_session, self.output.buffer());
         }
     }
 
@@ -374,6 +398,19 @@ impl Link {
         let ended = self.key;
         self.key.dial += 1;
         ended
+    }
+
+    /// Forgets what a pool announced on a connection that was never ready, unless it goes on with a session
+    /// that may be resumed: it is for no other connection, and the next one may be another pool's.
+    pub(crate) fn forget_unready(&mut self) {
+        if self.is_up() || self.lost.is_some() {
+            return;
+        }
+        // Without either the lines are empty, or hold what keeps the miners warm.
+        if self.jobs.newest().is_some() || self.target.is_some() {
+            self.end_epoch();
+            self.fresh = true;
+        }
     }
 
     /// Ends the epoch: its jobs are dead and its lines gone. The shares are the caller's to answer.

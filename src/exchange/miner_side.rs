@@ -1,7 +1,7 @@
 //! What miners do, and what time does to them.
 
 use super::{CloseHow, CloseReason, Exchange, Fact, MinerToken, SWEEP_TICKS, Tag};
-use crate::exchange::authorize::Introduction;
+use crate::exchange::authorize::Visitor;
 use crate::exchange::miners::{Miner, Stage};
 use crate::exchange::outbox::Owed;
 use crate::proto::dialect::{Dialect, MinerRequest};
@@ -179,7 +179,7 @@ impl Exchange {
                 self.handle_subscribe(now, token, id, &agent);
             }
             MinerEvent::Request(id, MinerRequest::Authorize { worker, password }) => {
-                let who = Introduction {
+                let who = Visitor {
                     worker: &worker,
                     password: &password,
                     agent: None,
@@ -194,7 +194,7 @@ impl Exchange {
                     agent,
                 },
             ) => {
-                let who = Introduction {
+                let who = Visitor {
                     worker: &worker,
                     password: &password,
                     agent: Some(&agent),
@@ -204,6 +204,7 @@ impl Exchange {
             MinerEvent::Request(id, MinerRequest::Configure { params }) => {
                 self.handle_configure(now, token, id, params, line);
             }
+            MinerEvent::Request(id, MinerRequest::GetJob) => self.handle_get_job(token, &id),
             MinerEvent::Request(..) => debug_assert!(false, "the session answers the others"),
         }
     }

@@ -31,6 +31,7 @@ mod miners;
 mod neighbours;
 mod outbox;
 mod output;
+mod patch;
 mod pending;
 mod places;
 mod pool_side;
@@ -54,12 +55,12 @@ use crate::exchange::link::{Link, LinkState, Role};
 use crate::exchange::miners::{Miner, Miners, Stage};
 use crate::exchange::neighbours::Neighbours;
 use crate::exchange::outbox::{Outbox, Owed};
+use crate::exchange::patch::JobPatch;
 use crate::exchange::spares::{Former, Returns};
 use crate::proto::dialect::Dialect;
 use crate::proto::job::JobId;
 use crate::proto::time::Now;
 use crate::proto::worker_name::MinerAddress;
-use crate::wire::hex;
 use crate::wire::json::Reader;
 
 pub use authorize::{CheckEnd, WorkerCheck};
@@ -107,8 +108,8 @@ pub enum Command {
 pub struct Exchange {
     settings: Settings,
     dialect: Box<dyn Dialect>,
-    /// Where the slot stands in a job's line ([`Dialect::slot_in_job`]): asked for each miner of a fan-out.
-    slot_in_job: Option<usize>,
+    /// Jobs in whose line each miner has a slot of its own.
+    job_patch: JobPatch,
     hasher: foldhash::quality::FixedState,
     reader: Reader,
     miners: Miners,
@@ -165,8 +166,6 @@ pub struct Exchange {
     sequence: u64,
     random_state: u64,
     scratch: Vec<u8>,
-    /// A job's line as one miner is sent it.
-    patched: Vec<u8>,
     #[expect(
         clippy::vec_box,
         reason = "the boxes go to miners and come back as they are"
@@ -198,7 +197,7 @@ impl Exchange {
             settings.job_exchange = None;
         }
         Self {
-            slot_in_job: dialect.slot_in_job(),
+            job_patch: JobPatch::new(dialect.slot_in_job()),
             dialect,
             hasher: foldhash::quality::FixedState::with_seed(seed),
             reader: Reader::new(),
@@ -237,7 +236,6 @@ impl Exchange {
             sequence: 0,
             random_state: seed,
             scratch: Vec::new(),
-            patched: Vec::new(),
             spare_outboxes: Vec::new(),
             fan_out_start: 0,
             sweep_start: 0,
@@ -511,9 +509,9 @@ impl Exchange {
             &lines.next_target
         });
         // Where the slot stands in the job itself, each miner has its own copy.
-        let patched = match (self.slot_in_job, job) {
-            (Some(at), Some((line, _))) => {
-                Self::patch(&mut self.patched, at, line, link, &miner.stage)
+        let patched = match (job, link, &miner.stage) {
+            (Some((line, _)), Some(link), Stage::Placed { slot, .. }) => {
+                self.job_patch.patch(line, link, *slot)
             }
             _ => false,
         };
@@ -546,7 +544,7 @@ impl Exchange {
                 .flatten()
                 .chain([(&self.scratch[..], Tag::Extranonce)])
                 .chain(shared.map(|(line, tag)| match tag {
-                    Tag::Job | Tag::CleanJob if patched => (&self.patched[..], tag),
+                    Tag::Job | Tag::CleanJob if patched => (self.job_patch.line(), tag),
                     _ => (&line[..], tag),
                 }))
                 .filter(|(bytes, _)| !bytes.is_empty());
@@ -576,27 +574,6 @@ impl Exchange {
         miner.owed = miner.owed.without(sent);
         let outbox = miner.outbox.take();
         self.keep_outbox(outbox);
-    }
-
-    /// Copies the line of a job with this miner's slot in it, if it has one there.
-    fn patch(
-        patched: &mut Vec<u8>,
-        at: usize,
-        line: &[u8],
-        link: Option<&Link>,
-        stage: &Stage,
-    ) -> bool {
-        let Stage::Placed { slot, .. } = stage else {
-            return false;
-        };
-        let Some(space) = link.and_then(|link| link.space.as_ref()) else {
-            return false;
-        };
-        let slot = space.borrow().slot_bytes(*slot);
-        patched.clear();
-        patched.extend_from_slice(line);
-        let digits = patched.get_mut(at..at + 2 * slot.as_bytes().len());
-        digits.is_some_and(|digits| hex::encode_into(slot.as_bytes(), digits).is_ok())
     }
 
     fn keep_outbox(&mut self, outbox: Option<Box<Outbox>>) {

@@ -220,30 +220,33 @@ impl Exchange {
             let space = space.borrow();
             (space.extranonce1_of(slot), space.plan.extranonce2_len)
         };
-        let link = self.links.get(link);
-        let job = link.and_then(|link| link.lines.clean_job.as_deref());
-        let job = job.filter(|_| self.dialect.logs_in());
-        let stage = Stage::Placed {
-            link: link.map_or(0, |link| link.key.index),
-            slot,
-        };
-        let patched = self
-            .slot_in_job
-            .zip(job)
-            .is_some_and(|(at, job)| Self::patch(&mut self.patched, at, job, link, &stage));
-        let job = if patched {
-            Some(&self.patched[..])
-        } else {
-            job
+        let mut reply = Vec::new();
+        let logs_in = self.dialect.logs_in();
+        let link = self.links.get(link).filter(|_| logs_in);
+        let job = link.and_then(|link| self.job_patch.job_of(link, slot));
+        let job = job.unwrap_or_default();
+        self.dialect
+            .write_subscription(&mut reply, id, &extranonce1, extranonce2_len, job);
+        self.say(token, |out| out.extend_from_slice(&reply));
+    }
+
+    /// Answers a miner that asks for the job that it should be at.
+    pub(super) fn handle_get_job(&mut self, token: MinerToken, id: &RequestId) {
+        let placed = self.miners.get_mut(token).and_then(|miner| {
+            let Stage::Placed { link, slot } = miner.stage else {
+                return None;
+            };
+            miner.session.is_mining().then_some((link, slot))
+        });
+        let Some((link, slot)) = placed else {
+            return self.refuse_request(token, id, Reject::NotSubscribed);
         };
         let mut reply = Vec::new();
-        self.dialect.write_subscription(
-            &mut reply,
-            id,
-            &extranonce1,
-            extranonce2_len,
-            job.unwrap_or_default(),
-        );
+        let link = self.links.get(link);
+        match link.and_then(|link| self.job_patch.job_of(link, slot)) {
+            Some(job) => self.dialect.write_requested_job(&mut reply, id, job),
+            None => return self.refuse_request(token, id, Reject::NoPool),
+        }
         self.say(token, |out| out.extend_from_slice(&reply));
     }
 

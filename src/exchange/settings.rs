@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::exchange::conduct::ConductLimits;
+use crate::proto::dialect::Introduction;
 use crate::proto::extranonce::SlotWidth;
 use crate::proto::miner::MinerLimits;
 
@@ -21,6 +22,8 @@ pub struct PoolSettings {
     pub extranonce_subscribe: bool,
     /// Hosts besides its own to which it may send us with `client.reconnect`.
     pub reconnect_hosts: Vec<String>,
+    /// What we say of ourselves.
+    pub introduction: Introduction,
 }
 
 impl std::fmt::Debug for PoolSettings {

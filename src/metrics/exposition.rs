@@ -36,6 +36,7 @@ impl Collector for Sample {
         let mut families = Families(&mut encoder);
         encode_process(self, &mut families)?;
         encode_shards(self, &mut families)?;
+        encode_door(&self.proxies, &mut families)?;
         encode_miners(&self.proxies, &mut families)?;
         encode_pools(&self.proxies, &mut families)?;
         encode_job_exchange(&self.proxies, &mut families)?;
@@ -154,6 +155,19 @@ fn encode_shards(sample: &Sample, families: &mut Families<'_, '_>) -> fmt::Resul
     )
 }
 
+fn encode_door(proxies: &[ProxySample], families: &mut Families<'_, '_>) -> fmt::Result {
+    families.gauges(
+        "stratum_door_waiting",
+        "Connections that have not said yet who they are, so that no miner is counted for them",
+        of_proxies(proxies, |it| it.door.waiting),
+    )?;
+    families.counters(
+        "stratum_door_closes",
+        "Connections that ended before they were a miner's, by reason",
+        by_reason(proxies, |it| it.door.ends_by_reason()),
+    )
+}
+
 fn encode_miners(proxies: &[ProxySample], families: &mut Families<'_, '_>) -> fmt::Result {
     let gauges: [Row; 4] = [
         ("stratum_miners", "Miners connected now", |it| it.miners),
@@ -178,7 +192,7 @@ fn encode_miners(proxies: &[ProxySample], families: &mut Families<'_, '_>) -> fm
     }
     families.counters(
         "stratum_miner_connects",
-        "Connections of miners accepted",
+        "Connections that turned out to be miners'",
         of_proxies(proxies, |it| it.counters.connects),
     )?;
     families.counters(

@@ -7,6 +7,7 @@
 //! [`exposition`] makes the text of a scrape of what was read, [`health`] says whether the process is well
 //! and wants miners, and `http` serves both; none of them is known to a shard.
 
+mod door;
 pub mod exposition;
 pub mod health;
 pub(crate) mod http;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+pub use self::door::{DoorCounters, DoorEnd};
 use crate::exchange::Counters;
 
 /// Numbers that one thread writes and others read.
@@ -42,6 +44,7 @@ impl Cells {
 #[derive(Clone, Debug)]
 pub struct Published {
     counters: Cells,
+    door: Cells,
     /// For each pool in the operator's order.
     links_up: Cells,
 }
@@ -52,6 +55,7 @@ impl Published {
     pub fn new(pools: usize) -> Self {
         Self {
             counters: Cells::new(Counters::default().cells_mut().count()),
+            door: Cells::new(DoorCounters::default().cells_mut().count()),
             links_up: Cells::new(pools),
         }
     }
@@ -59,6 +63,21 @@ impl Published {
     /// Publishes these.
     pub fn publish(&self, mut counters: Counters) {
         self.counters.store(counters.cells_mut().map(|cell| *cell));
+    }
+
+    /// Publishes what the door counts.
+    pub fn publish_door(&self, mut door: DoorCounters) {
+        self.door.store(door.cells_mut().map(|cell| *cell));
+    }
+
+    /// What the door counted last.
+    #[must_use]
+    pub fn door(&self) -> DoorCounters {
+        let mut door = DoorCounters::default();
+        for (cell, value) in door.cells_mut().zip(self.door.load()) {
+            *cell = value;
+        }
+        door
     }
 
     /// Publishes how many links to each pool are up.
@@ -218,6 +237,8 @@ pub struct ProxySample {
     pub resume: Duration,
     /// The sums.
     pub counters: Counters,
+    /// The sums of the door.
+    pub door: DoorCounters,
     /// Each pool's address, and how many links to it are up. Addresses differ.
     pub links_up: Vec<(String, u64)>,
 }
@@ -259,8 +280,17 @@ mod tests {
         counters.closes[2] = 3;
         counters.refused[1] = 4;
         counters.replies[14] = 5;
+        let mut door = DoorCounters {
+            waiting: 2,
+            ..DoorCounters::default()
+        };
+        door.ends[1] = 9;
         let published = Published::new(2);
         published.publish(counters.clone());
+        published.publish_door(door.clone());
+        assert_eq!(published.door(), door);
+        door.add(&published.door());
+        assert_eq!((door.waiting, door.ends[1]), (4, 18));
         published.publish_links_up(|pool| pool as u64 + 4);
         assert_eq!(published.read(), counters);
         assert_eq!(published.links_up().collect::<Vec<_>>(), [4, 5]);

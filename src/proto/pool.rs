@@ -22,6 +22,7 @@ const SUBSCRIBE_ID: u64 = 1;
 const AUTHORIZE_ID: u64 = 2;
 const EXTRANONCE_SUBSCRIBE_ID: u64 = 3;
 const CONFIGURE_ID: u64 = 4;
+const KEEPALIVE_ID: u64 = 5;
 
 /// The longest text of a pool's error that is passed on, in bytes.
 const ERROR_TEXT_LEN_MAX: usize = 256;
@@ -96,7 +97,9 @@ pub struct PoolSession {
 impl PoolSession {
     /// Begins the handshake: appends our configure, where the dialect has one, and our subscribe.
     pub fn start(dialect: &dyn Dialect, subscribe: Subscribe<'_>, out: &mut Vec<u8>) -> Self {
-        dialect.write_configure(out, CONFIGURE_ID);
+        if subscribe.introduction.version_rolling {
+            dialect.write_configure(out, CONFIGURE_ID);
+        }
         dialect.write_subscribe(out, SUBSCRIBE_ID, subscribe);
         Self {
             state: PoolState::Subscribing,
@@ -107,6 +110,11 @@ impl PoolSession {
     #[must_use]
     pub const fn state(&self) -> PoolState {
         self.state
+    }
+
+    /// Appends what tells the pool that we are still there, where the dialect has it.
+    pub fn keep_alive(dialect: &dyn Dialect, share_session: &[u8], out: &mut Vec<u8>) {
+        dialect.write_keepalive(out, KEEPALIVE_ID, share_session);
     }
 
     /// Reads one message, and goes on with the handshake.

@@ -21,7 +21,8 @@ use hyper::StatusCode;
 use crate::exchange::Counters;
 use crate::metrics::http::{Answer, serve};
 use crate::metrics::{
-    AdminCounters, Process, ProxySample, Published, Pulse, Sample, ShardSample, exposition,
+    AdminCounters, DoorCounters, Process, ProxySample, Published, Pulse, Sample, ShardSample,
+    exposition,
     health::{self, Stage},
 };
 use crate::shard::clock::Clock;
@@ -50,9 +51,11 @@ pub(crate) struct WatchedProxy {
 impl WatchedProxy {
     fn sample(&self) -> ProxySample {
         let mut counters = Counters::default();
+        let mut door = DoorCounters::default();
         let mut links_up: Vec<(String, u64)> = Vec::new();
         for shard in &self.published {
             counters.add(&shard.read());
+            door.add(&shard.door());
             for (pool, count) in self.pools.iter().zip(shard.links_up()) {
                 // One pool may stand there with two workers: that is one place to reach.
                 match links_up.iter_mut().find(|(name, _)| name == pool) {
@@ -65,6 +68,7 @@ impl WatchedProxy {
             name: self.name.clone(),
             resume: self.resume,
             counters,
+            door,
             links_up,
         }
     }

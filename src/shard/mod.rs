@@ -7,6 +7,9 @@
 
 mod admin;
 mod clock;
+mod connection;
+mod door;
+mod enter;
 mod error;
 mod listen;
 mod machine;
@@ -192,6 +195,7 @@ fn start_shard(setup: ShardSetup) -> Result<(Shard, Arc<AtomicBool>), StartError
             limits: proxy.limits,
             reporter: Reporter::new(proxy.name, setup.number, proxy.pools),
             published: proxy.published,
+            door: crate::metrics::DoorCounters::default(),
             space_watch: proxy.space_watch,
             checker: proxy.checker,
             shard: setup.number,

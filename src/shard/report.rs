@@ -1,11 +1,13 @@
 //! What an operator reads: one line for each event that somebody acts on, none for each share.
 
+use std::array;
 use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::exchange::{CloseReason, Counters, Fact, LinkEnd};
+use crate::metrics::DoorEnd;
 use crate::proto::share::Reject;
 use crate::proto::time::Now;
 
@@ -45,6 +47,8 @@ pub(crate) struct Reporter {
     table_full: Throttle,
     accept_failed: Throttle,
     worker_denied: Throttle,
+    /// For each end in the door.
+    door: [Throttle; DoorEnd::ALL.len()],
 }
 
 impl Reporter {
@@ -62,6 +66,7 @@ impl Reporter {
             table_full: Throttle::default(),
             accept_failed: Throttle::default(),
             worker_denied: Throttle::default(),
+            door: array::from_fn(|_| Throttle::default()),
         }
     }
 
@@ -72,6 +77,21 @@ impl Reporter {
     pub(crate) fn connected(&self, peer: SocketAddr) {
         let Self { proxy, shard, .. } = self;
         log::debug!("proxy={proxy} shard={shard} miner={peer}: connected");
+    }
+
+    /// A connection ended in the door. What somebody can mend is a warning, now and then.
+    pub(crate) fn ended_in_door(&self, now: Now, peer: SocketAddr, end: DoorEnd) {
+        let Self { proxy, shard, .. } = self;
+        let reason = end.reason();
+        log::debug!("proxy={proxy} shard={shard} miner={peer} reason={reason}: ended in the door");
+        if let Some(cure) = cure(end)
+            && self.door[end as usize].passes(now)
+        {
+            log::warn!(
+                "proxy={proxy} shard={shard} miner={peer} reason={reason}: turned away: {cure} \
+                 (stratum_door_closes_total counts all of them)"
+            );
+        }
     }
 
     pub(crate) fn disconnected(&self, peer: SocketAddr, worker: Option<&str>, reason: CloseReason) {
@@ -399,6 +419,26 @@ impl Reporter {
             | Fact::MinerClosed { .. } => {}
         }
     }
+}
+
+/// What is wrong with a connection that ended in the door, and what mends it.
+const fn cure(end: DoorEnd) -> Option<&'static str> {
+    Some(match end {
+        DoorEnd::Left | DoorEnd::FirstByteTimeout => return None,
+        DoorEnd::TlsOnPlain => {
+            "a TLS hello on a plain port; let the miner use stratum+tcp in place of stratum+ssl"
+        }
+        DoorEnd::Http => {
+            "an HTTP request; the metrics have a port of their own (admin.listen), and what else asks is \
+             a browser or a scanner"
+        }
+        DoorEnd::ProxyHeader => {
+            "a header of the PROXY protocol, which nobody expects here; take send-proxy out of the load \
+             balancer"
+        }
+        DoorEnd::Ssh => "an SSH client; it is at the wrong port, or a scanner",
+        DoorEnd::Binary => "binary bytes, which no miner sends; another protocol, or a scanner",
+    })
 }
 
 const fn capacity_is_small(slot_len: u8) -> bool {

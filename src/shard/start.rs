@@ -295,6 +295,7 @@ impl StartedProxy {
                 password: pool.password.expose().to_owned(),
                 extranonce_subscribe: pool.extranonce_subscribe,
                 reconnect_hosts: pool.reconnect_hosts.clone(),
+                introduction: pool.introduction.clone(),
             });
         }
         let file = config.authorize.workers_file.clone();
@@ -405,6 +406,7 @@ impl StartedProxy {
             limits: ShellLimits {
                 miner_line_len_max: limits.miner_line_bytes_max,
                 pool_line_len_max: limits.pool_line_bytes_max,
+                first_byte_timeout: limits.first_byte_timeout,
                 connect_timeout: limits.connect_timeout,
                 shutdown: limits.shutdown,
                 password_checks_max: limits.password_checks_max,

@@ -15,12 +15,13 @@ use crate::exchange::{
     CloseHow, CloseReason, Command, Counters, Exchange, Fact, LinkEnd, LinkKey, MinerToken, Tag,
     Transmit,
 };
-use crate::metrics::{Published, Pulse, ShardCounters};
+use crate::metrics::{DoorCounters, Published, Pulse, ShardCounters};
 use crate::proto::time::Now;
-use crate::proto::worker_name::MinerAddress;
 use crate::ring::{Close, End, ListenerId, MinerRing, RingHandler, SentPiece, StreamId, Token};
 use crate::shard::TICK;
 use crate::shard::clock::Clock;
+use crate::shard::connection::{Connection, miner_token, peer_of};
+use crate::shard::door::Door;
 use crate::shard::mesh::Mesh;
 use crate::shard::password_queue::PasswordQueue;
 use crate::shard::report::Reporter;
@@ -42,6 +43,7 @@ const FAN_OUT_PER_ROUND: usize = 512;
 pub(crate) struct ShellLimits {
     pub(crate) miner_line_len_max: usize,
     pub(crate) pool_line_len_max: usize,
+    pub(crate) first_byte_timeout: Duration,
     pub(crate) connect_timeout: Duration,
     pub(crate) shutdown: Duration,
     pub(crate) password_checks_max: usize,
@@ -53,6 +55,8 @@ pub(crate) struct Proxy {
     pub(crate) limits: ShellLimits,
     pub(crate) reporter: Reporter,
     pub(crate) published: Published,
+    /// Of the connections that are not the exchange's yet.
+    pub(crate) door: DoorCounters,
     pub(crate) space_watch: SpaceWatch,
     pub(crate) shard: usize,
     pub(crate) links: HashMap<LinkKey, StreamId>,
@@ -81,14 +85,6 @@ impl Proxy {
             _ => {}
         }
     }
-}
-
-/// What the shell knows of a miner's connection.
-struct Connection {
-    generation: u32,
-    proxy: u16,
-    tail: Tail,
-    peer: SocketAddr,
 }
 
 /// A pool link's connection.
@@ -122,6 +118,9 @@ pub(crate) struct Shard {
     mesh: Option<Mesh>,
     /// By the ring's index.
     connections: Vec<Option<Connection>>,
+    door: Door,
+    /// Connections that the door turned away, to be closed.
+    turned_away: Vec<Token>,
     tails: TailPool,
     pulse: Pulse,
     /// Connections that the ring has room for.
@@ -160,6 +159,8 @@ impl Shard {
             listeners,
             mesh,
             connections: Vec::new(),
+            door: Door::default(),
+            turned_away: Vec::new(),
             tails: TailPool::new(TAIL_BLOCKS_KEPT),
             pulse,
             connections_max,
@@ -196,22 +197,11 @@ impl Shard {
 
     /// Takes in what the ring has to tell; returns how much that was.
     fn round(&mut self, now: Now) -> usize {
-        let mut events = Events {
-            now,
-            proxies: &mut self.proxies,
-            listeners: &self.listeners,
-            connections: &mut self.connections,
-            tails: &mut self.tails,
-            streams: &mut self.streams,
-            pool_tails: &mut self.pool_tails,
-            ended: &mut self.ended,
-            told: false,
-            rang: false,
-        };
+        let (ring, mut events) = self.events(now);
         // Sends that were cut short are told too, and not counted.
-        let handled = self.ring.drain(&mut events);
-        let rang = events.rang;
-        let told = events.told || rang || self.fanning_out;
+        let handled = ring.drain(&mut events);
+        let (rang, told) = (events.rang, events.told);
+        let told = told || rang || self.fanning_out;
         if rang {
             self.take_letters(now);
         }
@@ -219,6 +209,25 @@ impl Shard {
             self.finish_round(now);
         }
         handled.max(usize::from(told))
+    }
+
+    /// Who hears what the ring has to tell, apart from the ring.
+    fn events(&mut self, now: Now) -> (&mut MinerRing, Events<'_>) {
+        let events = Events {
+            now,
+            proxies: &mut self.proxies,
+            listeners: &self.listeners,
+            connections: &mut self.connections,
+            door: &mut self.door,
+            turned_away: &mut self.turned_away,
+            tails: &mut self.tails,
+            streams: &mut self.streams,
+            pool_tails: &mut self.pool_tails,
+            ended: &mut self.ended,
+            told: false,
+            rang: false,
+        };
+        (&mut self.ring, events)
     }
 
     /// Gives the exchanges what those of other shards wrote to them.
@@ -239,10 +248,12 @@ impl Shard {
         if stopping && !self.stopped {
             self.tick_shutdown(now);
         }
+        self.events(now).1.clear_door();
         for proxy in &mut self.proxies {
             proxy.exchange.handle_tick(now);
             if !self.stopped {
                 proxy.published.publish(proxy.exchange.counters());
+                proxy.published.publish_door(proxy.door.clone());
                 let exchange = &proxy.exchange;
                 proxy
                     .published
@@ -376,10 +387,8 @@ impl Shard {
                             place.take_if(|it| it.generation == miner.generation)
                         });
                         if let Some(mut connection) = connection {
-                            let worker = worker.as_deref();
-                            proxy
-                                .reporter
-                                .disconnected(connection.peer, worker, *reason);
+                            let (peer, worker) = (connection.peer.address(), worker.as_deref());
+                            proxy.reporter.disconnected(peer, worker, *reason);
                             connection.tail.release(&mut self.tails);
                         }
                     }
@@ -389,6 +398,9 @@ impl Shard {
                     }
                 }
             }
+        }
+        for token in self.turned_away.drain(..) {
+            self.ring.close(token, Close::Reset);
         }
         for id in std::mem::take(&mut self.ended) {
             let stream = self.streams[id.index as usize].take_if(|it| it.id == id);
@@ -475,39 +487,20 @@ fn errno_text(errno: i32) -> String {
     std::io::Error::from_raw_os_error(errno).to_string()
 }
 
-/// The address of a miner that is still connected.
-fn peer_of(connections: &[Option<Connection>], miner: MinerToken) -> Option<SocketAddr> {
-    let connection = connections.get(miner.index as usize)?.as_ref()?;
-    (connection.generation == miner.generation).then_some(connection.peer)
-}
-
-/// An address as worker names have it.
-const fn address_of(peer: SocketAddr) -> MinerAddress {
-    MinerAddress(match peer {
-        SocketAddr::V4(peer) => peer.ip().to_ipv6_mapped().octets(),
-        SocketAddr::V6(peer) => peer.ip().octets(),
-    })
-}
-
-const fn miner_token(token: Token) -> MinerToken {
-    MinerToken {
-        index: token.index,
-        generation: token.generation,
-    }
-}
-
 /// The ring's news, told to the exchanges.
-struct Events<'a> {
-    now: Now,
-    proxies: &'a mut [Proxy],
-    listeners: &'a [u16],
-    connections: &'a mut Vec<Option<Connection>>,
-    tails: &'a mut TailPool,
+pub(super) struct Events<'a> {
+    pub(super) now: Now,
+    pub(super) proxies: &'a mut [Proxy],
+    pub(super) listeners: &'a [u16],
+    pub(super) connections: &'a mut Vec<Option<Connection>>,
+    pub(super) door: &'a mut Door,
+    pub(super) turned_away: &'a mut Vec<Token>,
+    pub(super) tails: &'a mut TailPool,
     streams: &'a mut [Option<PoolStream>],
     pool_tails: &'a mut TailPool,
     ended: &'a mut Vec<StreamId>,
     /// Whether there was anything to tell.
-    told: bool,
+    pub(super) told: bool,
     /// Whether letters have come.
     rang: bool,
 }
@@ -516,7 +509,7 @@ impl Events<'_> {
     fn exchange_of(&mut self, token: Token) -> Option<&mut Exchange> {
         self.told = true;
         let connection = self.connections.get(token.index as usize)?.as_ref()?;
-        if connection.generation != token.generation {
+        if !connection.is(token) || connection.entering.is_some() {
             return None;
         }
         let proxy = self.proxies.get_mut(usize::from(connection.proxy))?;
@@ -575,20 +568,7 @@ impl RingHandler for Events<'_> {
 
     fn accepted(&mut self, token: Token, listener: ListenerId, peer: SocketAddr) {
         self.told = true;
-        let index = token.index as usize;
-        let proxy = self.listeners[usize::from(listener.0)];
-        if self.connections.len() <= index {
-            self.connections.resize_with(index + 1, || None);
-        }
-        self.connections[index] = Some(Connection {
-            generation: token.generation,
-            proxy,
-            tail: Tail::default(),
-            peer,
-        });
-        let proxy = &mut self.proxies[usize::from(proxy)];
-        proxy.reporter.connected(peer);
-        proxy.exchange.handle_connect(self.now, miner_token(token));
+        self.enter(token, listener, peer);
     }
 
     fn received(&mut self, token: Token, bytes: &mut [u8]) {
@@ -596,25 +576,14 @@ impl RingHandler for Events<'_> {
         let Some(Some(connection)) = self.connections.get_mut(token.index as usize) else {
             return;
         };
-        if connection.generation != token.generation {
+        if !connection.is(token) {
             return;
         }
-        let proxy = &mut self.proxies[usize::from(connection.proxy)];
-        proxy.exchange.hear_from(address_of(connection.peer));
-        let line_len_max = proxy.limits.miner_line_len_max;
-        let mut lines = cut(&mut connection.tail, self.tails, bytes, line_len_max);
-        while let Some(line) = lines.next() {
-            match line {
-                Ok(line) => {
-                    proxy
-                        .exchange
-                        .handle_miner_line(self.now, miner_token(token), line);
-                }
-                Err(_) => proxy
-                    .exchange
-                    .refuse(miner_token(token), CloseReason::LineTooLong),
-            }
+        if connection.entering.is_some() {
+            return self.received_in_door(token, bytes);
         }
+        let proxy = &mut self.proxies[usize::from(connection.proxy)];
+        take_lines(self.now, proxy, connection, self.tails, token, bytes);
     }
 
     fn ended(&mut self, token: Token, end: End) {
@@ -625,6 +594,8 @@ impl RingHandler for Events<'_> {
         };
         if let Some(exchange) = self.exchange_of(token) {
             exchange.handle_disconnect(miner_token(token), reason);
+        } else {
+            self.ended_in_door(token);
         }
     }
 
@@ -654,6 +625,34 @@ impl RingHandler for Events<'_> {
         // With a full table this is told with each connection that comes and goes: counted when logged.
         let held = || self.connections.iter().flatten().count();
         self.proxies[proxy].reporter.table_full(self.now, held);
+    }
+}
+
+/// Gives an exchange the lines of a miner that has passed the door.
+pub(super) fn take_lines(
+    now: Now,
+    proxy: &mut Proxy,
+    connection: &mut Connection,
+    tails: &mut TailPool,
+    token: Token,
+    bytes: &mut [u8],
+) {
+    let Proxy {
+        exchange, limits, ..
+    } = proxy;
+    let miner = miner_token(token);
+    exchange.hear_from(connection.peer.in_names());
+    let mut lines = cut(
+        &mut connection.tail,
+        tails,
+        bytes,
+        limits.miner_line_len_max,
+    );
+    while let Some(line) = lines.next() {
+        match line {
+            Ok(line) => exchange.handle_miner_line(now, miner, line),
+            Err(_) => exchange.refuse(miner, CloseReason::LineTooLong),
+        }
     }
 }
 

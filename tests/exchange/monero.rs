@@ -150,3 +150,40 @@ fn another_session_is_another_job_for_everybody_and_nobody_hears_one_twice() {
     let told = heard(&mut scene);
     assert!(told[0].1.contains("Job not found (=stale)"), "{told:?}");
 }
+
+#[test]
+fn a_pool_that_hears_nothing_is_told_every_minute_that_we_are_there() {
+    let mut scene = Scene::of(Coin::Monero, &["a"], |_| {});
+    log_in(&mut scene, 0);
+    let link = scene.expect_connected();
+    let login = scene.written(link);
+    assert!(login.contains(r#""method":"login""#), "{login}");
+    welcome(&mut scene, link, "s1", 1);
+    let mut said = Vec::new();
+    for second in 0..130 {
+        for _ in 0..4 {
+            tick(&mut scene);
+        }
+        let written = scene.written(link);
+        if !written.is_empty() {
+            said.push((second, written));
+        }
+    }
+    let [(first, line), (second, again)] = said.as_slice() else {
+        panic!("{said:?}");
+    };
+    let keepalive =
+        "{\"id\":5,\"jsonrpc\":\"2.0\",\"method\":\"keepalived\",\"params\":{\"id\":\"s1\"}}\n";
+    assert_eq!((line.as_str(), again.as_str()), (keepalive, keepalive));
+    assert!((59..=61).contains(first), "{first}");
+    assert!((59..=61).contains(&(second - first)), "{second}");
+    // Its answer is nobody's.
+    scene.pool_says(
+        link,
+        br#"{"id":5,"jsonrpc":"2.0","result":{"status":"KEEPALIVED"},"error":null}"#,
+    );
+    assert!(scene.exchange.is_current(link));
+    heard(&mut scene);
+    tick(&mut scene);
+    assert_eq!(heard(&mut scene), []);
+}

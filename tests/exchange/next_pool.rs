@@ -1,6 +1,11 @@
 //! The next pool's link, ready before it is needed.
 
+use std::time::Duration;
+
+use stratum_uring::exchange::LinkEnd;
+
 use crate::farm::{Farm, is_failover, on_the_first};
+use crate::scene::{Scene, notify};
 
 #[test]
 fn a_link_to_the_next_pool_is_made_while_the_lost_one_may_come_back() {
@@ -79,4 +84,55 @@ fn the_probe_takes_over_when_the_pool_that_serves_fails() {
     assert_eq!(farm.count(is_failover), 1);
     farm.pass(60);
     assert_eq!(farm.links.len(), 1);
+}
+
+#[test]
+fn a_job_that_a_pool_announced_and_then_did_not_take_us_is_for_no_other_link() {
+    let mut scene = Scene::new(&["a", "b"]);
+    let end = LinkEnd::Reset;
+    let miner = scene.connect(0);
+    let (link, _) = scene.poll_dial().unwrap();
+    scene
+        .exchange
+        .handle_link_closed(scene.now, link, LinkEnd::ConnectFailed, "");
+    let mut serving = None;
+    let mut announced = 0;
+    for quarter in 0.. {
+        assert!(quarter < 400, "the second pool is not tried any more");
+        scene.pass(Duration::from_millis(250));
+        scene.exchange.handle_tick(scene.now);
+        while let Some((link, host)) = scene.poll_dial() {
+            let now = scene.now;
+            if host == "a" && serving.is_none() || host == "b" && (1..3).contains(&announced) {
+                let end = LinkEnd::ConnectFailed;
+                scene.exchange.handle_link_closed(now, link, end, "");
+                continue;
+            }
+            scene.exchange.handle_link_connected(now, link);
+            if host == "a" {
+                // It announces a job, and closes before it takes our worker.
+                let subscribed = br#"{"id":1,"result":[null,"b0b1b2b3"],"error":null}"#;
+                scene.pool_says(link, subscribed);
+                scene.pool_says(link, notify().replace("\"j1\"", "\"theirs\"").as_bytes());
+                announced += 1;
+                scene.exchange.handle_link_closed(now, link, end, "");
+                continue;
+            }
+            // The same bytes each time, and a job only at first.
+            scene.shake_hands(link);
+            if serving.replace(link).is_none() {
+                scene.pool_says(link, notify().as_bytes());
+                scene.begin_mining(miner);
+            }
+        }
+        match serving {
+            Some(link) if announced == 0 && scene.exchange.is_current(link) => {
+                scene.exchange.handle_link_closed(scene.now, link, end, "");
+            }
+            Some(_) if announced >= 3 && scene.exchange.links_up_of(1) > 0 => break,
+            _ => {}
+        }
+    }
+    let text = scene.flush().text;
+    assert!(!text.contains("mining.notify"), "{text}");
 }

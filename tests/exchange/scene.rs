@@ -7,8 +7,8 @@ use stratum_uring::exchange::{
     Authorize, CloseHow, CloseReason, Command, Exchange, Limits, LinkKey, MinerToken, PoolLinks,
     PoolSettings, Settings, ShareReply, Tag, Transmit,
 };
-use stratum_uring::proto::dialect::Coin;
 use stratum_uring::proto::dialect::equihash::Parameters;
+use stratum_uring::proto::dialect::{Coin, Introduction};
 use stratum_uring::proto::extranonce::SlotWidth;
 use stratum_uring::proto::time::Now;
 
@@ -71,6 +71,7 @@ impl Scene {
             password: "x".to_owned(),
             extranonce_subscribe: false,
             reconnect_hosts: Vec::new(),
+            introduction: Introduction::default(),
         };
         let mut settings = Settings {
             part: (0, 1),

@@ -14,6 +14,7 @@
 //! id that the proxy chose, and in a later line for that same id. Further directives:
 //!
 //! - `@ parameters N K`, `@ slot_bytes 0|1|2`, `@ extranonce_subscribe`: settings.
+//! - `@ user_agent NAME`, `@ version_rolling false`, `@ algorithms NAME…`: what we tell the pool of us.
 //! - `@ pool NONCE_1`: the pool has answered the handshake with this nonce_1, without being quoted. Of
 //!   Bitcoin `@ pool EXTRANONCE1 SIZE`, and the version bits that it grants behind it, if it does.
 //! - `@ slot HEX`: other miners take slots until this one is the next.
@@ -33,7 +34,7 @@ use stratum_uring::exchange::{
 };
 use stratum_uring::practice::bitcoin::{Rolled, Work, share_hash};
 use stratum_uring::proto::dialect::equihash::Parameters;
-use stratum_uring::proto::dialect::{AGENT, Coin};
+use stratum_uring::proto::dialect::{AGENT, Coin, Introduction};
 use stratum_uring::proto::extranonce::SlotWidth;
 use stratum_uring::proto::time::Now;
 use stratum_uring::wire::{Reader, Tail, TailPool, cut};
@@ -158,6 +159,7 @@ impl Transcript {
                 password: "x".to_owned(),
                 extranonce_subscribe: self.directive("extranonce_subscribe").is_some(),
                 reconnect_hosts: Vec::new(),
+                introduction: self.introduction(),
             }],
             slot_width: match self.directive("slot_bytes") {
                 None => SlotWidth::Auto,
@@ -173,6 +175,20 @@ impl Transcript {
             share_reply: ShareReply::Pool,
             keep_warm: false,
             limits: Limits::default(),
+        }
+    }
+
+    /// What is said of us to the pool.
+    fn introduction(&self) -> Introduction {
+        let usual = Introduction::default();
+        Introduction {
+            agent: self
+                .directive("user_agent")
+                .map_or(usual.agent, str::to_owned),
+            version_rolling: self.directive("version_rolling") != Some("false"),
+            algorithms: self.directive("algorithms").map_or_else(Vec::new, |names| {
+                names.split(' ').map(str::to_owned).collect()
+            }),
         }
     }
 }
@@ -367,7 +383,13 @@ impl<'a> Play<'a> {
                 };
                 assert_eq!(hash, value, "{self}");
             }
-            "side" | "parameters" | "slot_bytes" | "extranonce_subscribe" => {}
+            "side"
+            | "parameters"
+            | "slot_bytes"
+            | "extranonce_subscribe"
+            | "user_agent"
+            | "version_rolling"
+            | "algorithms" => {}
             key => panic!("{}: what is `@ {key}`?", self.transcript.name),
         }
     }

@@ -17,10 +17,12 @@ use crate::proto::dialect::common::{
     self, member, number, read_authorize, read_job_id, read_reconnect, rest_of, session_text,
 };
 use crate::proto::dialect::{
-    AGENT, AGENT_JSON, Dialect, Granted, MinerRequest, PoolFault, PoolMessage, ShareParts,
-    ShareTerms, Subscribe, Subscription,
+    AGENT_JSON, Dialect, Granted, MinerRequest, PoolFault, PoolMessage, ShareParts, ShareTerms,
+    Subscribe, Subscription,
 };
-use crate::proto::extranonce::{Extranonce1, SLOT_LEN_MAX, SlotPlan, SlotWidth};
+use crate::proto::extranonce::{
+    EXTRANONCE1_LEN_MAX, Extranonce1, SLOT_LEN_MAX, SlotPlan, SlotWidth,
+};
 use crate::proto::job::{Job, JobId};
 use crate::proto::share::{Reject, Submit};
 use crate::proto::target::Target;
@@ -75,7 +77,7 @@ impl Dialect for Bitcoin {
 
     fn write_subscribe(&self, out: &mut Vec<u8>, request_id: u64, subscribe: Subscribe<'_>) {
         encode::request(out, request_id, "mining.subscribe", |out| {
-            encode::append_string(out, AGENT);
+            encode::append_string(out, &subscribe.introduction.agent);
             if let Some(id) = subscribe.session_id {
                 out.push(b',');
                 out.extend_from_slice(id);
@@ -352,6 +354,11 @@ impl Dialect for Bitcoin {
                 if bits != *b"00000000" {
                     identity.end = out.len();
                 }
+            } else if !share.submit.extra.is_empty() {
+                // What stands behind keeps its place, or its first value were taken for bits.
+                out.extend_from_slice(b"\",null");
+                out.extend_from_slice(share.submit.extra);
+                return;
             }
             out.push(b'"');
             out.extend_from_slice(share.submit.extra);
@@ -368,7 +375,9 @@ fn read_extranonce<'a>(
         .next()
         .and_then(Raw::as_str)
         .and_then(Extranonce1::parse)
-        .ok_or(PoolFault("extranonce1 is not up to 32 bytes of hex"))?;
+        // A miner's slot must fit behind it.
+        .filter(|found| found.len() + usize::from(SLOT_LEN_MAX) <= EXTRANONCE1_LEN_MAX)
+        .ok_or(PoolFault("extranonce1 is not up to 30 bytes of hex"))?;
     let size = values
         .next()
         .and_then(number)

@@ -11,8 +11,8 @@ use crate::proto::dialect::common::{
     self, agent_of, read_authorize, read_job_id, read_reconnect, rest_of, session_text,
 };
 use crate::proto::dialect::{
-    AGENT, AGENT_JSON, Dialect, Granted, MinerRequest, PoolFault, PoolMessage, ShareParts,
-    ShareTerms, Subscribe, Subscription,
+    AGENT_JSON, Dialect, Granted, MinerRequest, PoolFault, PoolMessage, ShareParts, ShareTerms,
+    Subscribe, Subscription,
 };
 use crate::proto::extranonce::{Extranonce1, SLOT_LEN_MAX, SlotPlan, SlotWidth};
 use crate::proto::job::{Job, JobId};
@@ -92,7 +92,7 @@ impl Dialect for Equihash {
 
     fn write_subscribe(&self, out: &mut Vec<u8>, request_id: u64, subscribe: Subscribe<'_>) {
         encode::request(out, request_id, "mining.subscribe", |out| {
-            encode::append_string(out, AGENT);
+            encode::append_string(out, &subscribe.introduction.agent);
             out.push(b',');
             out.extend_from_slice(subscribe.session_id.unwrap_or(b"null"));
             out.push(b',');

@@ -66,6 +66,29 @@ pub struct Subscribe<'a> {
     pub worker: &'a str,
     /// Its password.
     pub password: &'a str,
+    /// What we say of ourselves.
+    pub introduction: &'a Introduction,
+}
+
+/// What the proxy says of itself and asks for when it greets a pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Introduction {
+    /// What we call our firmware. Some pools choose by it what their jobs look like.
+    pub agent: String,
+    /// Whether to ask for version bits, where the dialect knows them.
+    pub version_rolling: bool,
+    /// The algorithms that our miners know, where the dialect names some: `rx/0`. Empty says nothing.
+    pub algorithms: Vec<String>,
+}
+
+impl Default for Introduction {
+    fn default() -> Self {
+        Self {
+            agent: AGENT.to_owned(),
+            version_rolling: true,
+            algorithms: Vec::new(),
+        }
+    }
 }
 
 /// What a pool answered to our subscribe.
@@ -145,6 +168,8 @@ pub enum MinerRequest<'a> {
     },
     /// It claims a share.
     Submit(Submit<'a>),
+    /// It asks for the current job once more.
+    GetJob,
     /// It can take another extranonce1 without a reconnect.
     ExtranonceSubscribe,
     /// Extensions (BIP 310) that it would like: see [`Dialect::configure`].
@@ -235,6 +260,12 @@ pub trait Dialect: std::fmt::Debug {
         VersionMask::NONE
     }
 
+    /// Appends what tells a pool that we are still there, where it closes links that say nothing;
+    /// `share_session` is what it calls the session. The answer is passed over.
+    fn write_keepalive(&self, out: &mut Vec<u8>, request_id: u64, share_session: &[u8]) {
+        let _ = (out, request_id, share_session);
+    }
+
     /// Appends our subscribe to a pool.
     fn write_subscribe(&self, out: &mut Vec<u8>, request_id: u64, subscribe: Subscribe<'_>);
 
@@ -306,6 +337,12 @@ pub trait Dialect: std::fmt::Debug {
         extranonce2_len: usize,
         job: &[u8],
     );
+
+    /// Appends the answer to [`MinerRequest::GetJob`]; `job` is the miner's line of the current job.
+    fn write_requested_job(&self, out: &mut Vec<u8>, id: &RequestId, job: &[u8]) {
+        let _ = job;
+        self.write_result(out, id.as_bytes(), b"null");
+    }
 
     /// Appends the job for miners, under our id.
     fn write_job(&self, out: &mut Vec<u8>, job: &Job, id: JobId, clean: bool);

@@ -10,8 +10,8 @@ use std::ops::Range;
 
 use crate::proto::dialect::common::member;
 use crate::proto::dialect::{
-    AGENT, Dialect, Granted, MinerRequest, PoolFault, PoolMessage, ShareParts, ShareTerms,
-    Subscribe, Subscription,
+    Dialect, Granted, MinerRequest, PoolFault, PoolMessage, ShareParts, ShareTerms, Subscribe,
+    Subscription,
 };
 use crate::proto::extranonce::{Extranonce1, SlotPlan, SlotWidth};
 use crate::proto::job::{Job, JobId};
@@ -80,7 +80,23 @@ impl Dialect for Monero {
         out.extend_from_slice(b",\"pass\":");
         encode::append_string(out, subscribe.password);
         out.extend_from_slice(b",\"agent\":");
-        encode::append_string(out, AGENT);
+        encode::append_string(out, &subscribe.introduction.agent);
+        for (index, algorithm) in subscribe.introduction.algorithms.iter().enumerate() {
+            out.extend_from_slice(if index == 0 { b",\"algo\":[" } else { b"," });
+            encode::append_string(out, algorithm);
+        }
+        if !subscribe.introduction.algorithms.is_empty() {
+            out.push(b']');
+        }
+        out.extend_from_slice(b"}}\n");
+    }
+
+    /// As xmrig does: pools of CryptoNote coins close a link on which nobody found a share for some
+    /// minutes (MoneroOcean after 900 s).
+    fn write_keepalive(&self, out: &mut Vec<u8>, request_id: u64, share_session: &[u8]) {
+        append_start(out, request_id);
+        out.extend_from_slice(b"\"method\":\"keepalived\",\"params\":{\"id\":");
+        out.extend_from_slice(share_session);
         out.extend_from_slice(b"}}\n");
     }
 
@@ -148,6 +164,7 @@ impl Dialect for Monero {
                 password: text(b"pass").unwrap_or_default(),
                 agent: text(b"agent").unwrap_or_default(),
             },
+            b"getjob" | b"getjobtemplate" => MinerRequest::GetJob,
             b"keepalived" | b"keepalive" => MinerRequest::Polite(r#"{"status":"KEEPALIVED"}"#),
             _ => return Err(Reject::UnknownMethod),
         })
@@ -173,10 +190,7 @@ impl Dialect for Monero {
         extranonce2_len: usize,
         job: &[u8],
     ) {
-        let object = job
-            .strip_suffix(b"}\n")
-            .and_then(|line| line.get(JOB_OBJECT_AT..))
-            .unwrap_or(b"null");
+        let object = object_of(job);
         append_answer(out, id.as_bytes());
         out.extend_from_slice(b"\"error\":null,\"result\":{\"id\":");
         encode::append_string(out, MINER_SESSION);
@@ -190,6 +204,10 @@ impl Dialect for Monero {
             out.extend_from_slice(b"\"nicehash\",");
         }
         out.extend_from_slice(b"\"keepalive\"],\"status\":\"OK\"}}\n");
+    }
+
+    fn write_requested_job(&self, out: &mut Vec<u8>, id: &RequestId, job: &[u8]) {
+        self.write_result(out, id.as_bytes(), object_of(job));
     }
 
     fn write_job(&self, out: &mut Vec<u8>, job: &Job, id: JobId, _: bool) {
@@ -302,6 +320,13 @@ fn append_answer(out: &mut Vec<u8>, id: &[u8]) {
     out.extend_from_slice(b"{\"id\":");
     out.extend_from_slice(id);
     out.extend_from_slice(b",\"jsonrpc\":\"2.0\",");
+}
+
+/// The job itself in its line.
+fn object_of(job: &[u8]) -> &[u8] {
+    job.strip_suffix(b"}\n")
+        .and_then(|line| line.get(JOB_OBJECT_AT..))
+        .unwrap_or(b"null")
 }
 
 /// An id that goes back to the pool as it is.

@@ -14,14 +14,19 @@ impl World {
             let feeds = &self.shards[miner.shard].feeds;
             feeds.iter().position(|feed| feed.had_space_of(nonce_1))
         });
-        let pool = link.and_then(|link| self.shards[miner.shard].feeds[link].pool);
-        let by_neighbour = |&(shard, link): &FeedKey| {
-            shard != miner.shard && pool.is_some() && self.shards[shard].feeds[link].pool == pool
+        // It may work for another pool by now, whose jobs it has not read yet.
+        let nonce_1 = miner.nonce_1.as_deref().unwrap_or_default();
+        let pool = link.and_then(|link| self.shards[miner.shard].feeds[link].pool_of(nonce_1));
+        let by_neighbour = |(&(shard, link), places): (&FeedKey, &Vec<usize>)| {
+            let jobs = &self.shards[shard].feeds[link].jobs;
+            shard != miner.shard
+                && pool.is_some()
+                && places.iter().any(|&place| jobs[place].pool == pool)
         };
         let heard = self.contents.get(content);
         assert!(
             self.settings().job_exchange.is_some()
-                && heard.is_some_and(|content| content.heard.keys().any(by_neighbour)),
+                && heard.is_some_and(|content| content.heard.iter().any(by_neighbour)),
             "A JOB IS OF A LINK ON WHICH ITS MINER WAS, OR OF A NEIGHBOUR'S: {line} {miner:?}"
         );
         let (shard, link) = (miner.shard, link.expect("its pool is known"));

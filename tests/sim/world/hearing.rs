@@ -75,9 +75,6 @@ impl World {
         if is_early {
             self.starts_early(place, content, line);
         } else if was_early && before.is_none() {
-            // One that was started early too is no way back, though its link may have announced it since.
-            let started = at.is_some_and(|(link, _)| feeds[link].early.contains_key(content));
-            let clean = clean || started;
             assert!(clean, "A MINER IS BROUGHT BACK CLEAN: {line} {miner:?}");
             self.totals.early_brought_back += 1;
         } else if let Some((link_before, before)) = before

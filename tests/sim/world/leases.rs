@@ -205,7 +205,8 @@ impl World {
         }
         let body = std::str::from_utf8(&job.body).expect("text");
         let content = body.split(',').nth(2).expect("a job's third part");
-        self.feed_hears(feed, content.trim_matches('"'), job.clean);
+        let pool = self.shards[feed.0].feeds[feed.1].pool;
+        self.feed_hears(feed, pool, content.trim_matches('"'), job.clean);
     }
 
     fn judged_by_host(&self, feed: FeedKey, answers: &[(u64, ShareEnd)]) -> Vec<String> {

@@ -51,8 +51,8 @@ impl World {
                 }
                 None if id_of(&message) == "2" => {
                     let nonce_1 = feed.offered.take();
-                    feed.gets(nonce_1);
                     feed.pool = Some(conn.pool);
+                    feed.gets(nonce_1);
                     feed.lost = None;
                     conn.up = true;
                     conn.up_since = Some(self.now);
@@ -65,7 +65,8 @@ impl World {
             .filter(|solution| self.shares[*solution].shard == key.shard)
             .cloned();
         if let Some((content, clean)) = job {
-            self.feed_hears(key.feed(), &content, clean);
+            let pool = Some(conn.pool);
+            self.feed_hears(key.feed(), pool, &content, clean);
         }
         let exchange = &mut self.shards[key.shard].exchange;
         let unexpected = exchange.counters().answers_unexpected;
@@ -84,14 +85,21 @@ impl World {
         }
     }
 
-    /// A job is heard on a link.
-    pub(super) fn feed_hears(&mut self, key: FeedKey, content: &str, clean: bool) {
+    /// A job of a pool is heard on a link.
+    pub(super) fn feed_hears(
+        &mut self,
+        key: FeedKey,
+        pool: Option<usize>,
+        content: &str,
+        clean: bool,
+    ) {
         let feed = &mut self.shards[key.0].feeds[key.1];
         let known = self.contents.entry(content.to_owned()).or_default();
         let elsewhere = known.heard.keys().any(|feed| feed.0 != key.0);
         self.totals.jobs_heard_elsewhere += u64::from(elsewhere && feed.lease.is_none());
         known.heard.entry(key).or_default().push(feed.jobs.len());
         feed.jobs.push(LinkJob {
+            pool,
             content: content.to_owned(),
             clean,
             target: feed.target.clone(),

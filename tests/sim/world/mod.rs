@@ -29,8 +29,8 @@ use stratum_uring::exchange::{
     LeaseId, Letter, Limits, LinkEnd, LinkKey, MinerToken, PoolLinks, PoolSettings, Settings,
     ShareEnd, ShareReply, Tag, Terms, Transmit,
 };
-use stratum_uring::proto::dialect::Equihash;
 use stratum_uring::proto::dialect::equihash::Parameters;
+use stratum_uring::proto::dialect::{Equihash, Introduction};
 use stratum_uring::proto::extranonce::SlotWidth;
 use stratum_uring::proto::job::Job;
 use stratum_uring::proto::miner::MinerLimits;

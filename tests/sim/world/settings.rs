@@ -67,6 +67,7 @@ pub(super) fn settings(seed: u64, shards: usize, pools: &[Pool], random: &mut Rn
                 password: "x".to_owned(),
                 extranonce_subscribe: of(&[0, 1]) == 1,
                 reconnect_hosts: Vec::new(),
+                introduction: Introduction::default(),
             })
             .collect(),
         slot_width,

@@ -61,6 +61,8 @@ impl Content {
 /// A job as an exchange heard it on one of its links.
 #[derive(Debug)]
 pub(super) struct LinkJob {
+    /// Whose it is.
+    pub(super) pool: Option<usize>,
     pub(super) content: String,
     pub(super) clean: bool,
     pub(super) target: Option<String>,
@@ -74,8 +76,8 @@ pub(super) struct Feed {
     pub(super) nonce_1: Option<String>,
     /// Who gave that.
     pub(super) pool: Option<usize>,
-    /// Every nonce_1 that it had.
-    pub(super) nonces: Vec<String>,
+    /// Every nonce_1 that it had, with who gave it.
+    pub(super) nonces: Vec<(String, Option<usize>)>,
     pub(super) next_nonce_1: Option<String>,
     /// Jobs on which its miners were before it announced them: since when.
     pub(super) early: BTreeMap<String, u64>,
@@ -104,9 +106,9 @@ impl Feed {
     /// Its miners' nonce_1 begins so from now on.
     pub(super) fn gets(&mut self, nonce_1: Option<String>) {
         if let Some(nonce_1) = &nonce_1
-            && !self.nonces.contains(nonce_1)
+            && !self.nonces.iter().any(|(known, _)| known == nonce_1)
         {
-            self.nonces.push(nonce_1.clone());
+            self.nonces.push((nonce_1.clone(), self.pool));
         }
         self.nonce_1 = nonce_1;
     }
@@ -129,13 +131,20 @@ impl Feed {
     /// Whether a miner with this nonce_1 was in its space at some time, or in another part of it: that of a
     /// lease before this one.
     pub(super) fn had_space_of(&self, nonce_1: &str) -> bool {
-        self.nonces.iter().any(|space| nonce_1.starts_with(space))
+        self.pool_of(nonce_1).is_some()
+    }
+
+    /// Who gave the bytes with which a nonce_1 of its miners begins.
+    pub(super) fn pool_of(&self, nonce_1: &str) -> Option<usize> {
+        let mut spaces = self.nonces.iter().rev();
+        let space = spaces.find(|(space, _)| nonce_1.starts_with(space));
+        space.and_then(|(_, pool)| *pool)
     }
 
     /// Whether a miner with this nonce_1 was in its space at some time.
     pub(super) fn was_home_of(&self, nonce_1: &str) -> bool {
-        let is_now = |space: &&String| self.nonce_1.as_ref() == Some(*space);
-        let mut before = self.nonces.iter().filter(|space| !is_now(space));
+        let spaces = self.nonces.iter().map(|(space, _)| space);
+        let mut before = spaces.filter(|space| self.nonce_1.as_ref() != Some(*space));
         self.has(nonce_1) || before.any(|space| nonce_1.starts_with(space))
     }
 }

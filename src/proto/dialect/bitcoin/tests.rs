@@ -68,6 +68,22 @@ fn every_shape_of_a_subscribe_result_is_read() {
 }
 
 #[test]
+fn an_extranonce1_that_leaves_no_room_for_a_slot_is_refused() {
+    for (len, fits) in [(30, true), (31, false), (32, false)] {
+        let extranonce1 = "a1".repeat(len);
+        let result = format!(r#"[[],"{extranonce1}",8]"#);
+        let read = with(&result, |result| Bitcoin.read_subscription(result));
+        assert_eq!(read.is_ok(), fits, "{len}");
+        let moved = format!(r#"["{extranonce1}",8]"#);
+        assert_eq!(
+            heard("mining.set_extranonce", &moved).is_ok(),
+            fits,
+            "{len}"
+        );
+    }
+}
+
+#[test]
 fn the_plan_never_leaves_a_miner_less_than_cgminer_takes() {
     let rolls = VersionMask::new(0x1fff_e000);
     let plan = |width, len, mask| {
@@ -325,6 +341,10 @@ fn a_share_is_written_in_one_spelling() {
         "{line}"
     );
     assert_ne!(rolled, written(r#""00ff","495fab29","1d""#).1);
+    // Without version bits, what stands behind them is not taken for some.
+    let (line, plain) = written(r#""00ff","495fab29","1d",null,7"#);
+    assert!(line.ends_with("\"0000001d\",null,7]}\n"), "{line}");
+    assert_eq!(plain, written(r#""00ff","495fab29","1d""#).1);
 }
 
 #[test]
