@@ -78,7 +78,7 @@ pub struct ProxyConfig {
     /// A miner whose user agent contains one of these gets the pool's own nonce_1 length. In lower
     /// case, to be looked for in the agent in lower case.
     pub pass_through_agents: Vec<String>,
-    /// Who may mine.
+    /// Who may mine, and under which name the pool hears of it.
     pub authorize: AuthorizeConfig,
     /// When a miner is told what became of its share.
     pub share_reply: ShareReply,

@@ -99,7 +99,7 @@ fn proxy(node: &Node<'_>, taken: &mut Taken) -> Option<ProxyConfig> {
             );
         }
     }
-    let authorize = authorize(section.section("authorize"));
+    let authorize = authorize(&mut section, coin, pool_links);
     let share_reply = shares(section.section("shares"));
     let job_exchange = job_exchange(section.section("job_exchange"));
 
@@ -114,7 +114,7 @@ fn proxy(node: &Node<'_>, taken: &mut Taken) -> Option<ProxyConfig> {
     let mut below = section.section("limits");
     let limits = limits(&mut below);
     below.finish(&[]);
-    section.finish(&["worker_name"]);
+    section.finish(&[]);
 
     Some(ProxyConfig {
         name: name?,

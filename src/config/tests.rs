@@ -3,6 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_yaml::Value;
 
 use super::*;
+use crate::proto::worker_name::WorkerName;
 
 /// The least that a config needs.
 const MINIMAL: &str = "\
@@ -96,6 +97,8 @@ fn a_minimal_config_has_a_default_for_the_rest() {
             authorize: AuthorizeConfig {
                 mode: AuthorizeMode::Any,
                 workers_file: None,
+                denied_retry: Duration::from_secs(60),
+                worker_name: WorkerName::default(),
             },
             share_reply: ShareReply::Pool,
             job_exchange: JobExchange {
@@ -262,7 +265,7 @@ proxies:
          write a list of pools, the preferred one first",
         "line 20: proxies[1].tls: unknown key; the keys here are name, dialect, equihash, listen, \
          pools, slot_bytes, miners_per_link, links_per_shard_max, pool_links, \
-         pass_through_agents, authorize, shares, job_exchange, failover, limits",
+         pass_through_agents, authorize, worker_name, shares, job_exchange, failover, limits",
     ];
     assert_eq!(mistakes(text), expected);
     let errors = Config::load(text).unwrap_err();
@@ -591,14 +594,12 @@ fn keys_of_later_versions_are_refused_by_name() {
 proxies:
   - name: a
     dialect: monero
-    authorize: { mode: pool }
-    worker_name: "{pool_worker}"
     listen: [ { address: "0.0.0.0:1", tls: {}, proxy_protocol: {} } ]
     pools: [ { url: "stratum+tcp://a:1", worker: w, tls: {} } ]
     shares: { check: full }
 "#;
     let found = mistakes(text);
-    assert_eq!(found.len(), 6, "{found:#?}");
+    assert_eq!(found.len(), 4, "{found:#?}");
     for mistake in found {
         assert!(
             mistake.contains("not available in this version"),

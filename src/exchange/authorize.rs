@@ -1,8 +1,8 @@
 //! Whether a worker may mine: its authorize, or its login, from the request to the answer.
 //!
 //! ```text
-//! request ──▶ name and room looked at ──▶ checked by the shell (local) ──▶ answered, and the first job
-//!                  └─ refused                  └─ refused
+//! request ──▶ room looked at ──▶ checked by the shell ──▶ its name asked for ──▶ answered, and the first job
+//!                 └─ refused     (local) └─ refused       at the pool └─ refused
 //! ```
 //!
 //! While somebody else is asked the miner's request is *pending*, and what the miner sends meanwhile is kept
@@ -12,7 +12,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{CloseHow, CloseReason, Exchange, Fact, MinerToken};
+use super::{CloseHow, CloseReason, Exchange, Fact, LinkKey, MinerToken};
+use crate::exchange::names::{AccountId, AccountKey, Asked};
 use crate::proto::share::Reject;
 use crate::proto::time::Now;
 use crate::proto::worker_name::MinerAddress;
@@ -66,6 +67,15 @@ pub(super) struct Visitor<'a> {
     pub(super) agent: Option<&'a str>,
 }
 
+/// What a pending authorize waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// The shell looks the worker up.
+    Check,
+    /// A pool says whether it takes the name: the one of this connection, once it was asked.
+    Name(Option<LinkKey>),
+}
+
 /// An authorize whose answer is not known yet.
 pub(crate) struct PendingAuthorize {
     number: u32,
@@ -75,6 +85,8 @@ pub(crate) struct PendingAuthorize {
     agent: Option<Box<str>>,
     address: MinerAddress,
     since: Duration,
+    /// What is waited for.
+    step: Step,
     /// Lines that the miner sent since, each with its LF.
     lines: Vec<u8>,
 }
@@ -108,7 +120,8 @@ impl Exchange {
         number: u32,
         end: CheckEnd,
     ) {
-        let is_it = |pending: &PendingAuthorize| pending.number == number;
+        let is_it =
+            |pending: &PendingAuthorize| pending.number == number && pending.step == Step::Check;
         if !self
             .pending_authorizes
             .get(&miner)
@@ -120,7 +133,7 @@ impl Exchange {
             return;
         };
         match end {
-            CheckEnd::Right => self.finish_authorize(now, miner, &pending),
+            CheckEnd::Right => return self.name_worker(now, miner, pending),
             CheckEnd::Wrong => self.deny(miner, &pending, Reject::WorkerDenied),
             CheckEnd::Busy => self.deny(miner, &pending, Reject::AuthorizeBusy),
         }
@@ -168,6 +181,7 @@ impl Exchange {
             agent: who.agent.map(Into::into),
             address: self.speaker,
             since: now.since_start,
+            step: Step::Check,
             lines: Vec::new(),
         };
         if self.settings.authorize.is_local {
@@ -178,15 +192,18 @@ impl Exchange {
                 worker: pending.worker.clone(),
                 password: pending.password.clone(),
             });
-            return self.keep_pending(token, pending);
+            return self.keep_pending(token, Box::new(pending));
         }
-        self.finish_authorize(now, token, &pending);
+        if self.accounts.is_none() {
+            return self.finish_authorize(now, token, &pending);
+        }
+        self.name_worker(now, token, Box::new(pending));
     }
 
-    fn keep_pending(&mut self, token: MinerToken, pending: PendingAuthorize) {
+    fn keep_pending(&mut self, token: MinerToken, pending: Box<PendingAuthorize>) {
         if let Some(miner) = self.miners.get_mut(token) {
             miner.pending_authorize = true;
-            self.pending_authorizes.insert(token, Box::new(pending));
+            self.pending_authorizes.insert(token, pending);
         }
     }
 
@@ -195,6 +212,94 @@ impl Exchange {
             miner.pending_authorize = false;
         }
         self.pending_authorizes.remove(&token)
+    }
+
+    /// The worker may mine as far as we know. Where it has a name of its own its pool is asked for that.
+    fn name_worker(&mut self, now: Now, token: MinerToken, mut pending: Box<PendingAuthorize>) {
+        let index = self.link_to_ask(token);
+        let asked = match &mut self.accounts {
+            None => Asked::Allowed,
+            Some(accounts) => {
+                let authorize = &self.settings.authorize;
+                let has_address = authorize.worker_name.has_address();
+                let key = AccountKey {
+                    worker: pending.worker.clone(),
+                    address: Some(pending.address)
+                        .filter(|_| has_address)
+                        .unwrap_or_default(),
+                    password: authorize.shows_passwords.then(|| pending.password.clone()),
+                };
+                let account = accounts.open(key, token);
+                match index {
+                    Some(index) => self.ask_name(now, index, account, Some(token)),
+                    None => Asked::Waits,
+                }
+            }
+        };
+        match asked {
+            Asked::Allowed => self.finish_authorize(now, token, &pending),
+            Asked::Denied => self.deny(token, &pending, Reject::WorkerDenied),
+            Asked::Waits => {
+                pending.step = Step::Name(index.map(|index| self.links[index].key));
+                return self.keep_pending(token, pending);
+            }
+        }
+        self.read_kept_lines(now, token, &pending);
+    }
+
+    /// A pool has said whether it takes the name that a miner waits for.
+    pub(super) fn handle_worker_named(
+        &mut self,
+        now: Now,
+        token: MinerToken,
+        account: AccountId,
+        refused: Option<Reject>,
+    ) {
+        let waits = self.pending_authorizes.get(&token).is_some_and(|pending| {
+            let accounts = self.accounts.as_ref();
+            let own = accounts.and_then(|accounts| accounts.find(token, &pending.worker));
+            matches!(pending.step, Step::Name(_)) && own == Some(account)
+        });
+        if !waits {
+            return;
+        }
+        let Some(pending) = self.take_pending(token) else {
+            return;
+        };
+        match refused {
+            None => self.finish_authorize(now, token, &pending),
+            Some(reject) => self.deny(token, &pending, reject),
+        }
+        self.read_kept_lines(now, token, &pending);
+    }
+
+    /// Asks for the names of those whose pool could not be asked, or was lost before it answered; refuses
+    /// them where that takes too long.
+    pub(super) fn ask_for_waiting(&mut self, now: Now) {
+        let is_asked = |key: Option<LinkKey>| {
+            key.is_some_and(|key| {
+                let link = &self.links[key.index];
+                link.key == key && link.is_up()
+            })
+        };
+        let mut tokens: Vec<MinerToken> = self
+            .pending_authorizes
+            .iter()
+            .filter(|(_, pending)| matches!(pending.step, Step::Name(key) if !is_asked(key)))
+            .map(|(token, _)| *token)
+            .collect();
+        tokens.sort_unstable();
+        for token in tokens {
+            let Some(pending) = self.take_pending(token) else {
+                continue;
+            };
+            if now.since(pending.since) >= self.settings.limits.subscribe_wait {
+                self.deny(token, &pending, Reject::NoPool);
+                self.read_kept_lines(now, token, &pending);
+            } else {
+                self.name_worker(now, token, pending);
+            }
+        }
     }
 
     /// The worker may mine.
@@ -227,11 +332,14 @@ impl Exchange {
             None if first => self.start_mining(token),
             None => {}
         }
+        // Its pool may be another one by now.
+        self.ask_names_of_miner(now, token);
     }
 
     /// The worker may not mine, at least for now.
     fn deny(&mut self, token: MinerToken, pending: &PendingAuthorize, reject: Reject) {
         self.refuse_request(token, &pending.id, reject);
+        self.close_account(token, &pending.worker);
         self.fact(Fact::WorkerDenied {
             miner: token,
             worker: pending.worker.clone().into(),

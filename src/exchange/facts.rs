@@ -482,6 +482,8 @@ pub struct Counters {
     pub lead_micros: u64,
     /// Workers that were looked up in the workers file.
     pub worker_checks: u64,
+    /// Names of workers for which pools were asked.
+    pub names_asked: u64,
     /// Workers that are or were kept out for their faults; each shard counts.
     pub kept_out: u64,
     /// Times that a miner was not closed for its faults, since too many were like it.
@@ -565,6 +567,7 @@ impl Counters {
             leads,
             lead_micros,
             worker_checks,
+            names_asked,
             kept_out,
             faults_excused,
         } = self;
@@ -600,6 +603,7 @@ impl Counters {
             shares_held,
             lead_micros,
             worker_checks,
+            names_asked,
             kept_out,
             faults_excused,
         ]

@@ -28,6 +28,7 @@ mod link;
 mod masks;
 mod miner_side;
 mod miners;
+mod names;
 mod neighbours;
 mod outbox;
 mod output;
@@ -53,6 +54,7 @@ use crate::exchange::conduct::KeptOut;
 use crate::exchange::lending::Borrower;
 use crate::exchange::link::{Link, LinkState, Role};
 use crate::exchange::miners::{Miner, Miners, Stage};
+use crate::exchange::names::Accounts;
 use crate::exchange::neighbours::Neighbours;
 use crate::exchange::outbox::{Outbox, Owed};
 use crate::exchange::patch::JobPatch;
@@ -131,6 +133,10 @@ pub struct Exchange {
     former: HashMap<MinerToken, Former, foldhash::quality::FixedState>,
     /// Authorizes whose answer is not known yet, one for each miner at the most.
     pending_authorizes: HashMap<MinerToken, Box<PendingAuthorize>, foldhash::quality::FixedState>,
+    /// The names of workers at the pools; `None` where all share one.
+    accounts: Option<Accounts>,
+    /// A name while it is made.
+    name: String,
     /// Workers that may not mine for a while, for their faults.
     kept_out: VecDeque<KeptOut>,
     /// When miners were closed for their faults, lately.
@@ -213,6 +219,8 @@ impl Exchange {
             pending_authorizes: HashMap::with_hasher(foldhash::quality::FixedState::with_seed(
                 seed,
             )),
+            accounts: (!settings.authorize.worker_name.is_fixed()).then(|| Accounts::new(seed)),
+            name: String::new(),
             kept_out: VecDeque::new(),
             parted: VecDeque::new(),
             miners_over: 0,
@@ -383,6 +391,7 @@ impl Exchange {
             self.keep_warm(now, index);
         }
         self.tick_early(now);
+        self.tick_names(now);
         self.release_idle_links(now);
         self.tick_spares(now);
         self.balance_slots(now);
@@ -665,6 +674,9 @@ impl Exchange {
         };
         self.counters.closes[reason as usize] += 1;
         self.forget_conduct(miner.conduct);
+        if let Some(accounts) = &mut self.accounts {
+            accounts.forget(token);
+        }
         if miner.pending_authorize {
             self.forget_pending(token);
         }

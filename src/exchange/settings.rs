@@ -6,6 +6,7 @@ use crate::exchange::conduct::ConductLimits;
 use crate::proto::dialect::Introduction;
 use crate::proto::extranonce::SlotWidth;
 use crate::proto::miner::MinerLimits;
+use crate::proto::worker_name::WorkerName;
 
 /// A pool, in the operator's order of preference.
 #[derive(Clone)]
@@ -163,6 +164,13 @@ pub struct JobExchange {
 pub struct Authorize {
     /// Whether the shell looks each worker up; else each is taken.
     pub is_local: bool,
+    /// Whether the pool is shown each worker's own password, where it is asked for its name; else the pool's.
+    pub shows_passwords: bool,
+    /// The name that a pool is sent shares under. Where it is not fixed, the pool is asked for each first.
+    /// Where it is, [`PoolSettings::worker`] is that name already.
+    pub worker_name: WorkerName,
+    /// After how long a pool is asked again about a name that it denied.
+    pub denied_retry: Duration,
     /// Keys the numbers that stand for workers at their addresses: the same in all exchanges of a proxy.
     pub people_seed: u64,
 }

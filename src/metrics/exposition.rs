@@ -200,7 +200,12 @@ fn encode_miners(proxies: &[ProxySample], families: &mut Families<'_, '_>) -> fm
         "Connections of miners that ended, by reason",
         by_reason(proxies, |it| it.counters.closes_by_reason()),
     )?;
-    let counters: [Row; 6] = [
+    let counters: [Row; 7] = [
+        (
+            "stratum_worker_names_asked",
+            "Names of workers for which pools were asked, again for each connection",
+            |it| it.names_asked,
+        ),
         (
             "stratum_workers_kept_out",
             "Workers kept out at their address for their faults; each shard counts",

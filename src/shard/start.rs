@@ -291,7 +291,12 @@ impl StartedProxy {
             pools.push(PoolSettings {
                 host,
                 port,
-                worker: pool.worker.clone(),
+                // The one name of all shares, where there is one.
+                worker: config
+                    .authorize
+                    .worker_name
+                    .fixed(&pool.worker)
+                    .unwrap_or_else(|| pool.worker.clone()),
                 password: pool.password.expose().to_owned(),
                 extranonce_subscribe: pool.extranonce_subscribe,
                 reconnect_hosts: pool.reconnect_hosts.clone(),
@@ -397,6 +402,9 @@ impl StartedProxy {
                 keep_warm: self.config.keep_warm,
                 authorize: Authorize {
                     is_local: self.config.authorize.mode == AuthorizeMode::Local,
+                    shows_passwords: self.config.authorize.mode == AuthorizeMode::Pool,
+                    worker_name: self.config.authorize.worker_name.clone(),
+                    denied_retry: self.config.authorize.denied_retry,
                     people_seed: self.people_seed,
                 },
                 limits: exchange_limits(&self.config),

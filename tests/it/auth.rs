@@ -6,7 +6,8 @@ use argon2::{Algorithm, Argon2, Params, PasswordHasher, Version, password_hash::
 
 use crate::support::proxy::TempFile;
 use crate::support::{
-    Config, FakeMiner, FakePool, Json, NONCE_1, PATIENCE, PoolLink, Program, Proxy,
+    A_MOMENT, Config, FakeMiner, FakePool, Json, NONCE_1, PATIENCE, POOL_PASSWORD, PoolJob,
+    PoolLink, Program, Proxy, TARGET,
 };
 
 /// A hash of argon2 that takes this much memory in KiB.
@@ -40,7 +41,8 @@ impl Hall {
         let mode = format!("authorize: {{ mode: local, workers_file: \"{path}\" }}");
         let config = Config::new(&pool.url()).key(&mode);
         let proxy = Proxy::one_shard(&config.yaml());
-        let first = FakeMiner::connect(&proxy);
+        let mut first = FakeMiner::connect(&proxy);
+        first.send_subscribe();
         let link = pool.accept_ready(NONCE_1);
         drop(first);
         Self {
@@ -305,4 +307,181 @@ fn a_login_of_monero_has_its_password_checked() {
     ));
     let answer = miner.expect_reply();
     assert_eq!(answer.result.get("status").text(), "OK");
+}
+
+/// The next request of the proxy asks for this name; it is answered so.
+fn expect_name(link: &mut PoolLink, worker: &str, password: &str, is_allowed: bool) {
+    let asked = link.expect("mining.authorize");
+    assert_eq!(asked.params.at(0).text(), worker);
+    assert_eq!(asked.params.at(1).text(), password);
+    if is_allowed {
+        link.accept(&asked.id);
+    } else {
+        link.reject(&asked.id, 24, "Unknown worker");
+    }
+}
+
+#[test]
+fn the_pool_decides_and_a_name_that_it_denied_is_asked_for_again_after_a_while() {
+    let pool = FakePool::start();
+    let config = Config::new(&pool.url()).key("authorize: { mode: pool, denied_retry_seconds: 1 }");
+    let proxy = Proxy::one_shard(&config.yaml());
+    let mut miner = FakeMiner::connect(&proxy);
+    let subscribe = miner.send_subscribe();
+    let mut link = pool.accept_ready(NONCE_1);
+    miner.expect_subscribed(subscribe);
+    let id = send_authorize(&mut miner, "acct.rig1", "pw1");
+    expect_name(&mut link, "acct.rig1", "pw1", false);
+    miner.expect_error(id, 24);
+    // From memory: the pool hears nothing of it.
+    is_denied(&mut miner, "acct.rig1", "pw1");
+    miner.expect_silence();
+    assert!(link.next_request(A_MOMENT).is_err(), "the pool heard of it");
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let id = send_authorize(&mut miner, "acct.rig1", "pw1");
+        match link.next_request(A_MOMENT) {
+            Ok(asked) => {
+                link.accept(&asked.id);
+                miner.expect_accepted(id);
+                break;
+            }
+            Err(_) => miner.expect_error(id, 24),
+        };
+        assert!(Instant::now() < deadline, "never asked again");
+        // Some tries are free, and more would close it.
+        miner = FakeMiner::connect(&proxy);
+        miner.subscribe();
+    }
+    miner.worker = "acct.rig1".to_owned();
+    let job = miner.expect_job();
+    let id = miner.submit(&job, 1);
+    let submit = link.expect_submit();
+    assert_eq!(submit.worker, "acct.rig1");
+    link.accept(&submit.id);
+    miner.expect_accepted(id);
+}
+
+#[test]
+fn a_share_goes_out_under_the_name_that_the_template_makes() {
+    for (template, name) in [
+        ("{pool_worker}.{worker}", "t1account.farm.hall.rig7"),
+        ("t1x.{rig}", "t1x.rig7"),
+        ("{pool_worker}-{address}", "t1account.farm-127-0-0-1"),
+        ("t1fixed", "t1fixed"),
+    ] {
+        let pool = FakePool::start();
+        let config = Config::new(&pool.url()).key(&format!("worker_name: \"{template}\""));
+        let proxy = Proxy::one_shard(&config.yaml());
+        let mut miner = FakeMiner::connect(&proxy);
+        let subscribe = miner.send_subscribe();
+        let mut link = pool.accept_ready(NONCE_1);
+        miner.expect_subscribed(subscribe);
+        let id = send_authorize(&mut miner, "hall.rig7", "secret");
+        if name != "t1fixed" {
+            // Not the miner's password: that is nobody's business but in mode pool.
+            expect_name(&mut link, name, POOL_PASSWORD, true);
+        }
+        miner.expect_accepted(id);
+        miner.worker = "hall.rig7".to_owned();
+        let job = miner.expect_job();
+        let id = miner.submit(&job, 1);
+        let submit = link.expect_submit();
+        assert_eq!(submit.worker, name);
+        link.accept(&submit.id);
+        miner.expect_accepted(id);
+    }
+}
+
+#[test]
+fn names_are_asked_for_again_on_a_new_connection_before_any_share_goes_out() {
+    let pool = FakePool::start();
+    let config = Config::new(&pool.url()).keys(&[
+        "worker_name: \"{worker}\"",
+        "failover: { resume_seconds: 20 }",
+    ]);
+    let proxy = Proxy::one_shard(&config.yaml());
+    let mut miner = FakeMiner::connect(&proxy);
+    let subscribe = miner.send_subscribe();
+    let mut link = pool.accept_link();
+    link.expect_subscribe();
+    link.reply_subscribe_session("session-1", NONCE_1);
+    link.expect_authorize();
+    link.reply_authorize();
+    link.set_target(TARGET);
+    link.notify(&PoolJob::new("pool-job-1"));
+    miner.expect_subscribed(subscribe);
+    let id = send_authorize(&mut miner, "rig1", "x");
+    expect_name(&mut link, "rig1", POOL_PASSWORD, true);
+    miner.expect_accepted(id);
+    miner.worker = "rig1".to_owned();
+    let job = miner.expect_job();
+    let in_flight = miner.submit(&job, 1);
+    link.expect_submit();
+    drop(link);
+    let mut link = pool.accept_link();
+    let while_lost = miner.submit(&job, 2);
+    link.expect_subscribe();
+    link.reply_subscribe_session("session-1", NONCE_1);
+    link.expect_authorize();
+    link.reply_authorize();
+    let asked = link.expect("mining.authorize");
+    assert_eq!(asked.params.at(0).text(), "rig1");
+    // Nothing goes out under the name until the answer is there.
+    assert!(link.next_request(A_MOMENT).is_err(), "the pool heard of it");
+    link.accept(&asked.id);
+    for _ in 0..2 {
+        let submit = link.expect_submit();
+        assert_eq!(submit.worker, "rig1");
+        link.accept(&submit.id);
+    }
+    let mut answered = [miner.expect_reply(), miner.expect_reply()].map(|reply| {
+        reply.assert_accepted();
+        reply.id.integer()
+    });
+    answered.sort_unstable();
+    let ids = [in_flight, while_lost].map(|id| i64::try_from(id).ok());
+    assert_eq!(answered, ids);
+}
+
+#[test]
+fn the_next_pool_is_asked_for_all_names_and_who_it_denies_is_closed() {
+    let (first, second) = (FakePool::start(), FakePool::start());
+    let config = Config::new(&first.url()).fallback(&second.url()).keys(&[
+        "worker_name: \"{worker}\"",
+        "failover: { resume_seconds: 0.5 }",
+    ]);
+    let proxy = Proxy::one_shard(&config.yaml());
+    let mut miners = [FakeMiner::connect(&proxy), FakeMiner::connect(&proxy)];
+    let subscribes = miners.each_mut().map(FakeMiner::send_subscribe);
+    let mut link = first.accept_ready(NONCE_1);
+    for ((miner, name), id) in miners.iter_mut().zip(["rig1", "rig2"]).zip(subscribes) {
+        miner.expect_subscribed(id);
+        miner
+            .request("mining.extranonce.subscribe", "[]")
+            .assert_accepted();
+        let id = send_authorize(miner, name, "x");
+        expect_name(&mut link, name, POOL_PASSWORD, true);
+        miner.expect_accepted(id);
+        name.clone_into(&mut miner.worker);
+        miner.expect_job();
+    }
+    drop(first);
+    drop(link);
+    let mut link = second.accept_ready("aabbccdd");
+    for _ in 0..2 {
+        let asked = link.expect("mining.authorize");
+        if asked.params.at(0).text() == "rig1" {
+            link.accept(&asked.id);
+        } else {
+            link.reject(&asked.id, 24, "Unknown worker");
+        }
+    }
+    miners[1].expect_closed();
+    let job = miners[0].expect_job();
+    let id = miners[0].submit(&job, 5);
+    let submit = link.expect_submit();
+    assert_eq!(submit.worker, "rig1");
+    link.accept(&submit.id);
+    miners[0].expect_accepted(id);
 }
