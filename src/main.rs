@@ -82,8 +82,14 @@ fn load(path: &Path, log: &LogQueue) -> Result<config::Config, ExitCode> {
     let mistakes = match std::fs::read(path) {
         Ok(bytes) => match config::Config::load_bytes(&bytes) {
             Ok(mut config) => {
-                config.find_files(path.parent().unwrap_or(path));
-                return Ok(config);
+                let directory = path.parent().unwrap_or_else(|| Path::new(""));
+                config.find_files(directory);
+                config.resolve_paths(directory);
+                let Err(mistakes) = config.check_files() else {
+                    return Ok(config);
+                };
+                log.tell(format_args!("{mistakes}"));
+                return Err(ExitCode::from(2));
             }
             Err(errors) => errors.to_string(),
         },

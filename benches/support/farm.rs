@@ -4,8 +4,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use stratum_uring::exchange::{
-    CloseHow, CloseReason, Command, Exchange, Limits, LinkKey, MinerToken, PoolLinks, PoolSettings,
-    Settings, ShareReply, Tag, Transmit,
+    Authorize, CloseHow, CloseReason, Command, Exchange, Limits, LinkKey, MinerToken, PoolLinks,
+    PoolSettings, Settings, ShareReply, Tag, Transmit,
 };
 use stratum_uring::proto::dialect::equihash::Parameters;
 use stratum_uring::proto::dialect::{Equihash, Introduction};
@@ -88,6 +88,7 @@ impl Farm {
             pass_through_agents: Vec::new(),
             pool_links: PoolLinks::PerShard,
             job_exchange: None,
+            authorize: Authorize::default(),
             share_reply,
             keep_warm: false,
             limits: Limits::default(),

@@ -66,6 +66,9 @@ fn handle(
                 written::answer(&out, &own_id.unwrap_or(RequestId::NULL));
             }
         }
+        MinerEvent::Refused(_) => {
+            written::answer(&out, &own_id.unwrap_or(RequestId::NULL));
+        }
         MinerEvent::Violation => {
             written::answer(&out, &own_id.unwrap_or(RequestId::NULL));
             return false;

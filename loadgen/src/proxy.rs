@@ -358,7 +358,8 @@ fn config_text(wanted: &Wanted) -> String {
     format!(
         r#"proxies:
   - name: loadgen
-{coin}    listen:
+{coin}    limits: {{ messages_per_second_max: 0, shares_per_second_max: 0 }}
+    listen:
       - address: 127.0.0.1:0
 {tls}    pools:
 {pool}"#

@@ -116,6 +116,18 @@ table! {
         worker_bytes_max as worker_bytes_max: usize = 256, 16..=1024;
         /// Malformed lines, and unknown methods before the subscribe, before a miner is closed.
         protocol_errors_max as protocol_errors_max: usize = 8, 1..=255;
+        /// Lines of one miner in a second, over ten seconds. Above it the miner is closed. 0 is no bound.
+        messages_per_second_max as messages_per_second_max: u32 = 2000, 0..=1_000_000;
+        /// Shares of one miner in a second, over ten seconds. Above it they are refused. 0 is no bound.
+        shares_per_second_max as shares_per_second_max: u32 = 1000, 0..=1_000_000;
+        /// Shares of one miner over which its own faults are counted. 0 looks at none.
+        rejected_window as rejected_window: u32 = 500, 0..=60_000;
+        /// So many of a hundred of these: the miner is closed, and kept out for a while.
+        rejected_percent_max as rejected_percent_max: u32 = 50, 1..=100;
+        /// How long such a worker is kept out at its address.
+        rejected_ban_seconds as rejected_ban: Duration = 600.0, 1.0..=86_400.0;
+        /// Hash checks of workers' passwords that wait, on one shard. Above it a miner is to try again.
+        password_checks_max as password_checks_max: usize = 1024, 1..=65_536;
         /// How far a share's time may lie ahead of its job's.
         ntime_ahead_seconds as ntime_ahead: Duration = 7200.0, 1.0..=86_400.0;
         /// How long a shutdown waits for what is still under way.

@@ -9,6 +9,7 @@
 //! those that a config names.
 
 mod address;
+mod authorize;
 mod error;
 mod files;
 mod limits;
@@ -20,6 +21,7 @@ mod raw;
 mod read;
 #[cfg(test)]
 mod tests;
+mod workers;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -29,10 +31,12 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use self::authorize::{AuthorizeConfig, AuthorizeMode};
 pub use self::error::{ConfigError, ConfigErrors};
 pub use self::files::ConfigFile;
 pub use self::limits::{Failover, Limits};
 pub use self::pool_tls::PoolTls;
+pub use self::workers::{WorkerPassword, Workers};
 use crate::proto::dialect::equihash::Parameters;
 use crate::proto::dialect::{Coin, Introduction};
 
@@ -85,6 +89,8 @@ pub struct ProxyConfig {
     /// A miner whose user agent contains one of these gets the pool's own nonce_1 length. In lower
     /// case, to be looked for in the agent in lower case.
     pub pass_through_agents: Vec<String>,
+    /// Who may mine, and under which name the pool hears of it.
+    pub authorize: AuthorizeConfig,
     /// When a miner is told what became of its share.
     pub share_reply: ShareReply,
     /// Whether shards tell each other of jobs.
@@ -383,20 +389,52 @@ impl Config {
     ///
     /// As [`Config::load`]; and what is not UTF-8, with the line where it begins not to be.
     pub fn load_bytes(bytes: &[u8]) -> Result<Self, ConfigErrors> {
-        let text = std::str::from_utf8(bytes).map_err(|error| {
-            let read = bytes.get(..error.valid_up_to()).unwrap_or_default();
-            let message = if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
-                "the file is UTF-16; save it as UTF-8"
-            } else {
-                "the file is not UTF-8 here; save it as UTF-8"
-            };
-            ConfigError {
-                line: Some(1 + read.iter().filter(|byte| **byte == b'\n').count()),
-                ..ConfigError::of_file(message)
-            }
-        })?;
-        Self::load(text)
+        Self::load(text_of(bytes)?)
     }
+
+    /// Has relative paths of files begin at this directory, that of the config.
+    pub fn resolve_paths(&mut self, directory: &Path) {
+        for proxy in &mut self.proxies {
+            if let Some(file) = &mut proxy.authorize.workers_file {
+                *file = directory.join(&file);
+            }
+        }
+    }
+
+    /// Reads the files that the config names, to find the mistakes in them.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with all of them, in lines that begin with the file's path.
+    pub fn check_files(&self) -> Result<(), String> {
+        let files = self
+            .proxies
+            .iter()
+            .flat_map(|it| &it.authorize.workers_file);
+        let mistakes: Vec<String> = files.filter_map(|file| Workers::read(file).err()).collect();
+        if mistakes.is_empty() {
+            Ok(())
+        } else {
+            Err(mistakes.join("\n"))
+        }
+    }
+}
+
+/// The text of a file, which is UTF-8.
+fn text_of(bytes: &[u8]) -> Result<&str, ConfigErrors> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let read = bytes.get(..error.valid_up_to()).unwrap_or_default();
+        let message = if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+            "the file is UTF-16; save it as UTF-8"
+        } else {
+            "the file is not UTF-8 here; save it as UTF-8"
+        };
+        let error = ConfigError {
+            line: Some(1 + read.iter().filter(|byte| **byte == b'\n').count()),
+            ..ConfigError::of_file(message)
+        };
+        error.into()
+    })
 }
 
 /// Longest config. A thousand proxies fit in.

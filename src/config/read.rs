@@ -9,6 +9,7 @@ use std::num::NonZeroUsize;
 use serde_yaml::Value;
 
 use super::address::{overlap, parse_host, parse_listen, parse_pool};
+use super::authorize::authorize;
 use super::listen::listener;
 use super::pool_tls::pool_tls;
 use super::raw::{Node, Section, shown};
@@ -101,6 +102,7 @@ fn proxy(node: &Node<'_>, taken: &mut Taken) -> Option<ProxyConfig> {
             );
         }
     }
+    let authorize = authorize(&mut section, coin, pool_links);
     let share_reply = shares(section.section("shares"));
     let job_exchange = job_exchange(section.section("job_exchange"));
 
@@ -115,7 +117,7 @@ fn proxy(node: &Node<'_>, taken: &mut Taken) -> Option<ProxyConfig> {
     let mut below = section.section("limits");
     let limits = limits(&mut below);
     below.finish(&[]);
-    section.finish(&["authorize", "worker_name"]);
+    section.finish(&[]);
 
     Some(ProxyConfig {
         name: name?,
@@ -127,6 +129,7 @@ fn proxy(node: &Node<'_>, taken: &mut Taken) -> Option<ProxyConfig> {
         links_per_shard_max,
         pool_links,
         pass_through_agents,
+        authorize,
         share_reply,
         job_exchange,
         failover,

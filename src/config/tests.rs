@@ -3,6 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_yaml::Value;
 
 use super::*;
+use crate::proto::worker_name::WorkerName;
 
 /// The least that a config needs.
 const MINIMAL: &str = "\
@@ -100,6 +101,12 @@ fn a_minimal_config_has_a_default_for_the_rest() {
             links_per_shard_max: 4,
             pool_links: PoolLinks::PerShard,
             pass_through_agents: Vec::new(),
+            authorize: AuthorizeConfig {
+                mode: AuthorizeMode::Any,
+                workers_file: None,
+                denied_retry: Duration::from_secs(60),
+                worker_name: WorkerName::default(),
+            },
             share_reply: ShareReply::Pool,
             job_exchange: JobExchange {
                 enabled: false,
@@ -208,7 +215,11 @@ fn poison(value: &mut Value, path: &str, sections: &mut Sections) {
 
 #[test]
 fn the_example_has_every_key_there_is() {
-    let mut value: Value = serde_yaml::from_str(&full_example()).unwrap();
+    // One key is for another mode than the default.
+    let example = full_example()
+        .replace("      #workers_file", "      workers_file")
+        .replace("      mode: any ", "      mode: local ");
+    let mut value: Value = serde_yaml::from_str(&example).unwrap();
     let mut written = Sections::new();
     poison(&mut value, "", &mut written);
 
@@ -277,7 +288,7 @@ proxies:
          write a list of pools, the preferred one first",
         "line 20: proxies[1].tls: unknown key; the keys here are name, dialect, equihash, listen, \
          pools, slot_bytes, miners_per_link, links_per_shard_max, pool_links, \
-         pass_through_agents, shares, job_exchange, failover, limits",
+         pass_through_agents, authorize, worker_name, shares, job_exchange, failover, limits",
     ];
     assert_eq!(mistakes(text), expected);
     let errors = Config::load(text).unwrap_err();
@@ -674,14 +685,12 @@ fn keys_of_later_versions_are_refused_by_name() {
 proxies:
   - name: a
     dialect: monero
-    authorize: { mode: any }
-    worker_name: "{pool_worker}"
     listen: [ { address: "0.0.0.0:1" } ]
     pools: [ { url: "stratum+tcp://a:1", worker: w } ]
     shares: { check: full }
 "#;
     let found = mistakes(text);
-    assert_eq!(found.len(), 3, "{found:#?}");
+    assert_eq!(found.len(), 1, "{found:#?}");
     for mistake in found {
         assert!(
             mistake.contains("not available in this version"),

@@ -66,6 +66,14 @@ reasons! {
         NoPool = "no_pool",
         /// The pool gave other nonce bytes, and only a reconnect can tell this miner.
         Moved = "moved",
+        /// Its workers were refused too often, or the pool denies the one that it had.
+        Denied = "denied",
+        /// Too many of its shares were its own fault.
+        TooManyFaults = "too_many_faults",
+        /// Its worker is kept out for a while, for its faults.
+        KeptOut = "kept_out",
+        /// It sent more than one miner may.
+        TooManyMessages = "too_many_messages",
         /// It acknowledged nothing for too long: the machine or its cable is gone.
         Idle = "idle",
         /// Its TLS failed after the handshake.
@@ -360,6 +368,22 @@ pub enum Fact {
         /// The worker.
         worker: String,
     },
+    /// A miner's worker may not mine, at least for now.
+    WorkerDenied {
+        /// Which miner.
+        miner: MinerToken,
+        /// The worker.
+        worker: String,
+        /// Why.
+        reject: Reject,
+    },
+    /// Too many of a miner's shares were its own fault, and it is closed.
+    TooManyFaults {
+        /// Which miner.
+        miner: MinerToken,
+        /// Whether its worker is kept out for a while; not where others of its name and address mine well.
+        kept_out: bool,
+    },
     /// A miner's link ended.
     MinerClosed {
         /// Which miner.
@@ -460,6 +484,14 @@ pub struct Counters {
     pub leads: [u64; LEAD_MICROS_BOUNDS.len() + 1],
     /// Microseconds of all these together.
     pub lead_micros: u64,
+    /// Workers that were looked up in the workers file.
+    pub worker_checks: u64,
+    /// Names of workers for which pools were asked.
+    pub names_asked: u64,
+    /// Workers that are or were kept out for their faults; each shard counts.
+    pub kept_out: u64,
+    /// Times that a miner was not closed for its faults, since too many were like it.
+    pub faults_excused: u64,
 }
 
 impl Counters {
@@ -538,6 +570,10 @@ impl Counters {
             shares_held,
             leads,
             lead_micros,
+            worker_checks,
+            names_asked,
+            kept_out,
+            faults_excused,
         } = self;
         [
             miners,
@@ -570,6 +606,10 @@ impl Counters {
             early_missed,
             shares_held,
             lead_micros,
+            worker_checks,
+            names_asked,
+            kept_out,
+            faults_excused,
         ]
         .into_iter()
         .chain(closes)

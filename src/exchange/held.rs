@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::{Exchange, MinerToken};
+use crate::exchange::names::AccountId;
 use crate::exchange::settings::Limits;
 use crate::exchange::shares::Claim;
 use crate::proto::dialect::MinerRequest;
@@ -29,6 +30,8 @@ pub(crate) struct Held {
     pub(crate) slot: u16,
     /// The job for which it was found.
     pub(crate) job: JobId,
+    /// Under whose name it is to go, where names differ.
+    pub(crate) account: Option<AccountId>,
     /// Since when.
     pub(crate) since: Duration,
     /// What the miner wrote.
@@ -72,6 +75,16 @@ impl HeldShares {
         Some(share)
     }
 
+    /// Takes out those of one account, in their order.
+    pub(crate) fn take_of(&mut self, account: AccountId) -> VecDeque<Held> {
+        self.take(|share| share.account == Some(account))
+    }
+
+    /// The accounts of those that are held.
+    pub(crate) fn accounts(&self) -> impl Iterator<Item = AccountId> {
+        self.shares.iter().filter_map(|share| share.account)
+    }
+
     /// Takes out those that are meant, in their order.
     fn take(&mut self, is_meant: impl Fn(&Held) -> bool) -> VecDeque<Held> {
         if self.is_empty() {
@@ -96,7 +109,12 @@ impl Exchange {
         }
     }
 
-    fn send_held_share(&mut self, now: Now, link: usize, share: &Held) -> Result<(), Reject> {
+    pub(super) fn send_held_share(
+        &mut self,
+        now: Now,
+        link: usize,
+        share: &Held,
+    ) -> Result<(), Reject> {
         let claim = Claim {
             miner: share.miner,
             id: &share.id,
@@ -106,7 +124,8 @@ impl Exchange {
             unanswered: 0,
             // It was held against its own mask when it came.
             version_mask: VersionMask::ALL,
-            line: None,
+            line: Some(&share.line),
+            account: share.account,
         };
         let message = self.reader.read(&share.line);
         debug_assert!(message.is_ok(), "it was read before");
@@ -130,7 +149,9 @@ impl Exchange {
 
     /// Refuses all shares of a link that are held. Returns how many.
     pub(super) fn abandon_held(&mut self, index: usize, reject: Reject) -> usize {
-        let shares = self.links[index].early.held.take(|_| true);
+        let link = &mut self.links[index];
+        let mut shares = link.early.held.take(|_| true);
+        shares.extend(link.names.held.take(|_| true));
         for share in &shares {
             self.refuse_held(share, reject);
         }
@@ -139,14 +160,16 @@ impl Exchange {
 
     /// Refuses the shares of one miner that a link holds.
     pub(super) fn abandon_held_of(&mut self, index: usize, miner: MinerToken, reject: Reject) {
-        let held = &mut self.links[index].early.held;
-        for share in held.take(|share| share.miner == miner) {
+        let link = &mut self.links[index];
+        let mut shares = link.early.held.take(|share| share.miner == miner);
+        shares.extend(link.names.held.take(|share| share.miner == miner));
+        for share in shares {
             self.refuse_held(&share, reject);
         }
     }
 
     /// Answers a share that was held. Its miner may be gone: then nobody is told.
-    fn refuse_held(&mut self, share: &Held, reject: Reject) {
+    pub(super) fn refuse_held(&mut self, share: &Held, reject: Reject) {
         if let Some(miner) = self.miners.get_mut(share.miner) {
             miner.unanswered -= 1;
         }

@@ -382,7 +382,8 @@ impl Exchange {
 
     /// From whom to borrow now, and at which pool.
     fn wanted_lease(&self) -> Option<(usize, Option<usize>)> {
-        if self.shutting_down {
+        // A neighbour's link has one name for all that is sent on it.
+        if self.shutting_down || self.accounts.is_some() {
             return None;
         }
         let mut leaving = self.serving().filter_map(|link| link.lease.as_ref());

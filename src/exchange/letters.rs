@@ -37,6 +37,13 @@ pub enum Letter {
         /// How it fell silent; `None` where a lost link could not be taken up again in time.
         silence: Option<LinkEnd>,
     },
+    /// A worker made too many faults and is kept out everywhere.
+    KeptOut {
+        /// Stands for its name and address.
+        person: u64,
+        /// Until when, in time since the process started.
+        until: Duration,
+    },
     /// A link of the sender announced a job.
     JobHeard(Box<HeardJob>),
     /// To an exchange from which the sender borrows, or would like to.
@@ -245,6 +252,7 @@ impl Exchange {
                 }
             }
             Letter::PoolBad { pool, silence } => self.handle_pool_bad(now, pool, silence),
+            Letter::KeptOut { person, until } => drop(self.keep_out(person, until)),
             Letter::Guest(says) => self.handle_guest(now, from, says),
             Letter::Host(says) => self.handle_host(now, from, says),
             Letter::JobHeard(heard) => self.handle_heard_job(now, from, &heard),

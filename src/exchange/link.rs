@@ -9,6 +9,7 @@ use crate::exchange::facts::{LinkEnd, LinkKey};
 use crate::exchange::jobs::Jobs;
 use crate::exchange::leases::Lease;
 use crate::exchange::lending::Guest;
+use crate::exchange::names::LinkNames;
 use crate::exchange::output::LinkOutput;
 use crate::exchange::pending::{Pending, PendingShares};
 use crate::exchange::settings::Limits;
@@ -147,6 +148,8 @@ pub(crate) struct Link {
     pub(crate) warm: Option<Warm>,
     /// Its unanswered shares.
     pub(crate) pending: PendingShares,
+    /// What its pool said of miners' names, where each has its own.
+    pub(crate) names: LinkNames,
     /// Lines of our handshake; they go out first.
     pub(crate) handshake: Vec<u8>,
     /// Shares for the pool.
@@ -201,6 +204,7 @@ impl Link {
             lines: Lines::default(),
             warm: None,
             pending: PendingShares::default(),
+            names: LinkNames::default(),
             handshake: Vec::new(),
             output: LinkOutput::default(),
             took_bytes: Duration::ZERO,
@@ -262,7 +266,7 @@ impl Link {
     /// Whether no miner waits for what becomes of a share.
     #[must_use]
     pub(crate) fn is_drained(&self) -> bool {
-        self.pending.is_empty() && self.early.held.is_empty()
+        self.pending.is_empty() && self.early.held.is_empty() && self.names.held.is_empty()
     }
 
     /// Slots that are in use.
@@ -292,7 +296,7 @@ impl Link {
     pub(crate) fn unwritten(&self) -> &[u8] {
         if !self.handshake.is_empty() {
             &self.handshake
-        } else if self.is_up() {
+        } else if self.is_up() && !self.names.is_gated() {
             self.output.unwritten()
         } else {
             &[]
@@ -391,6 +395,7 @@ impl Link {
     /// Forgets what belongs to this connection alone. Returns its name: what it says from now on is late.
     pub(crate) fn end_connection(&mut self) -> LinkKey {
         self.handshake.clear();
+        self.names.end_connection();
         self.redirect = None;
         self.next_space = None;
         self.next_subscription = None;

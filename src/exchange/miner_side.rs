@@ -1,6 +1,7 @@
 //! What miners do, and what time does to them.
 
 use super::{CloseHow, CloseReason, Exchange, Fact, MinerToken, SWEEP_TICKS, Tag};
+use crate::exchange::authorize::Visitor;
 use crate::exchange::miners::{Miner, Stage};
 use crate::exchange::outbox::Owed;
 use crate::proto::dialect::{Dialect, MinerRequest};
@@ -102,8 +103,28 @@ impl Exchange {
         let Some(place) = self.miners.place(token) else {
             return;
         };
-        if line.is_empty() || matches!(self.miners.at(place).stage, Stage::Leaving(..)) {
+        let limits = &self.settings.limits.conduct;
+        let miner = self.miners.at(place);
+        if !miner.conduct.message(now.seconds(), limits) {
+            return self.close_miner(token, CloseHow::Reset, CloseReason::TooManyMessages);
+        }
+        self.read_line_at(now, place, token, line);
+    }
+
+    /// Reads a line that is counted already.
+    pub(super) fn read_miner_line(&mut self, now: Now, token: MinerToken, line: &[u8]) {
+        if let Some(place) = self.miners.place(token) {
+            self.read_line_at(now, place, token, line);
+        }
+    }
+
+    fn read_line_at(&mut self, now: Now, place: usize, token: MinerToken, line: &[u8]) {
+        let miner = self.miners.at(place);
+        if line.is_empty() || matches!(miner.stage, Stage::Leaving(..)) {
             return;
+        }
+        if miner.pending_authorize {
+            return self.keep_line(token, line);
         }
         let limits = self.settings.limits.miner;
         let message = match self.reader.read(line) {
@@ -130,6 +151,7 @@ impl Exchange {
         self.scratch = replies;
         match event {
             MinerEvent::Answered => {}
+            MinerEvent::Refused(reject) => self.counters.refused[reject.index()] += 1,
             MinerEvent::Violation => {
                 self.counters.lines_unreadable += 1;
                 self.close_miner(token, CloseHow::Graceful, CloseReason::Violation);
@@ -150,16 +172,34 @@ impl Exchange {
                         self.fact(Fact::ShareRefused { miner, reject });
                     }
                     self.refuse_request(token, &id, reject);
+                    self.judge_refused(now, token, reject);
                 }
             }
             MinerEvent::Request(id, MinerRequest::Subscribe { agent }) => {
                 self.handle_subscribe(now, token, id, &agent);
             }
-            MinerEvent::Request(id, MinerRequest::Authorize { worker, .. }) => {
-                self.handle_authorize(token, &id, &worker);
+            MinerEvent::Request(id, MinerRequest::Authorize { worker, password }) => {
+                let who = Visitor {
+                    worker: &worker,
+                    password: &password,
+                    agent: None,
+                };
+                self.handle_authorize(now, token, id, who);
             }
-            MinerEvent::Request(id, MinerRequest::Login { worker, agent }) => {
-                self.handle_login(now, token, id, &worker, &agent);
+            MinerEvent::Request(
+                id,
+                MinerRequest::Login {
+                    worker,
+                    password,
+                    agent,
+                },
+            ) => {
+                let who = Visitor {
+                    worker: &worker,
+                    password: &password,
+                    agent: Some(&agent),
+                };
+                self.handle_authorize(now, token, id, who);
             }
             MinerEvent::Request(id, MinerRequest::Configure { params }) => {
                 self.handle_configure(now, token, id, params, line);
@@ -178,56 +218,6 @@ impl Exchange {
         self.answer(token, |dialect, out| {
             dialect.write_accepted(out, id.as_bytes())
         });
-    }
-
-    /// A miner says who it is and asks for its first job, in one.
-    fn handle_login(
-        &mut self,
-        now: Now,
-        token: MinerToken,
-        id: RequestId,
-        worker: &str,
-        agent: &str,
-    ) {
-        let limits = self.settings.limits.miner;
-        let Some(miner) = self.miners.get_mut(token) else {
-            return;
-        };
-        // A second answer would hold the job that it works on, at which xmrig closes the connection.
-        let result = if miner.session.is_authorized() {
-            Err(Reject::Malformed("logged in before"))
-        } else {
-            miner.session.authorize(worker, &limits)
-        };
-        if let Err(reject) = result {
-            return self.refuse_request(token, &id, reject);
-        }
-        miner.session.log_in();
-        self.fact(Fact::Authorized {
-            miner: token,
-            worker: worker.to_owned(),
-        });
-        self.handle_subscribe(now, token, id, agent);
-    }
-
-    fn handle_authorize(&mut self, token: MinerToken, id: &RequestId, worker: &str) {
-        let limits = self.settings.limits.miner;
-        let Some(miner) = self.miners.get_mut(token) else {
-            return;
-        };
-        let first = !miner.session.is_authorized();
-        if let Err(reject) = miner.session.authorize(worker, &limits) {
-            self.refuse_request(token, id, reject);
-            return;
-        }
-        self.accept_request(token, id);
-        if first {
-            self.fact(Fact::Authorized {
-                miner: token,
-                worker: worker.to_owned(),
-            });
-            self.start_mining(token);
-        }
     }
 
     /// Sends a miner that is subscribed and authorized its target and its first job, clean.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::exchange::conduct::Conduct;
 use crate::exchange::facts::{CloseReason, MinerToken};
 use crate::exchange::outbox::{CloseHow, Outbox, Owed};
 use crate::proto::miner::MinerSession;
@@ -72,10 +73,16 @@ pub(crate) struct Miner {
     pub(crate) counted: bool,
     /// Whether its firmware takes only the pool's own extranonce1.
     pub(crate) pass_through: bool,
+    /// Whether the answer to its authorize is not known yet: what it sends meanwhile is kept.
+    pub(crate) pending_authorize: bool,
     /// When it connected or subscribed or was blocked, in seconds since the start.
     pub(crate) since: u32,
     /// Its shares that the pool has not answered.
     pub(crate) unanswered: u32,
+    /// How it behaves.
+    pub(crate) conduct: Conduct,
+    /// Stands for its first worker at its address, once there is one.
+    pub(crate) person: u64,
 }
 
 impl Miner {
@@ -93,8 +100,11 @@ impl Miner {
             queued: false,
             counted: false,
             pass_through: false,
+            pending_authorize: false,
             since,
             unanswered: 0,
+            conduct: Conduct::default(),
+            person: 0,
         }
     }
 

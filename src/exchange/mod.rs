@@ -14,6 +14,8 @@
 //! anyone has a bound.
 
 mod alike;
+mod authorize;
+mod conduct;
 mod dialling;
 mod early;
 mod facts;
@@ -26,6 +28,7 @@ mod link;
 mod masks;
 mod miner_side;
 mod miners;
+mod names;
 mod neighbours;
 mod outbox;
 mod output;
@@ -46,9 +49,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::exchange::alike::Likeness;
+use crate::exchange::authorize::PendingAuthorize;
+use crate::exchange::conduct::KeptOut;
 use crate::exchange::lending::Borrower;
 use crate::exchange::link::{Link, LinkState, Role};
 use crate::exchange::miners::{Miner, Miners, Stage};
+use crate::exchange::names::Accounts;
 use crate::exchange::neighbours::Neighbours;
 use crate::exchange::outbox::{Outbox, Owed};
 use crate::exchange::patch::JobPatch;
@@ -56,15 +62,18 @@ use crate::exchange::spares::{Former, Returns};
 use crate::proto::dialect::Dialect;
 use crate::proto::job::JobId;
 use crate::proto::time::Now;
+use crate::proto::worker_name::MinerAddress;
 use crate::wire::json::Reader;
 
+pub use authorize::{CheckEnd, WorkerCheck};
+pub use conduct::ConductLimits;
 pub use facts::{
     CloseReason, Counters, Fact, LEAD_MICROS_BOUNDS, LinkEnd, LinkKey, MinerToken,
     REPLY_MICROS_BOUNDS,
 };
 pub use letters::{GuestSays, HeardJob, HostSays, LeaseId, Letter, ShareEnd, Standing, Terms};
 pub use outbox::{CloseHow, Tag, Transmit};
-pub use settings::{JobExchange, Limits, PoolLinks, PoolSettings, Settings, ShareReply};
+pub use settings::{Authorize, JobExchange, Limits, PoolLinks, PoolSettings, Settings, ShareReply};
 pub use slots::{Slots, Taken};
 
 /// Facts kept for a shell that does not ask. A fact is for people: past this many no more are told.
@@ -124,6 +133,24 @@ pub struct Exchange {
     waiting_counts: [usize; 2],
     /// Where miners were that were moved off a link that still judges their shares.
     former: HashMap<MinerToken, Former, foldhash::quality::FixedState>,
+    /// Authorizes whose answer is not known yet, one for each miner at the most.
+    pending_authorizes: HashMap<MinerToken, Box<PendingAuthorize>, foldhash::quality::FixedState>,
+    /// The names of workers at the pools; `None` where all share one.
+    accounts: Option<Accounts>,
+    /// A name while it is made.
+    name: String,
+    /// Workers that may not mine for a while, for their faults.
+    kept_out: VecDeque<KeptOut>,
+    /// When miners were closed for their faults, lately.
+    parted: VecDeque<Duration>,
+    /// Miners of whose last shares too many were their own fault.
+    miners_over: u64,
+    /// Workers that the shell is to look up.
+    checks: VecDeque<WorkerCheck>,
+    /// Authorizes so far.
+    authorizes: u32,
+    /// Where the lines come from that are handled now.
+    speaker: MinerAddress,
     /// When miners go back to a preferred pool.
     returns: Returns,
     /// The pool of the link that was ready last: where a new one is dialled.
@@ -191,6 +218,17 @@ impl Exchange {
             waiting: VecDeque::new(),
             waiting_counts: [0; 2],
             former: HashMap::with_hasher(foldhash::quality::FixedState::with_seed(seed)),
+            pending_authorizes: HashMap::with_hasher(foldhash::quality::FixedState::with_seed(
+                seed,
+            )),
+            accounts: (!settings.authorize.worker_name.is_fixed()).then(|| Accounts::new(seed)),
+            name: String::new(),
+            kept_out: VecDeque::new(),
+            parted: VecDeque::new(),
+            miners_over: 0,
+            checks: VecDeque::new(),
+            authorizes: 0,
+            speaker: MinerAddress::default(),
             returns: Returns::new(settings.limits.stable_for),
             home_pool: 0,
             commands: VecDeque::new(),
@@ -355,6 +393,7 @@ impl Exchange {
             self.keep_warm(now, index);
         }
         self.tick_early(now);
+        self.tick_names(now);
         self.release_idle_links(now);
         self.tick_spares(now);
         self.balance_slots(now);
@@ -636,6 +675,13 @@ impl Exchange {
             return;
         };
         self.counters.closes[reason as usize] += 1;
+        self.forget_conduct(miner.conduct);
+        if let Some(accounts) = &mut self.accounts {
+            accounts.forget(token);
+        }
+        if miner.pending_authorize {
+            self.forget_pending(token);
+        }
         self.keep_outbox(miner.outbox);
         self.fact(Fact::MinerClosed {
             miner: token,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::exchange::facts::MinerToken;
 use crate::exchange::letters::LeaseId;
+use crate::exchange::names::AccountId;
 use crate::proto::pool::SHARE_ID_FIRST;
 use crate::wire::request_id::RequestId;
 
@@ -36,6 +37,8 @@ pub(crate) struct Pending {
     pub(crate) resent: bool,
     /// Whether its miner was told at once that it is accepted, and so is told nothing more.
     pub(crate) answered: bool,
+    /// Under whose name it goes, where names differ.
+    pub(crate) account: Option<AccountId>,
 }
 
 /// Shares that a quiet link has memory for.
@@ -67,6 +70,14 @@ impl PendingShares {
     #[must_use]
     pub(crate) fn next_id(&self) -> u64 {
         self.first_id + self.shares.len() as u64
+    }
+
+    /// Takes the next request id for something else than a share.
+    pub(crate) fn reserve_id(&mut self) -> u64 {
+        let id = self.next_id();
+        self.shares.push_back(None);
+        self.drop_answered();
+        id
     }
 
     /// How many wait.
@@ -135,6 +146,16 @@ impl PendingShares {
             .collect()
     }
 
+    /// The request ids of the shares that are meant. Looks at all that wait: for what is rare.
+    #[must_use]
+    pub(crate) fn ids_where(&self, is_meant: impl Fn(&Pending) -> bool) -> Vec<u64> {
+        let waiting = (self.first_id..).zip(&self.shares);
+        waiting
+            .filter(|(_, share)| share.as_ref().is_some_and(&is_meant))
+            .map(|(id, _)| id)
+            .collect()
+    }
+
     /// Gives back memory that a burst needed and that lies idle now. Not for each share: for a tick.
     pub(crate) fn shrink(&mut self) {
         if self.shares.capacity() > SHARES_KEPT && self.shares.len() < self.shares.capacity() / 4 {
@@ -170,6 +191,7 @@ mod tests {
             work: 1,
             resent: false,
             answered: false,
+            account: None,
         });
         id
     }
@@ -203,6 +225,19 @@ mod tests {
         assert!(of(&pending, 1).is_empty());
         pending.iter_mut().for_each(|share| share.answered = true);
         assert!(of(&pending, 0).is_empty(), "it waits for none of them");
+    }
+
+    #[test]
+    fn an_id_that_is_reserved_is_no_shares() {
+        let mut pending = PendingShares::default();
+        let first = pending.reserve_id();
+        let share = push(&mut pending, 1);
+        let second = pending.reserve_id();
+        assert_eq!((share, second), (first + 1, first + 2));
+        assert_eq!(pending.len(), 1);
+        assert!(pending.take(first).is_none() && pending.take(second).is_none());
+        assert!(pending.take(share).is_some());
+        assert_eq!(pending.next_id(), second + 1);
     }
 
     #[test]

@@ -114,6 +114,7 @@ impl Exchange {
         self.links[link].unused_since = None;
         self.answer_subscribe(token, &id, link, slot);
         self.start_mining(token);
+        self.ask_names_of_miner(now, token);
         // The first job was part of the answer, and none may come twice.
         if self.dialect.logs_in()
             && let Some(miner) = self.miners.get_mut(token)

@@ -166,9 +166,11 @@ impl Exchange {
                 capacity: plan.capacity().min(self.settings.miners_per_link),
             });
         }
+        self.ask_names_of(now, index);
         self.say_unsaid(index);
         self.serve_waiting(now);
         self.serve_borrowers();
+        self.ask_for_waiting(now);
     }
 
     /// Tells the miners of a link what its pool said before it was ready.

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use crate::exchange::conduct::ConductLimits;
 use crate::proto::dialect::Introduction;
 use crate::proto::extranonce::SlotWidth;
 use crate::proto::miner::MinerLimits;
+use crate::proto::worker_name::WorkerName;
 
 /// A pool, in the operator's order of preference.
 #[derive(Clone)]
@@ -40,6 +42,8 @@ impl std::fmt::Debug for PoolSettings {
 pub struct Limits {
     /// What one miner's session may cost.
     pub miner: MinerLimits,
+    /// How much a miner may send, and how much of it may be wrong.
+    pub conduct: ConductLimits,
     /// Bytes queued for a miner that does not read.
     pub miner_outbox_bytes_max: usize,
     /// How long a miner may take no byte while some wait for it.
@@ -97,6 +101,7 @@ impl Default for Limits {
                 worker_len_max: 256,
                 protocol_errors_max: 8,
             },
+            conduct: ConductLimits::default(),
             miner_outbox_bytes_max: 1024 * 1024,
             miner_blocked: Duration::from_secs(60),
             pending_shares_per_miner_max: 4096,
@@ -154,6 +159,22 @@ pub struct JobExchange {
     pub hold: Duration,
 }
 
+/// Who may mine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Authorize {
+    /// Whether the shell looks each worker up; else each is taken.
+    pub is_local: bool,
+    /// Whether the pool is shown each worker's own password, where it is asked for its name; else the pool's.
+    pub shows_passwords: bool,
+    /// The name that a pool is sent shares under. Where it is not fixed, the pool is asked for each first.
+    /// Where it is, [`PoolSettings::worker`] is that name already.
+    pub worker_name: WorkerName,
+    /// After how long a pool is asked again about a name that it denied.
+    pub denied_retry: Duration,
+    /// Keys the numbers that stand for workers at their addresses: the same in all exchanges of a proxy.
+    pub people_seed: u64,
+}
+
 /// How one proxy works on one shard.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -180,6 +201,8 @@ pub struct Settings {
     pub job_exchange: Option<JobExchange>,
     /// Parts of user agents, lower-case, whose firmware takes only the pool's own extranonce1.
     pub pass_through_agents: Vec<String>,
+    /// Who may mine.
+    pub authorize: Authorize,
     /// Whether a link to the next pool is kept ready while the one before serves.
     pub standby: bool,
     /// When a miner is told what became of its share.

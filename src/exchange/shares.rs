@@ -4,9 +4,11 @@ use std::borrow::Cow;
 use std::hash::BuildHasher;
 
 use super::{Exchange, Fact, MinerToken, ShareEnd};
+use crate::exchange::conduct::is_own_fault;
 use crate::exchange::held::Held;
 use crate::exchange::jobs::Remembered;
 use crate::exchange::miners::Stage;
+use crate::exchange::names::{AccountId, Asked};
 use crate::exchange::pending::{Owner, Pending};
 use crate::exchange::pool_side::printable;
 use crate::exchange::settings::ShareReply;
@@ -33,8 +35,10 @@ pub(super) struct Claim<'a> {
     pub(super) unanswered: u32,
     /// The version bits that it can roll itself.
     pub(super) version_mask: VersionMask,
-    /// What the miner wrote; `None` where that was held already.
+    /// What the miner wrote.
     pub(super) line: Option<&'a [u8]>,
+    /// Under whose name it goes, where names differ.
+    pub(super) account: Option<AccountId>,
 }
 
 impl Exchange {
@@ -57,9 +61,24 @@ impl Exchange {
         if !miner.session.may_submit(submit.worker.as_deref()) {
             return Err(Reject::UnauthorizedWorker);
         }
+        let account = match (&self.accounts, submit.worker.as_deref()) {
+            (None, _) => None,
+            (Some(accounts), Some(worker)) => Some(
+                accounts
+                    .find(token, worker)
+                    .ok_or(Reject::UnauthorizedWorker)?,
+            ),
+            (Some(_), None) => return Err(Reject::UnauthorizedWorker),
+        };
         let Stage::Placed { mut link, mut slot } = miner.stage else {
             return Err(Reject::UnknownJob);
         };
+        if !miner
+            .conduct
+            .share(now.seconds(), &self.settings.limits.conduct)
+        {
+            return Err(Reject::TooManyShares);
+        }
         // One that was just moved may not have heard of it yet.
         if !self.former.is_empty()
             && let Some(former) = self.former.get(&token)
@@ -75,6 +94,7 @@ impl Exchange {
             unanswered: miner.unanswered,
             version_mask: miner.session.version_mask(VersionMask::ALL),
             line: Some(line),
+            account,
         };
         miner.unanswered += 1;
         let carried = self.carry_share(now, &claim, submit);
@@ -94,6 +114,12 @@ impl Exchange {
         claim: &Claim<'_>,
         submit: &Submit<'_>,
     ) -> Result<(), Reject> {
+        if let Some(account) = claim.account
+            && let Some(link) = self.links.get(claim.link)
+            && !link.names.allows(account)
+        {
+            return self.hold_for_name(now, claim, submit, account);
+        }
         let limits = &self.settings.limits;
         let link = self.links.get_mut(claim.link).ok_or(Reject::UnknownJob)?;
         if !link.takes_shares() {
@@ -145,9 +171,18 @@ impl Exchange {
                 job: job.id,
                 since: now.since_start,
                 line: line.into(),
+                account: claim.account,
             });
             self.counters.shares_held += 1;
             return Ok(());
+        }
+        // The pool of the job: the link may be trying another one while it is lost.
+        let mut worker = self.settings.pools[space.pool].worker.as_str();
+        if let (Some(accounts), Some(account)) = (&self.accounts, claim.account) {
+            self.name.clear();
+            let template = &self.settings.authorize.worker_name;
+            accounts.write_name(&mut self.name, template, worker, account);
+            worker = &self.name;
         }
         // The share is written first, in the one form that every spelling of it has, and taken back
         // where that form is known: so a duplicate is found on decoded bytes without decoding.
@@ -158,8 +193,7 @@ impl Exchange {
             out,
             ShareParts {
                 request_id: link.pending.next_id(),
-                // The pool of the job: the link may be trying another one while it is lost.
-                worker: &self.settings.pools[space.pool].worker,
+                worker,
                 pool_job_id: &job.job.pool_id,
                 share_session: space.share_session.as_deref().unwrap_or_default(),
                 slot: slot.as_bytes(),
@@ -190,6 +224,7 @@ impl Exchange {
             work: job.work,
             resent: false,
             answered,
+            account: claim.account,
         });
         drop(space);
         if answered {
@@ -198,9 +233,51 @@ impl Exchange {
         Ok(())
     }
 
+    /// Holds a share until it is known whether it may go out under its name.
+    fn hold_for_name(
+        &mut self,
+        now: Now,
+        claim: &Claim<'_>,
+        submit: &Submit<'_>,
+        account: AccountId,
+    ) -> Result<(), Reject> {
+        let limits = &self.settings.limits;
+        let link = self.links.get_mut(claim.link).ok_or(Reject::UnknownJob)?;
+        let (Some(line), Some(job)) = (claim.line, JobId::parse(submit.job_id)) else {
+            return Err(Reject::UnknownJob);
+        };
+        if !link.takes_shares() || link.jobs.find(job).is_none() {
+            return Err(Reject::UnknownJob);
+        }
+        if claim.unanswered >= limits.pending_shares_per_miner_max {
+            return Err(Reject::TooManyUnanswered);
+        }
+        if !link.names.held.has_room(limits) {
+            return Err(Reject::PoolBusy);
+        }
+        if link.is_up() && matches!(self.ask_name(now, claim.link, account, None), Asked::Denied) {
+            return Err(Reject::UnauthorizedWorker);
+        }
+        self.links[claim.link].names.held.push(Held {
+            miner: claim.miner,
+            id: claim.id.clone(),
+            slot: claim.slot,
+            job,
+            since: now.since_start,
+            line: line.into(),
+            account: Some(account),
+        });
+        self.counters.shares_held += 1;
+        Ok(())
+    }
+
     pub(super) fn handle_answer(&mut self, now: Now, index: usize, id: u64, verdict: Verdict<'_>) {
         let link = &mut self.links[index];
         link.last_reply = now.since_start;
+        if self.accounts.is_some() && self.handle_name_answer(now, index, id, &verdict) {
+            return;
+        }
+        let link = &mut self.links[index];
         let Some(share) = link.pending.take(id) else {
             self.counters.answers_unexpected += 1;
             return;
@@ -234,7 +311,14 @@ impl Exchange {
                 }
             }
         }
+        let is_fault = match &answer {
+            Answer::Accepted => false,
+            Answer::Rejected(code, text) => is_own_fault(*code, text),
+        };
         self.answer_share(&share, &answer);
+        if let Owner::Miner(token) = share.owner {
+            self.judge_miner(now, token, is_fault);
+        }
     }
 
     /// Answers all shares of a link as stale, and ends its epoch: nothing of it can be judged any more.

@@ -315,6 +315,7 @@ impl Exchange {
         let old = self.links[from].space.take();
         let extranonce1 = self.begin_to_serve(to);
         let moved = self.move_miners(now, from, to, old.as_ref(), false);
+        self.ask_names_of(now, to);
         self.let_go(now, from, LinkEnd::Unused, String::new());
         self.tell_taken_over(home, to, left, extranonce1, false, moved);
         self.serve_waiting(now);
@@ -330,6 +331,7 @@ impl Exchange {
         link.role = Role::Retiring(now.since_start);
         let (home, left, old) = (link.home(), link.key, link.space.clone());
         let moved = self.move_miners(now, from, to, old.as_ref(), true);
+        self.ask_names_of(now, to);
         self.tell_taken_over(home, to, left, extranonce1, true, moved);
         self.serve_waiting(now);
         self.serve_borrowers();

@@ -267,7 +267,27 @@ fn encode_miners(proxies: &[ProxySample], families: &mut Families<'_, '_>) -> fm
         "Connections of miners that ended, by reason",
         by_reason(proxies, |it| it.counters.closes_by_reason()),
     )?;
-    let counters: [Row; 3] = [
+    let counters: [Row; 7] = [
+        (
+            "stratum_worker_names_asked",
+            "Names of workers for which pools were asked, again for each connection",
+            |it| it.names_asked,
+        ),
+        (
+            "stratum_workers_kept_out",
+            "Workers kept out at their address for their faults; each shard counts",
+            |it| it.kept_out,
+        ),
+        (
+            "stratum_miner_faults_excused",
+            "Times that a miner was not closed for its faults, since too many miners were like it",
+            |it| it.faults_excused,
+        ),
+        (
+            "stratum_worker_checks",
+            "Workers that were looked up in the workers file",
+            |it| it.worker_checks,
+        ),
         (
             "stratum_miner_sends_cut_short",
             "Sends that a miner did not take whole: it reads slowly, or its network is full",

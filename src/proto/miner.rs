@@ -33,6 +33,8 @@ pub struct MinerLimits {
 pub enum MinerEvent<'a> {
     /// Nothing is left to do.
     Answered,
+    /// The session refused it, and has said so.
+    Refused(Reject),
     /// The link has sent too much that can't be read.
     Violation,
     /// A request with its id.
@@ -123,9 +125,7 @@ impl MinerSession {
     ///
     /// A reject where it has as many as one connection may have, or the name is too long.
     pub fn authorize(&mut self, worker: &str, limits: &MinerLimits) -> Result<(), Reject> {
-        if worker.is_empty() || worker.len() > limits.worker_len_max {
-            return Err(Reject::Malformed("the worker's name is empty or too long"));
-        }
+        self.may_authorize(worker, limits)?;
         if self.knows(worker) {
             return Ok(());
         }
@@ -134,10 +134,24 @@ impl MinerSession {
             return Ok(());
         }
         let more = self.more_workers.get_or_insert_default();
-        if more.len() + 1 >= limits.workers_max {
+        more.push(worker.into());
+        Ok(())
+    }
+
+    /// Whether there is room for this worker, or it is known already.
+    ///
+    /// # Errors
+    ///
+    /// A reject where it has as many as one connection may have, or the name is too long.
+    pub fn may_authorize(&self, worker: &str, limits: &MinerLimits) -> Result<(), Reject> {
+        if worker.is_empty() || worker.len() > limits.worker_len_max {
+            return Err(Reject::Malformed("the worker's name is empty or too long"));
+        }
+        let more = self.more_workers.as_ref().map_or(0, |more| more.len());
+        let count = usize::from(self.worker.is_some()) + more;
+        if count >= limits.workers_max && !self.knows(worker) {
             return Err(Reject::Malformed("too many workers on one connection"));
         }
-        more.push(worker.into());
         Ok(())
     }
 
@@ -220,7 +234,7 @@ impl MinerSession {
                 if !self.subscribed && self.protocol_error(limits) {
                     MinerEvent::Violation
                 } else {
-                    MinerEvent::Answered
+                    MinerEvent::Refused(reject)
                 }
             }
         }
@@ -239,7 +253,7 @@ impl MinerSession {
         if self.protocol_error(limits) {
             MinerEvent::Violation
         } else {
-            MinerEvent::Answered
+            MinerEvent::Refused(reject)
         }
     }
 }

@@ -12,3 +12,4 @@ pub mod share;
 pub mod target;
 pub mod time;
 pub mod version_mask;
+pub mod worker_name;

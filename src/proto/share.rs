@@ -53,6 +53,14 @@ pub enum Reject {
     NoPool,
     /// It rolled version bits that were not granted to it.
     VersionBits,
+    /// There is no such worker, or its password is another one.
+    WorkerDenied,
+    /// Too many workers are being looked up.
+    AuthorizeBusy,
+    /// The miner sent more shares than it may.
+    TooManyShares,
+    /// The worker is kept out for a while, since too many of its shares were wrong.
+    KeptOut,
 }
 
 impl Reject {
@@ -75,6 +83,10 @@ impl Reject {
             Self::Full => "The proxy is full",
             Self::NoPool => "No pool is up, try again",
             Self::VersionBits => "Version bits outside of the mask",
+            Self::WorkerDenied => "Unauthorized worker: unknown, or the wrong password",
+            Self::AuthorizeBusy => "Busy, try again",
+            Self::TooManyShares => "Too many shares in a second",
+            Self::KeptOut => "Kept out for a while: too many shares were wrong",
         }
     }
 
@@ -84,12 +96,15 @@ impl Reject {
         match self {
             Self::UnknownJob | Self::LinkLost | Self::KeptWarm | Self::EarlyJob => 21,
             Self::Duplicate => 22,
-            Self::UnauthorizedWorker => 24,
+            Self::UnauthorizedWorker | Self::WorkerDenied | Self::AuthorizeBusy | Self::KeptOut => {
+                24
+            }
             Self::NotSubscribed => 25,
             Self::UnknownMethod => -3,
             Self::Malformed(_)
             | Self::PoolBusy
             | Self::TooManyUnanswered
+            | Self::TooManyShares
             | Self::PoolSilent
             | Self::Full
             | Self::NoPool
@@ -98,7 +113,7 @@ impl Reject {
     }
 
     /// Every label that [`Reject::reason`] gives, in the order of [`Reject::index`].
-    pub const REASONS: [&'static str; 15] = [
+    pub const REASONS: [&'static str; 19] = [
         "malformed",
         "unknown_method",
         "unknown_job",
@@ -114,6 +129,10 @@ impl Reject {
         "kept_warm",
         "early_job",
         "version_bits",
+        "worker_denied",
+        "authorize_busy",
+        "too_many_shares",
+        "kept_out",
     ];
 
     /// The place of this reason among [`Reject::REASONS`], for arrays of counters.
@@ -135,6 +154,10 @@ impl Reject {
             Self::KeptWarm => 12,
             Self::EarlyJob => 13,
             Self::VersionBits => 14,
+            Self::WorkerDenied => 15,
+            Self::AuthorizeBusy => 16,
+            Self::TooManyShares => 17,
+            Self::KeptOut => 18,
         }
     }
 

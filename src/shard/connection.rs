@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 use crate::exchange::MinerToken;
+use crate::proto::worker_name::MinerAddress;
 use crate::ring::{ListenerId, Token};
 use crate::shard::door::Entering;
 use crate::shard::miner_tls::MinerTls;
@@ -43,6 +44,14 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
+    /// As worker names have it.
+    pub(crate) const fn in_names(self) -> MinerAddress {
+        MinerAddress(match self.ip {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+            IpAddr::V6(ip) => ip.octets(),
+        })
+    }
+
     pub(crate) fn address(self) -> SocketAddr {
         match self.ip {
             IpAddr::V4(ip) => SocketAddr::from((ip, self.port)),

@@ -17,6 +17,7 @@ mod machine;
 mod mesh;
 mod miner_tls;
 mod pace;
+mod password_queue;
 mod pool_link;
 mod pool_stream;
 mod pool_tls;
@@ -27,6 +28,8 @@ mod space_watch;
 mod start;
 mod state;
 mod tls_files;
+mod worker_checks;
+mod workers_file;
 
 use std::cell::{Cell, RefCell};
 use std::net::TcpListener;
@@ -109,6 +112,8 @@ pub(crate) struct ProxySetup {
     pub(crate) limits: ShellLimits,
     pub(crate) published: Published,
     pub(crate) space_watch: SpaceWatch,
+    /// Where workers are looked up; `None` where each is taken.
+    pub(crate) checker: Option<worker_checks::Checker>,
 }
 
 /// What a shard tells the main thread.
@@ -139,7 +144,9 @@ pub(crate) fn spawn(setup: ShardSetup) -> Result<(), StartError> {
         .name(&format!("shard-{number}"))
         .io_memory(EXECUTOR_MEMORY)
         .ring_depth(EXECUTOR_RING_ENTRIES)
-        .blocking_thread_pool_placement(PoolPlacement::Unbound(RESOLVER_THREADS))
+        .blocking_thread_pool_placement(PoolPlacement::Unbound(
+            RESOLVER_THREADS + password_queue::CHECKS_AT_ONCE,
+        ))
         .spawn(move || async move {
             last_word.will_be(ShardEvent::Ended(number, Some("it panicked".to_owned())));
             let ended = match start_shard(setup) {
@@ -223,6 +230,7 @@ fn start_shard(setup: ShardSetup) -> Result<(Shard, Arc<AtomicBool>), StartError
             tls: crate::metrics::TlsCounters::default(),
             handshakes: Handshakes::new(proxy.limits.handshakes),
             space_watch: proxy.space_watch,
+            checker: proxy.checker,
             shard: setup.number,
             links: std::collections::HashMap::new(),
             pools: proxy.access,
@@ -259,6 +267,9 @@ async fn drive(shard: Shard, stopping: Arc<AtomicBool>) -> Result<(), String> {
             return Ok(());
         }
         let dials = std::mem::take(&mut shard.borrow_mut().dials);
+        while let Some(hash) = { shard.borrow_mut().next_hash() } {
+            guests.spawn(password_queue::run(Rc::clone(&shard), hash));
+        }
         if guests.is_empty() && dials.is_empty() {
             shard.borrow_mut().rest();
             continue;

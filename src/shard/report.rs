@@ -48,6 +48,7 @@ pub(crate) struct Reporter {
     reconnect_refused: Throttle,
     table_full: Throttle,
     accept_failed: Throttle,
+    worker_denied: Throttle,
     /// For each end in the door.
     door: [Throttle; DoorEnd::ALL.len()],
     /// For each way in which TLS fails.
@@ -68,6 +69,7 @@ impl Reporter {
             reconnect_refused: Throttle::default(),
             table_full: Throttle::default(),
             accept_failed: Throttle::default(),
+            worker_denied: Throttle::default(),
             door: array::from_fn(|_| Throttle::default()),
             tls_failures: array::from_fn(|_| Throttle::default()),
         }
@@ -159,6 +161,33 @@ impl Reporter {
     pub(crate) fn authorized(&self, peer: SocketAddr, worker: &str) {
         let Self { proxy, shard, .. } = self;
         log::debug!("proxy={proxy} shard={shard} miner={peer} worker={worker:?}: authorized");
+    }
+
+    pub(crate) fn worker_denied(&self, now: Now, peer: SocketAddr, worker: &str, reject: Reject) {
+        let Self { proxy, shard, .. } = self;
+        if self.worker_denied.passes(now) {
+            log::warn!(
+                "proxy={proxy} shard={shard} miner={peer} worker={worker:?}: may not mine: {reject} (told \
+                 every 10 s at the most; -v tells all)"
+            );
+        } else {
+            log::debug!(
+                "proxy={proxy} shard={shard} miner={peer} worker={worker:?}: may not mine: {reject}"
+            );
+        }
+    }
+
+    pub(crate) fn too_many_faults(&self, peer: SocketAddr, kept_out: bool) {
+        let Self { proxy, shard, .. } = self;
+        let then = if kept_out {
+            "and its worker kept out at this address for rejected_ban_seconds"
+        } else {
+            "and not kept out, since others of its name and address mine well"
+        };
+        log::warn!(
+            "proxy={proxy} shard={shard} miner={peer}: too many of its last shares were wrong (malformed, \
+             twice, or above the target); it is closed, {then}"
+        );
     }
 
     pub(crate) fn share_refused(&self, peer: SocketAddr, reject: Reject) {
@@ -448,6 +477,8 @@ impl Reporter {
             }
             // Told where the peer's address is known.
             Fact::ShareRefused { .. }
+            | Fact::WorkerDenied { .. }
+            | Fact::TooManyFaults { .. }
             | Fact::Subscribed { .. }
             | Fact::Authorized { .. }
             | Fact::MinerClosed { .. } => {}

@@ -11,11 +11,12 @@ use ipnet::IpNet;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::config::{
-    CoinConfig, Config, ConfigErrors, ListenConfig, PoolConfig, PoolUrl, PracticeConfig,
-    ProxyConfig, SlotBytes,
+    AuthorizeMode, CoinConfig, Config, ConfigErrors, ListenConfig, PoolConfig, PoolUrl,
+    PracticeConfig, ProxyConfig, SlotBytes,
 };
 use crate::exchange::{
-    Counters, JobExchange, Limits, PoolLinks, PoolSettings, Settings, ShareReply,
+    Authorize, ConductLimits, Counters, JobExchange, Limits, PoolLinks, PoolSettings, Settings,
+    ShareReply,
 };
 use crate::metrics::{Published, Pulse};
 use crate::practice::{Judge, PracticeCoin, PracticeServer, PracticeSettings};
@@ -34,6 +35,7 @@ use crate::shard::pool_link::PoolAccess;
 use crate::shard::reload::{self, Reload, Reloader};
 use crate::shard::space_watch::SpaceWatch;
 use crate::shard::state::ShellLimits;
+use crate::shard::workers_file::WorkersFile;
 use crate::shard::{
     ProxySetup, ShardEvent, ShardSetup, listen, mesh, pool_tls, report, spawn, tls_files,
 };
@@ -187,6 +189,9 @@ fn serve(
         let wait = SUMMARY_INTERVAL.saturating_sub(passed);
         match inbox.recv_timeout(wait) {
             Ok(ShardEvent::Signal(SIGHUP)) => {
+                for file in proxies.iter().filter_map(|proxy| proxy.workers.as_ref()) {
+                    file.reload();
+                }
                 reload(proxies, reloader, clock.now().unix_seconds);
                 expiry_told = clock.now().since_start;
             }
@@ -311,6 +316,10 @@ struct StartedProxy {
     listeners: Vec<(Vec<std::net::TcpListener>, Arc<Rules>, Room)>,
     published: Vec<Published>,
     space_watch: SpaceWatch,
+    /// Who may mine, where a file says so.
+    workers: Option<WorkersFile>,
+    /// Keys the numbers that stand for workers at their addresses.
+    people_seed: u64,
     /// They stop when they are dropped.
     _practice: Vec<PracticeServer>,
 }
@@ -377,16 +386,26 @@ impl StartedProxy {
             pools.push(PoolSettings {
                 host,
                 port,
-                worker: pool.worker.clone(),
+                // The one name of all shares, where there is one.
+                worker: config
+                    .authorize
+                    .worker_name
+                    .fixed(&pool.worker)
+                    .unwrap_or_else(|| pool.worker.clone()),
                 password: pool.password.expose().to_owned(),
                 extranonce_subscribe: pool.extranonce_subscribe,
                 reconnect_hosts: pool.reconnect_hosts.clone(),
                 introduction: pool.introduction.clone(),
             });
         }
+        let file = config.authorize.workers_file.clone();
+        let workers = file.map(|path| WorkersFile::open(&name, path)).transpose();
+        let workers = workers.map_err(|detail| StartError::Workers { detail })?;
         Ok(Self {
             name,
             series,
+            workers,
+            people_seed: std::hash::RandomState::new().hash_one(series),
             config: config.clone(),
             pools,
             access,
@@ -532,8 +551,16 @@ impl StartedProxy {
                     crate::config::ShareReply::Immediate => ShareReply::Immediate,
                 },
                 keep_warm: self.config.keep_warm,
+                authorize: Authorize {
+                    is_local: self.config.authorize.mode == AuthorizeMode::Local,
+                    shows_passwords: self.config.authorize.mode == AuthorizeMode::Pool,
+                    worker_name: self.config.authorize.worker_name.clone(),
+                    denied_retry: self.config.authorize.denied_retry,
+                    people_seed: self.people_seed,
+                },
                 limits: exchange_limits(&self.config),
             },
+            checker: self.workers.as_mut().map(WorkersFile::checker),
             coin: self.config.coin.coin(),
             limits: ShellLimits {
                 miner_line_len_max: limits.miner_line_bytes_max,
@@ -547,6 +574,7 @@ impl StartedProxy {
                 proxy_header_timeout: limits.proxy_header_timeout,
                 connect_timeout: limits.connect_timeout,
                 shutdown: limits.shutdown,
+                password_checks_max: limits.password_checks_max,
             },
             published: self.published[number].clone(),
             space_watch: self.space_watch.clone(),
@@ -611,6 +639,13 @@ fn exchange_limits(config: &ProxyConfig) -> Limits {
             workers_max: limits.workers_per_miner_max,
             worker_len_max: limits.worker_bytes_max,
             protocol_errors_max: u8::try_from(limits.protocol_errors_max).unwrap_or(u8::MAX),
+        },
+        conduct: ConductLimits {
+            messages_per_second_max: limits.messages_per_second_max,
+            shares_per_second_max: limits.shares_per_second_max,
+            rejected_window: u16::try_from(limits.rejected_window).unwrap_or(u16::MAX),
+            rejected_percent_max: u8::try_from(limits.rejected_percent_max).unwrap_or(u8::MAX),
+            rejected_ban: limits.rejected_ban,
         },
         miner_outbox_bytes_max: limits.miner_outbox_bytes_max,
         miner_blocked: limits.miner_blocked,

@@ -23,12 +23,14 @@ use crate::shard::handshakes::{HandshakeLimits, Handshakes};
 use crate::shard::mesh::Mesh;
 use crate::shard::miner_tls::{MinersTls, tls_counters};
 use crate::shard::pace::Pace;
+use crate::shard::password_queue::PasswordQueue;
 use crate::shard::pool_link::{Dial, Dialled, PoolAccess};
 use crate::shard::pool_stream::{PoolStream, PoolTls};
 use crate::shard::reload::Reloads;
 use crate::shard::report::Reporter;
 use crate::shard::sender::Sender;
 use crate::shard::space_watch::SpaceWatch;
+use crate::shard::worker_checks::Checker;
 use crate::wire::line::{TailPool, cut};
 
 /// Blocks for unfinished tails that are kept for the next ones.
@@ -50,6 +52,7 @@ pub(crate) struct ShellLimits {
     pub(crate) proxy_header_timeout: Duration,
     pub(crate) connect_timeout: Duration,
     pub(crate) shutdown: Duration,
+    pub(crate) password_checks_max: usize,
 }
 
 /// One proxy on this shard.
@@ -67,6 +70,7 @@ pub(crate) struct Proxy {
     pub(crate) links: HashMap<LinkKey, StreamId>,
     /// How each pool is reached.
     pub(crate) pools: Vec<PoolAccess>,
+    pub(crate) checker: Option<Checker>,
 }
 
 impl Proxy {
@@ -97,8 +101,9 @@ impl Proxy {
 pub(crate) struct Shard {
     pub(crate) ring: MinerRing,
     pub(crate) dials: Vec<Dial>,
-    clock: Clock,
-    pub(super) proxies: Vec<Proxy>,
+    pub(crate) passwords: PasswordQueue,
+    pub(crate) clock: Clock,
+    pub(crate) proxies: Vec<Proxy>,
     /// What each of the ring's listeners leads to.
     listeners: Vec<Entrance>,
     /// `None` where this is the only shard.
@@ -145,6 +150,7 @@ impl Shard {
         Self {
             ring,
             dials: Vec::new(),
+            passwords: PasswordQueue::default(),
             clock,
             proxies,
             listeners,
@@ -257,6 +263,7 @@ impl Shard {
 
     /// Time passed.
     fn tick(&mut self, now: Now, stopping: bool) {
+        self.refresh_workers();
         // Rung or not: no letter waits for longer than this.
         self.take_letters(now);
         if stopping && !self.stopped {
@@ -343,10 +350,11 @@ impl Shard {
 
     /// Sends what the exchanges have to say: to the pools and the other shards at once, to miners with the
     /// next submit.
-    fn finish_round(&mut self, now: Now) {
+    pub(crate) fn finish_round(&mut self, now: Now) {
         self.fanning_out = false;
         self.flush_tls(now);
         let is_tls_used = self.tls.is_used();
+        self.look_workers_up(now);
         for (index, proxy) in self.proxies.iter_mut().enumerate() {
             for stream in proxy.links.values() {
                 let stream = &mut self.streams[stream.index as usize];
@@ -402,6 +410,20 @@ impl Shard {
                     Fact::Authorized { miner, worker } => {
                         if let Some(peer) = peer_of(&self.connections, *miner) {
                             proxy.reporter.authorized(peer, worker);
+                        }
+                    }
+                    Fact::WorkerDenied {
+                        miner,
+                        worker,
+                        reject,
+                    } => {
+                        if let Some(peer) = peer_of(&self.connections, *miner) {
+                            proxy.reporter.worker_denied(now, peer, worker, *reject);
+                        }
+                    }
+                    Fact::TooManyFaults { miner, kept_out } => {
+                        if let Some(peer) = peer_of(&self.connections, *miner) {
+                            proxy.reporter.too_many_faults(peer, *kept_out);
                         }
                     }
                     Fact::MinerClosed {
@@ -656,6 +678,7 @@ pub(super) fn take_lines(
         exchange, limits, ..
     } = proxy;
     let miner = miner_token(token);
+    exchange.hear_from(connection.peer.in_names());
     let mut lines = cut(
         &mut connection.tail,
         tails,

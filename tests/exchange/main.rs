@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod bitcoin;
+mod conduct;
 mod early;
 mod failback;
 mod fan_out;

@@ -29,8 +29,8 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use stratum_uring::exchange::{
-    CloseHow, CloseReason, Command, Exchange, Limits, LinkKey, MinerToken, PoolLinks, PoolSettings,
-    Settings, ShareReply, Tag, Transmit,
+    Authorize, CloseHow, CloseReason, Command, Exchange, Limits, LinkKey, MinerToken, PoolLinks,
+    PoolSettings, Settings, ShareReply, Tag, Transmit,
 };
 use stratum_uring::practice::bitcoin::{Rolled, Work, share_hash};
 use stratum_uring::proto::dialect::equihash::Parameters;
@@ -174,6 +174,7 @@ impl Transcript {
             pass_through_agents: Vec::new(),
             pool_links: PoolLinks::PerShard,
             job_exchange: None,
+            authorize: Authorize::default(),
             share_reply: ShareReply::Pool,
             keep_warm: false,
             limits: Limits::default(),

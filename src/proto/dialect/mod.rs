@@ -161,6 +161,8 @@ pub enum MinerRequest<'a> {
     Login {
         /// The worker's name.
         worker: Cow<'a, str>,
+        /// Its password; empty where it sent none.
+        password: Cow<'a, str>,
         /// What the firmware calls itself; empty where it does not say.
         agent: Cow<'a, str>,
     },

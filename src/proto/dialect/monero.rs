@@ -161,6 +161,7 @@ impl Dialect for Monero {
             b"submit" => MinerRequest::Submit(read_submit(params)?),
             b"login" => MinerRequest::Login {
                 worker: text(b"login").ok_or(Reject::Malformed("login names no account"))?,
+                password: text(b"pass").unwrap_or_default(),
                 agent: text(b"agent").unwrap_or_default(),
             },
             b"getjob" | b"getjobtemplate" => MinerRequest::GetJob,

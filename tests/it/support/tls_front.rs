@@ -273,7 +273,8 @@ impl Relay {
         self.proxy.set_nonblocking(true).unwrap();
         let mut bytes = [0; 16 * 1024];
         while !ended.load(Ordering::Relaxed) {
-            let moved = self.from_proxy(&mut pool) && self.from_pool(&mut pool, &mut bytes);
+            let moved =
+                self.pass_on_from_proxy(&mut pool) && self.pass_on_from_pool(&mut pool, &mut bytes);
             if !moved {
                 self.connection.send_close_notify();
                 drop(self.connection.write_tls(&mut self.proxy));
@@ -296,7 +297,7 @@ impl Relay {
     }
 
     /// Passes on what the proxy said. False at an end.
-    fn from_proxy(&mut self, pool: &mut TcpStream) -> bool {
+    fn pass_on_from_proxy(&mut self, pool: &mut TcpStream) -> bool {
         loop {
             // The first lines may have come with the end of the handshake.
             let Ok(state) = self.connection.process_new_packets() else {
@@ -317,7 +318,7 @@ impl Relay {
     }
 
     /// Passes on what the pool said. False at an end.
-    fn from_pool(&mut self, pool: &mut TcpStream, bytes: &mut [u8]) -> bool {
+    fn pass_on_from_pool(&mut self, pool: &mut TcpStream, bytes: &mut [u8]) -> bool {
         match pool.read(bytes) {
             Ok(0) => return false,
             Ok(len) => self.connection.writer().write_all(&bytes[..len]).unwrap(),
