@@ -224,7 +224,6 @@ mod tests {
             "--core 1 a",
             "-x",
             "gen-cert a",
-            "--cores 2 gen-cert",
         ] {
             let error = parse(line).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}");

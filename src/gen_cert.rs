@@ -62,8 +62,9 @@ pub(crate) fn generate(names: &[String], folder: &Path) -> Result<String, GenCer
     write_new(&key_path, 0o600, &key.serialize_pem())?;
     write_new(&certificate_path, 0o644, &certificate.pem())?;
     Ok(format!(
-        "{} and {} are written, for {}.\nIn the config, below the listener's address:\n        tls:\n          \
-         certificate: {CERTIFICATE}\n          key: {KEY}\n          mode: auto\n",
+        "{} and {} are written, for {}. The certificate does not run out.\n\
+         In the config, beside the listener's address:\n        \
+         tls: {{ certificate: {CERTIFICATE}, key: {KEY}, mode: auto }}\n",
         certificate_path.display(),
         key_path.display(),
         names.join(", ")

@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use stratum_uring::practice::PracticeCoin;
 use stratum_uring::proto::dialect::equihash::Parameters;
 
+use crate::hostile::attack::{ATTACKS, Attack};
 use crate::pool::judge::{Jobs, Space};
 use crate::pool::serve::Settings;
 use crate::scenario::{SCENARIOS, Scenario};
@@ -133,6 +134,7 @@ pub(crate) struct Arguments {
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Command {
     Scenario(ScenarioArguments),
+    Hostile(HostileArguments),
     Pool(PoolArguments),
     /// Becomes another program, which ends with its parent
     #[command(hide = true)]
@@ -173,6 +175,46 @@ pub(crate) struct ScenarioArguments {
     /// Writes the report to this file too, as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+}
+
+/// Attacks the real proxy while honest miners submit shares, and tells what they felt of it beside a run
+/// without an attack, and what the proxy's memory was before, meanwhile and after.
+///
+/// Exits 0 when no honest share was lost or refused and no honest miner closed, else 1.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct HostileArguments {
+    /// Which attacks, in this order; without a name, all
+    #[arg(value_name = "NAME", value_parser = parse_attack)]
+    pub(crate) names: Vec<&'static Attack>,
+
+    /// How many honest miners; attackers are as many as fit to them
+    #[arg(long, value_name = "N", default_value_t = 2000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=15_000))]
+    pub(crate) miners: u32,
+
+    /// How long each attack lasts, in seconds
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = parse_seconds)]
+    pub(crate) duration: Duration,
+
+    /// Shares per second of all honest miners together
+    #[arg(long, value_name = "PER_SECOND", default_value = "500", value_parser = parse_rate)]
+    pub(crate) share_rate: f64,
+
+    /// Shards of the proxy; one for each CPU, if not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(crate) cores: Option<u32>,
+
+    /// Writes the report to this file too, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+fn parse_attack(text: &str) -> Result<&'static Attack, String> {
+    let attack = ATTACKS.iter().find(|it| it.name == text);
+    attack.ok_or_else(|| {
+        let names = ATTACKS.iter().map(|it| it.name);
+        format!("write one of {}", names.collect::<Vec<_>>().join(" "))
+    })
 }
 
 fn parse_scenario(text: &str) -> Result<&'static Scenario, String> {

@@ -8,6 +8,7 @@
 //! - [`proxy`]: starts the proxy where none was named. [`usage`]: what it cost.
 //! - [`scenario`]: what becomes of the miners when a [`pool`] fails; [`outage`] counts it, and [`tied`]
 //!   sees to it that no child is left behind.
+//! - [`hostile`]: what becomes of the miners when others attack the proxy.
 //! - [`report`], [`table`], [`json`]: what is told; [`progress`], with [`meter`]: and meanwhile.
 
 mod cli;
@@ -16,6 +17,7 @@ mod driver;
 mod farm;
 mod fleet;
 mod habits;
+mod hostile;
 mod job;
 mod json;
 mod links;

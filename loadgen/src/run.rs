@@ -20,7 +20,7 @@ use crate::mock_pool::MockPool;
 use crate::pool::serve;
 use crate::proxy::{Proxy, Wanted};
 use crate::role::Mixture;
-use crate::{scenario, tied};
+use crate::{hostile, scenario, tied};
 
 /// Does what was asked, and says whether all was well.
 ///
@@ -31,6 +31,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, String> {
     match &arguments.command {
         None => run_load(arguments),
         Some(Command::Scenario(scenario)) => scenario::run(scenario),
+        Some(Command::Hostile(hostile)) => hostile::run(hostile),
         Some(Command::Pool(pool)) => serve::serve(&pool.settings(), Clock::start()).map(|()| true),
         Some(Command::Tied { parent, command }) => Err(tied::become_program(*parent, command)),
     }

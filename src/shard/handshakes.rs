@@ -1,8 +1,8 @@
 //! The pace of TLS handshakes: which hello is next, and when.
 //!
-//! A handshake costs the work of some hundred shares. When a whole hall comes back at once, the hellos wait
-//! here in their order, so that a shard begins a few in each round, no more than its pace in a second, and has
-//! no more in the air than its bound. Jobs and shares of the others go on in between.
+//! A handshake costs as much as twenty shares. When a whole hall comes back at once, the hellos wait here in
+//! their order, so that a shard begins a few in each round, no more than its pace in a second, and has no
+//! more in the air than its bound. Jobs and shares of the others go on in between.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -31,5 +31,6 @@ mod proxies;
 mod regression;
 mod shares;
 mod shutdown;
+mod tls;
 mod vector;
 mod warm;

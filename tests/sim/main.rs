@@ -16,6 +16,7 @@
 
 mod miner;
 mod pool;
+mod random;
 mod totals;
 mod world;
 
@@ -89,6 +90,15 @@ fn the_invariants_hold_whatever_pools_and_miners_do() {
     );
     if seeds >= SEEDS {
         totals.assert_that_nothing_was_missed();
+    }
+}
+
+#[test]
+fn a_shutdown_in_the_midst_of_the_storm_leaves_nothing_behind() {
+    for seed in 0..64 {
+        let _replay = Replay(seed);
+        let random = random::Rng::with_seed(seed);
+        world::World::with(seed, random, 500 + 311 * seed).run_storm();
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use fastrand::Rng;
 use stratum_uring::exchange::{CloseReason, MinerToken, Tag};
+
+use super::random::Rng;
 
 /// What a miner is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

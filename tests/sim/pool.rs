@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use fastrand::Rng;
+use super::random::Rng;
 
 /// Bytes of nonce_1 that pools give, and 23 or 24, which leave too little for two bytes of slot.
 const NONCE_1_LENS: [usize; 6] = [3, 4, 4, 5, 16, 23];

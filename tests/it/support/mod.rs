@@ -11,6 +11,7 @@ pub(crate) mod pool;
 pub(crate) mod proxy;
 pub(crate) mod scene;
 pub(crate) mod scrape;
+pub(crate) mod tls;
 
 use std::time::Duration;
 

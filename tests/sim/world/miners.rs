@@ -63,7 +63,7 @@ impl World {
     fn acts(&mut self, miner: usize) {
         let connects = match self.phase {
             Phase::Storm => true,
-            Phase::Calm => self.now < STORM + CALM - CALM_END,
+            Phase::Calm => self.now < self.storm + CALM - CALM_END,
             Phase::Shutdown => false,
         };
         let slowly = if self.phase == Phase::Storm { 1 } else { 4 };
@@ -95,7 +95,7 @@ impl World {
         if self.phase != Phase::Storm {
             // Only links that hold for a while announce the same.
             let exchanges_jobs = self.settings().job_exchange.is_some();
-            if exchanges_jobs && self.now < STORM + CALM / 2 && kind != Kind::Hostile {
+            if exchanges_jobs && self.now < self.storm + CALM / 2 && kind != Kind::Hostile {
                 self.submits(miner);
             }
             return;

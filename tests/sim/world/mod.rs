@@ -23,7 +23,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
-use fastrand::Rng;
 use stratum_uring::exchange::{
     CloseHow, CloseReason, Command, Counters, Exchange, Fact, GuestSays, HostSays, JobExchange,
     LeaseId, Letter, Limits, LinkEnd, LinkKey, MinerToken, PoolLinks, PoolSettings, Settings,
@@ -39,9 +38,10 @@ use stratum_uring::proto::target::Target;
 use stratum_uring::proto::time::Now;
 use stratum_uring::wire::{Message, Raw, Reader};
 
-use crate::miner::{Blocked, HeardJob, Kind, Miner, Reading, Refused, Request};
-use crate::pool::{Conn, Pool};
-use crate::totals::Totals;
+use super::miner::{Blocked, HeardJob, Kind, Miner, Reading, Refused, Request};
+use super::pool::{Conn, Pool};
+use super::random::Rng;
+use super::totals::Totals;
 use letters::Mail;
 use settings::settings;
 use shard::{ConnKey, Content, Feed, FeedKey, LinkJob, Shard, slot_number};
@@ -121,6 +121,7 @@ pub(crate) struct World {
     order: u64,
     queue: BTreeMap<(u64, u64), Event>,
     phase: Phase,
+    storm: u64,
     reader: Reader,
     pools: Vec<Pool>,
     shards: Vec<Shard>,
@@ -143,7 +144,11 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
-        let mut random = Rng::with_seed(seed);
+        Self::with(seed, Rng::with_seed(seed), STORM)
+    }
+
+    /// With these choices, and a storm of so many milliseconds.
+    pub(crate) fn with(seed: u64, mut random: Rng, storm: u64) -> Self {
         let shard_count = [1, 1, 1, 2, 2, 2, 3, 4][random.usize(..8)];
         let pool_count = random.usize(2..=3);
         let mut pools: Vec<Pool> = (0..pool_count)
@@ -182,6 +187,7 @@ impl World {
             order: 0,
             queue: BTreeMap::new(),
             phase: Phase::Storm,
+            storm,
             reader: Reader::new(),
             pools,
             conns: BTreeMap::new(),
@@ -211,7 +217,7 @@ impl World {
     }
 
     pub(crate) fn run(mut self) -> Totals {
-        self.run_until(STORM);
+        self.run_until(self.storm);
         self.phase = Phase::Calm;
         for pool in &mut self.pools {
             pool.calm_down();
@@ -223,8 +229,16 @@ impl World {
                 miner.socket.room = usize::MAX;
             }
         }
-        self.run_until(STORM + CALM);
+        self.run_until(self.storm + CALM);
         self.check_rest();
+        self.shut_down();
+        self.take_totals();
+        self.totals
+    }
+
+    /// The storm alone, and the shutdown in the midst of it: most of a whole run is its calm.
+    pub(crate) fn run_storm(mut self) -> Totals {
+        self.run_until(self.storm);
         self.shut_down();
         self.take_totals();
         self.totals

@@ -1,0 +1,237 @@
+//! `loadgen hostile`: attackers beside honest miners, at the real proxy.
+//!
+//! First comes the run without an attack, then each attack, all with a proxy, a pool and miners of their
+//! own: the pool is a process that judges each share ([`crate::pool`]), the honest miners are those of any
+//! load ([`crate::fleet`]), and the attackers have a thread and plain sockets ([`attackers`]). What the
+//! honest ones felt, and what the proxy's memory was before, meanwhile and after, is told ([`felt`]).
+
+pub(crate) mod attack;
+mod attackers;
+mod felt;
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use stratum_uring::practice::PracticeCoin;
+
+use crate::cli::HostileArguments;
+use crate::clock::Clock;
+use crate::driver::MINERS_PER_THREAD_MAX;
+use crate::fleet::{self, Moment, Plan};
+use crate::hostile::attack::{ATTACKS, Attack};
+use crate::hostile::attackers::{Attackers, Deeds};
+use crate::hostile::felt::{Felt, Memory};
+use crate::pool::judge::{Space, smallest};
+use crate::pool::process::{PoolProcess, Wanted as WantedPool};
+use crate::proxy::{Proxy, Wanted};
+use crate::report::Report;
+use crate::role::Mixture;
+use crate::run::{JsonFile, raise_descriptor_limit, watch_signals};
+use crate::usage;
+
+/// The run that the others are held against.
+const QUIET: &str = "(none)";
+
+/// Honest miners have been at work for so long when the attack begins.
+const BEFORE: Duration = Duration::from_secs(2);
+
+/// So long after the attack memory is looked at again.
+const AFTER: Duration = Duration::from_secs(3);
+
+/// The pool announces a job this often.
+const JOB_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Runs what was asked for, and says whether no honest miner lost anything.
+///
+/// # Errors
+///
+/// A text that says what is in the way.
+pub(crate) fn run(arguments: &HostileArguments) -> Result<bool, String> {
+    let interrupted = watch_signals().map_err(|error| format!("no signals: {error}"))?;
+    let mut json = arguments.json.as_deref().map(JsonFile::open).transpose()?;
+    let descriptors = raise_descriptor_limit();
+    let mut wanted: Vec<&'static Attack> = arguments.names.clone();
+    if wanted.is_empty() {
+        wanted = ATTACKS.iter().collect();
+    }
+    let mut runs = Vec::new();
+    print(felt::HEAD);
+    for attack in std::iter::once(None).chain(wanted.into_iter().map(Some)) {
+        let name = attack.map_or(QUIET, |attack| attack.name);
+        let felt = play(attack, name, arguments, descriptors, &interrupted)
+            .map_err(|error| format!("{name}: {error}"))?;
+        print(&felt.row());
+        runs.push(felt);
+        if interrupted.load(Ordering::Relaxed) {
+            break;
+        }
+    }
+    if let Some(json) = &mut json {
+        json.write(&felt::json(&runs))?;
+    }
+    Ok(runs.iter().all(Felt::is_clean))
+}
+
+/// What nobody reads to its end is no failure.
+fn print(text: &str) {
+    let mut stdout = io::stdout();
+    drop(
+        stdout
+            .write_all(text.as_bytes())
+            .and_then(|()| stdout.flush()),
+    );
+}
+
+fn play(
+    attack: Option<&'static Attack>,
+    name: &'static str,
+    arguments: &HostileArguments,
+    descriptors: usize,
+    interrupted: &AtomicBool,
+) -> Result<Felt, String> {
+    let clock = Clock::start();
+    let pool = PoolProcess::start(WantedPool {
+        space: Space(0xa1),
+        job_interval: JOB_INTERVAL,
+        delay: Duration::ZERO,
+    })?;
+    let mut proxy = Proxy::start(
+        &Wanted {
+            coin: PracticeCoin::Equihash(smallest()),
+            cores: arguments.cores,
+            job_interval_seconds: 1,
+            pool: None,
+            relay: None,
+            wrap: String::new(),
+            config: Some(config(pool.address())),
+            tied: true,
+        },
+        clock,
+    )?;
+    let miners = arguments.miners;
+    let plan = Plan {
+        destination: proxy.address(),
+        miners,
+        threads: (miners as usize).div_ceil(descriptors.min(MINERS_PER_THREAD_MAX)),
+        coin: PracticeCoin::Equihash(smallest()),
+        alike: false,
+        duration: Duration::ZERO,
+        share_rate: arguments.share_rate,
+        saturate: None,
+        connect_rate: None,
+        handshakes: None,
+        mixture: Mixture::default(),
+        churn_percent: 0.0,
+        times_rise: true,
+        pid: Some(proxy.pid()),
+    };
+    let mut course = Course {
+        attack,
+        arguments,
+        destination: proxy.address(),
+        pid: proxy.pid(),
+        clock,
+        attackers: None,
+        memory: Memory::default(),
+        deeds: Deeds::default(),
+        error: None,
+    };
+    let mut alive = || proxy.is_running();
+    let mut report = fleet::direct(clock, plan, interrupted, &mut alive, &mut |moment| {
+        course.is_enough(&moment)
+    })?;
+    if let Some(error) = course.error {
+        return Err(error);
+    }
+    report.failure = proxy.stop(clock).err();
+    let times = job_times(&report, clock);
+    let mut felt = Felt::new(name, &report, times, course.memory, course.deeds);
+    if interrupted.load(Ordering::Relaxed) {
+        felt.failures.push("interrupted".to_owned());
+    }
+    Ok(felt)
+}
+
+/// The course of one run: quiet, the attack, quiet.
+struct Course<'a> {
+    attack: Option<&'static Attack>,
+    arguments: &'a HostileArguments,
+    destination: SocketAddr,
+    pid: u32,
+    clock: Clock,
+    attackers: Option<Attackers>,
+    memory: Memory,
+    deeds: Deeds,
+    error: Option<String>,
+}
+
+impl Course<'_> {
+    /// Does what is due, and says whether the run may end.
+    fn is_enough(&mut self, moment: &Moment<'_>) -> bool {
+        let rss = usage::of_process(self.pid).map_or(0, |usage| usage.rss_kib);
+        self.memory.peak = self.memory.peak.max(rss);
+        let past = moment.now.saturating_sub(moment.began);
+        let end = BEFORE + self.arguments.duration;
+        if past < BEFORE {
+            self.memory.before = rss;
+        } else if past < end {
+            if let (Some(attack), None) = (self.attack, &self.attackers) {
+                let miners = self.arguments.miners;
+                match Attackers::begin(attack, miners, self.destination, self.clock) {
+                    Ok(attackers) => self.attackers = Some(attackers),
+                    Err(error) => self.error = Some(error),
+                }
+            }
+        } else if let Some(attackers) = self.attackers.take() {
+            self.deeds = attackers.end();
+            self.attack = None;
+        }
+        self.memory.after = rss;
+        self.error.is_some() || past > end + AFTER
+    }
+}
+
+/// For each job that most miners heard of: how long after its announcement the last one had it. The pool
+/// announces at whole seconds of the clock that it and we share.
+fn job_times(report: &Report, clock: Clock) -> Vec<Duration> {
+    let zero = clock.since_1970().saturating_sub(clock.now());
+    let spreads = report.tally.spreads.iter();
+    let of_most = spreads.filter(|spread| spread.miners() * 2 > report.miners);
+    let times = of_most.map(|spread| {
+        let first = (zero + spread.first).subsec_nanos();
+        Duration::from_nanos(first.into()) + (spread.last - spread.first)
+    });
+    times.collect()
+}
+
+fn config(pool: SocketAddr) -> String {
+    format!(
+        r#"admin:
+  listen: 127.0.0.1:0
+proxies:
+  - name: loadgen
+    dialect: equihash
+    equihash: {{ n: 48, k: 5 }}
+    listen:
+      - address: 127.0.0.1:0
+    pools:
+      - url: stratum+tcp://{pool}
+        worker: loadgen
+        password: x
+"#
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_config_is_one_that_the_proxy_reads() {
+        let text = config(SocketAddr::from(([127, 0, 0, 1], 3333)));
+        let config = stratum_uring::config::Config::load(&text);
+        assert!(config.is_ok(), "{config:?}\n{text}");
+    }
+}
