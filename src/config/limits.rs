@@ -117,9 +117,9 @@ table! {
         /// Malformed lines, and unknown methods before the subscribe, before a miner is closed.
         protocol_errors_max as protocol_errors_max: usize = 8, 1..=255;
         /// Lines of one miner in a second, over ten seconds. Above it the miner is closed. 0 is no bound.
-        messages_per_second_max as messages_per_second_max: u32 = 2000, 0..=1_000_000;
+        messages_per_second_max as messages_per_second_max: u32 = 20_000, 0..=1_000_000;
         /// Shares of one miner in a second, over ten seconds. Above it they are refused. 0 is no bound.
-        shares_per_second_max as shares_per_second_max: u32 = 1000, 0..=1_000_000;
+        shares_per_second_max as shares_per_second_max: u32 = 10_000, 0..=1_000_000;
         /// Shares of one miner over which its own faults are counted. 0 looks at none.
         rejected_window as rejected_window: u32 = 500, 0..=60_000;
         /// So many of a hundred of these: the miner is closed, and kept out for a while.

@@ -597,7 +597,10 @@ fn a_miner_that_never_subscribes_is_closed() {
     let pool = AutoPool::accepts_all();
     let config = Config::new(&pool.url()).key("limits: { subscribe_timeout_seconds: 1 }");
     let proxy = Proxy::start(&config.yaml());
-    FakeMiner::connect(&proxy).expect_closed();
+    // One that says nothing at all is the door's.
+    let mut miner = FakeMiner::connect(&proxy);
+    miner.send_line("");
+    miner.expect_closed();
 }
 
 #[test]

@@ -334,7 +334,8 @@ fn garbage_that_begins_like_tls_is_closed_and_counted() {
 
 #[test]
 fn a_miner_that_reads_late_gets_every_byte_in_its_place() {
-    let hall = Hall::open(AUTO, &["limits: { miner_outbox_bytes_max: 67108864 }"]);
+    let limits = "limits: { miner_outbox_bytes_max: 67108864, messages_per_second_max: 0 }";
+    let hall = Hall::open(AUTO, &[limits]);
     let (mut bystander, job) = hall.bystander();
     for version in [TLS_1_2, TLS_1_3] {
         let (mut connection, mut socket) = Client::new(version).shake(hall.address()).unwrap();
