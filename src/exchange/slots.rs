@@ -220,12 +220,14 @@ pub(crate) struct NonceSpace {
 }
 
 impl NonceSpace {
-    /// Whether the two are one: a miner of either may search what one of the other does.
+    /// Whether the two are one: a miner of either may search what one of the other does. Not where shares
+    /// name the session: it ends with its connection, and another one has other jobs, whatever its name.
     #[must_use]
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.pool == other.pool
             && self.extranonce1 == other.extranonce1
-            && self.share_session == other.share_session
+            && self.share_session.is_none()
+            && other.share_session.is_none()
             && self.plan == other.plan
     }
 

@@ -187,3 +187,30 @@ fn a_pool_that_hears_nothing_is_told_every_minute_that_we_are_there() {
     tick(&mut scene);
     assert_eq!(heard(&mut scene), []);
 }
+
+#[test]
+fn a_pool_that_calls_all_sessions_alike_has_as_many_links_as_it_takes() {
+    let mut scene = Scene::of(Coin::Monero, &["a"], |settings| settings.links_max = 2);
+    for index in 0..300 {
+        log_in(&mut scene, index);
+    }
+    let first = scene.expect_connected();
+    welcome(&mut scene, first, "1", 1);
+    tick(&mut scene);
+    assert_eq!(heard(&mut scene).len(), 256);
+    let second = scene.expect_connected();
+    welcome(&mut scene, second, "1", 2);
+    tick(&mut scene);
+    assert_eq!(heard(&mut scene).len(), 44);
+    assert_eq!(scene.exchange.counters().links_up, 2);
+    // The first one comes back under its name, and is another session all the same.
+    let now = scene.now;
+    let end = LinkEnd::Reset;
+    scene.exchange.handle_link_closed(now, first, end, "reset");
+    tick(&mut scene);
+    tick(&mut scene);
+    let first = scene.expect_connected();
+    welcome(&mut scene, first, "1", 3);
+    let told = heard(&mut scene);
+    assert_eq!(told.len(), 256, "a job of the new session for each");
+}
