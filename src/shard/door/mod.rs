@@ -9,13 +9,13 @@
 //!
 //! The header is there for a connection from a load balancer that is trusted to tell who speaks
 //! ([`proxy_header`]). From then on the address is the one that it told: in the log, and for the
-//! [`Rules`](rules::Rules) of the listener. How many connections there may be is in [`counts`].
+//! `Rules` of the listener. How many connections there may be is in `counts`.
 //!
 //! A connection that has not passed the door is not the exchange's: it has no session, is no miner in any
 //! gauge, and is owed nothing. It costs a box while it is here. One that has passed has none, so all that
 //! is left of the door on the way of a share is to see that there is no box.
 //!
-//! TLS has its place between the first bytes and `open`: where [`Step::Tls`] says that a hello begins, the
+//! TLS has its place between the first bytes and `open`: where `Step::Tls` says that a hello begins, the
 //! connection goes on in `miner_tls`, if its listener has TLS.
 //!
 //! Pure, but for addresses: it is given bytes and the time, and says what is to be done.
