@@ -391,8 +391,8 @@ fn practice_text(coin: PracticeCoin, job_interval_seconds: u32) -> String {
 }
 
 /// The certificate of the proxy and its key, beside its config.
-const CERTIFICATE: &str = "certificate.pem";
-const KEY: &str = "key.pem";
+pub(crate) const CERTIFICATE: &str = "certificate.pem";
+pub(crate) const KEY: &str = "key.pem";
 
 /// A folder with a config and what it names, removed at the end.
 #[derive(Debug)]

@@ -65,7 +65,7 @@ table! {
         /// Longest line a pool may send.
         pool_line_bytes_max as pool_line_bytes_max: usize = 1_048_576, 4096..=16_777_216;
         /// Bytes that wait for a miner that reads slowly. Above it the miner is closed.
-        miner_outbox_bytes_max as miner_outbox_bytes_max: usize = 1_048_576, 16_384..=67_108_864;
+        miner_outbox_bytes_max as miner_outbox_bytes_max: usize = 262_144, 16_384..=67_108_864;
         /// Bytes that wait for a pool. Above it new shares are refused, and counted.
         pool_outbox_bytes_max as pool_outbox_bytes_max: usize =
             67_108_864, 65_536..=1_073_741_824;

@@ -117,6 +117,16 @@ pub enum CoinConfig {
 }
 
 impl CoinConfig {
+    /// The longest line of a miner, unless the operator says otherwise: of Bitcoin all are short, and
+    /// Monero's logins name every algorithm, some with its speed.
+    pub(crate) const fn miner_line_bytes_max(self) -> usize {
+        match self {
+            Self::Bitcoin => 4096,
+            Self::Equihash(_) => 8192,
+            Self::Monero => 16_384,
+        }
+    }
+
     /// The coin, as its dialect knows it.
     #[must_use]
     pub const fn coin(self) -> Coin {

@@ -303,6 +303,11 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// Whether a key is present.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.map.is_some_and(|map| map.contains_key(key))
+    }
+
     /// The value of a key that must be present. `wanted` says what to write.
     pub(super) fn required(&mut self, key: &'static str, wanted: &str) -> Option<Node<'a>> {
         let node = self.get(key);

@@ -115,7 +115,7 @@ fn proxy(node: &Node<'_>, taken: &mut Taken) -> Option<ProxyConfig> {
     };
     below.finish(&[]);
     let mut below = section.section("limits");
-    let limits = limits(&mut below);
+    let limits = limits(&mut below, coin);
     below.finish(&[]);
     section.finish(&[]);
 
@@ -599,8 +599,12 @@ fn shares(mut section: Section<'_>) -> ShareReply {
     reply.unwrap_or(ShareReply::Pool)
 }
 
-fn limits(section: &mut Section<'_>) -> Limits {
-    let limits = Limits::read(section);
+fn limits(section: &mut Section<'_>, coin: Option<CoinConfig>) -> Limits {
+    let is_line_bounded = section.has("miner_line_bytes_max");
+    let mut limits = Limits::read(section);
+    if let Some(coin) = coin.filter(|_| !is_line_bounded) {
+        limits.miner_line_bytes_max = coin.miner_line_bytes_max();
+    }
     let pairs = [
         (
             "jobs_kept",

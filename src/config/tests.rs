@@ -1461,3 +1461,19 @@ fn a_listener_with_tls_names_its_files() {
         );
     }
 }
+
+#[test]
+fn a_line_of_a_miner_is_as_long_as_its_dialect_needs() {
+    let line = |dialect: &str, limits: &str| {
+        let text = format!(
+            "{{proxies: [{{name: a, dialect: {dialect}, listen: [{{address: \"0.0.0.0:1\"}}], \
+             pools: [{{url: \"practice:\"}}], limits: {{{limits}}}}}]}}"
+        );
+        Config::load(&text).unwrap().proxies[0]
+            .limits
+            .miner_line_bytes_max
+    };
+    let usual = ["equihash", "bitcoin", "monero"].map(|dialect| line(dialect, ""));
+    assert_eq!(usual, [8192, 4096, 16_384]);
+    assert_eq!(line("bitcoin", "miner_line_bytes_max: 5000"), 5000);
+}

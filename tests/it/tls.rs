@@ -1,9 +1,10 @@
 //! TLS with miners: who may come how, what a slow or a broken one costs the others, and certificates that
 //! change while miners are in.
 
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
-use std::process::{Command, Stdio};
+use std::io::{Read, Write, copy};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::thread;
 
 use crate::support::proxy::TempFile;
 use crate::support::scrape::Admin;
@@ -38,7 +39,7 @@ impl Hall {
         }
     }
 
-    fn address(&self) -> std::net::SocketAddr {
+    fn address(&self) -> SocketAddr {
         self.proxy.address("zcash")
     }
 
@@ -434,25 +435,51 @@ fn openssl_mines_beside_a_plain_miner() {
     let hall = Hall::open(AUTO, &[]);
     let (mut plain, job) = hall.bystander();
     for (seed, version) in (0..).zip(["-tls1_2", "-tls1_3"]) {
-        let address = hall.address().to_string();
-        let mut openssl = Command::new("openssl")
-            .args(["s_client", "-quiet", "-connect", &address, version])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut input = openssl.stdin.take().unwrap();
-        let subscribe = b"{\"id\":1,\"method\":\"mining.subscribe\",\"params\":[\"openssl\"]}\n";
-        input.write_all(subscribe).unwrap();
-        let mut answer = [0; 9];
-        let mut output = openssl.stdout.take().unwrap();
-        output.read_exact(&mut answer).unwrap();
-        assert_eq!(&answer, b"{\"id\":1,\"");
+        let (address, mut openssl) = through_openssl(version, hall.address());
+        let (mut miner, own_job) = FakeMiner::mining_at(address, "t1account.openssl");
+        mines(&mut miner, &own_job, 100 + seed);
         mines(&mut plain, &job, seed);
         drop(openssl.kill());
         drop(openssl.wait());
     }
+}
+
+/// A port whose first connection goes through `openssl s_client` to the proxy.
+fn through_openssl(version: &str, proxy: SocketAddr) -> (SocketAddr, Child) {
+    let mut openssl = Command::new("openssl")
+        .args([
+            "s_client",
+            "-quiet",
+            "-connect",
+            &proxy.to_string(),
+            version,
+        ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut input = openssl.stdin.take().unwrap();
+    let mut output = openssl.stdout.take().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        let (mut miner, _) = listener.accept().unwrap();
+        let mut back = miner.try_clone().unwrap();
+        thread::spawn(move || drop(copy(&mut output, &mut back)));
+        let mut bytes = [0; 4096];
+        // Each write goes out at once, which a buffered copy would not do.
+        while let Ok(len @ 1..) = miner.read(&mut bytes) {
+            if input
+                .write_all(&bytes[..len])
+                .and_then(|()| input.flush())
+                .is_err()
+            {
+                return;
+            }
+        }
+    });
+    (address, openssl)
 }
 
 /// What `--check` says of a listener with such a `tls:`, and its exit code.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fastrand::Rng;
+use stratum_uring::tls::client::{TlsClient, Trust};
 
 /// An attack: many connections that all behave alike.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ const fn millis(millis: u64) -> Duration {
 }
 
 /// All of them, in the order in which they run.
-pub(crate) static ATTACKS: [Attack; 9] = [
+pub(crate) static ATTACKS: [Attack; 10] = [
     Attack {
         name: "slow-loris",
         per_thousand: 1000,
@@ -60,6 +61,15 @@ pub(crate) static ATTACKS: [Attack; 9] = [
         name: "tls-open",
         per_thousand: 500,
         opening: client_hello_begun,
+        more: |_| Vec::new(),
+        pace: millis(1000),
+        reads: true,
+        resets: false,
+    },
+    Attack {
+        name: "tls-unfinished",
+        per_thousand: 500,
+        opening: client_hello,
         more: |_| Vec::new(),
         pace: millis(1000),
         reads: true,
@@ -189,6 +199,15 @@ fn client_hello_begun(random: &mut Rng) -> Vec<u8> {
     let mut rest = [0; 200];
     random.fill(&mut rest);
     hello.extend_from_slice(&rest);
+    hello
+}
+
+/// A whole ClientHello, to which the proxy has to answer; nothing follows.
+fn client_hello(_: &mut Rng) -> Vec<u8> {
+    let mut hello = Vec::new();
+    let client = TlsClient::new(Trust::Anybody, None).expect("no file that could be wrong");
+    let begun = client.connect("hostile.invalid", &mut hello);
+    begun.expect("a host name");
     hello
 }
 

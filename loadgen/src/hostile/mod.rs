@@ -25,7 +25,7 @@ use crate::hostile::attackers::{Attackers, Deeds};
 use crate::hostile::felt::{Felt, Memory};
 use crate::pool::judge::{Space, smallest};
 use crate::pool::process::{PoolProcess, Wanted as WantedPool};
-use crate::proxy::{Proxy, Wanted};
+use crate::proxy::{CERTIFICATE, KEY, Proxy, Wanted};
 use crate::report::Report;
 use crate::role::Mixture;
 use crate::run::{JsonFile, raise_descriptor_limit, watch_signals};
@@ -106,7 +106,7 @@ fn play(
             relay: None,
             wrap: String::new(),
             config: Some(config(pool.address())),
-            tls: false,
+            tls: true,
             tied: true,
         },
         clock,
@@ -218,6 +218,7 @@ proxies:
     equihash: {{ n: 48, k: 5 }}
     listen:
       - address: 127.0.0.1:0
+        tls: {{ certificate: {CERTIFICATE}, key: {KEY}, mode: auto }}
     pools:
       - url: stratum+tcp://{pool}
         worker: loadgen
