@@ -521,7 +521,9 @@ impl Exchange {
         });
         // Where the slot stands in the job itself, each miner has its own copy.
         let patched = match (job, link, &miner.stage) {
-            (Some((line, _)), Some(link), Stage::Placed { slot, .. }) => {
+            (Some((line, _)), Some(link), Stage::Placed { slot, .. })
+                if self.job_patch.is_needed() =>
+            {
                 self.job_patch.patch(line, link, *slot)
             }
             _ => false,

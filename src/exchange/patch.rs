@@ -18,6 +18,11 @@ impl JobPatch {
         Self { at, line }
     }
 
+    /// Whether miners have lines of their own for one job. Asked for each miner of a fan-out.
+    pub(crate) const fn is_needed(&self) -> bool {
+        self.at.is_some()
+    }
+
     /// Copies the line of a job with a miner's slot in it, if it has one there: [`JobPatch::line`].
     pub(crate) fn patch(&mut self, line: &[u8], link: &Link, slot: u16) -> bool {
         let (Some(at), Some(space)) = (self.at, &link.space) else {
