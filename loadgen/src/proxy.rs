@@ -436,7 +436,9 @@ fn find_binary() -> Result<PathBuf, String> {
         let mut build = Command::new(cargo);
         build
             .current_dir(loadgen)
-            .args(["build", "--locked", "--package", BINARY, "--bin", BINARY])
+            // Both packages, so that it is built with what this one was built with, and not anew.
+            .args(["build", "--locked", "--package", BINARY, "--package", "loadgen"])
+            .args(["--bin", BINARY])
             .stdin(Stdio::null());
         match directory.file_name().and_then(|name| name.to_str()) {
             Some("debug") | None => {}
