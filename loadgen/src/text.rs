@@ -39,6 +39,18 @@ pub(crate) fn reasons(reasons: &crate::tally::Reasons) -> String {
     parts.collect::<Vec<_>>().join(", ")
 }
 
+/// What nobody reads to its end is no failure.
+pub(crate) fn print(text: &str) {
+    use std::io::Write;
+
+    let mut stdout = std::io::stdout();
+    drop(
+        stdout
+            .write_all(text.as_bytes())
+            .and_then(|()| stdout.flush()),
+    );
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

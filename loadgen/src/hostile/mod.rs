@@ -9,7 +9,6 @@ pub(crate) mod attack;
 mod attackers;
 mod felt;
 
-use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -29,6 +28,7 @@ use crate::proxy::{CERTIFICATE, KEY, Proxy, Wanted};
 use crate::report::Report;
 use crate::role::Mixture;
 use crate::run::{JsonFile, raise_descriptor_limit, watch_signals};
+use crate::text;
 use crate::usage;
 
 /// The run that the others are held against.
@@ -57,12 +57,12 @@ pub(crate) fn run(arguments: &HostileArguments) -> Result<bool, String> {
         wanted = ATTACKS.iter().collect();
     }
     let mut runs = Vec::new();
-    print(felt::HEAD);
+    text::print(felt::HEAD);
     for attack in std::iter::once(None).chain(wanted.into_iter().map(Some)) {
         let name = attack.map_or(QUIET, |attack| attack.name);
         let felt = play(attack, name, arguments, descriptors, &interrupted)
             .map_err(|error| format!("{name}: {error}"))?;
-        print(&felt.row());
+        text::print(&felt.row());
         runs.push(felt);
         if interrupted.load(Ordering::Relaxed) {
             break;
@@ -72,16 +72,6 @@ pub(crate) fn run(arguments: &HostileArguments) -> Result<bool, String> {
         json.write(&felt::json(&runs))?;
     }
     Ok(runs.iter().all(Felt::is_clean))
-}
-
-/// What nobody reads to its end is no failure.
-fn print(text: &str) {
-    let mut stdout = io::stdout();
-    drop(
-        stdout
-            .write_all(text.as_bytes())
-            .and_then(|()| stdout.flush()),
-    );
 }
 
 fn play(

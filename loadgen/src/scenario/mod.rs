@@ -8,7 +8,6 @@
 mod director;
 mod outcome;
 
-use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -26,6 +25,7 @@ use crate::role::Mixture;
 use crate::run::{JsonFile, raise_descriptor_limit, watch_signals};
 use crate::scenario::director::Director;
 use crate::scenario::outcome::Outcome;
+use crate::text;
 
 /// A fault, and what it may do to the miners.
 #[derive(Debug)]
@@ -275,11 +275,11 @@ pub(crate) fn run(arguments: &ScenarioArguments) -> Result<bool, String> {
         wanted = SCENARIOS.iter().collect();
     }
     let mut outcomes = Vec::new();
-    print(outcome::HEAD);
+    text::print(outcome::HEAD);
     for scenario in wanted {
         let outcome = play(scenario, arguments, descriptors, &interrupted)
             .map_err(|error| format!("{}: {error}", scenario.name))?;
-        print(&outcome.row());
+        text::print(&outcome.row());
         outcomes.push(outcome);
         if interrupted.load(Ordering::Relaxed) {
             break;
@@ -289,16 +289,6 @@ pub(crate) fn run(arguments: &ScenarioArguments) -> Result<bool, String> {
         json.write(&outcome::json(&outcomes))?;
     }
     Ok(outcomes.iter().all(Outcome::is_clean))
-}
-
-/// What nobody reads to its end is no failure.
-fn print(text: &str) {
-    let mut stdout = io::stdout();
-    drop(
-        stdout
-            .write_all(text.as_bytes())
-            .and_then(|()| stdout.flush()),
-    );
 }
 
 fn play(
