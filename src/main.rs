@@ -11,7 +11,8 @@ use std::process::ExitCode;
 
 use crate::cli::{Cli, Command};
 use crate::log_queue::LogQueue;
-use stratum_uring::{config, shard};
+use stratum_uring::config::{self, Config};
+use stratum_uring::shard::{self, ConfigSource};
 
 fn main() -> ExitCode {
     let cli = Cli::parse_from_env();
@@ -64,43 +65,38 @@ fn execute(command: Command, log: &LogQueue) -> ExitCode {
                 Err(code) => code,
             }
         }
-        Command::Run { config, cores } => match load(&config, log) {
-            Ok(config) => match shard::run(&config, cores.map(NonZero::get)) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => {
-                    log.tell(format_args!("stratum-uring: {error}"));
-                    ExitCode::from(error.exit_code())
+        Command::Run {
+            config: path,
+            cores,
+        } => match load(&path, log) {
+            Ok(config) => {
+                let source = ConfigSource {
+                    config: &config,
+                    path: &path,
+                };
+                match shard::run(source, cores.map(NonZero::get)) {
+                    Ok(()) => ExitCode::SUCCESS,
+                    Err(error) => {
+                        log.tell(format_args!("stratum-uring: {error}"));
+                        ExitCode::from(error.exit_code())
+                    }
                 }
-            },
+            }
             Err(code) => code,
         },
     }
 }
 
 /// Reads a config, or tells every mistake in it.
-fn load(path: &Path, log: &LogQueue) -> Result<config::Config, ExitCode> {
-    let mistakes = match std::fs::read(path) {
-        Ok(bytes) => match config::Config::load_bytes(&bytes) {
-            Ok(mut config) => {
-                let directory = path.parent().unwrap_or_else(|| Path::new(""));
-                config.find_files(directory);
-                config.resolve_paths(directory);
-                let Err(mistakes) = config.check_files() else {
-                    return Ok(config);
-                };
-                log.tell(format_args!("{mistakes}"));
-                return Err(ExitCode::from(2));
-            }
-            Err(errors) => errors.to_string(),
-        },
-        Err(error) => format!("can't be read: {error}"),
-    };
-    log.tell(format_args!("{}: {}", path.display(), mistakes.trim_end()));
-    Err(ExitCode::from(2))
+fn load(path: &Path, log: &LogQueue) -> Result<Config, ExitCode> {
+    Config::read(path).map_err(|mistakes| {
+        log.tell(format_args!("{}: {mistakes}", path.display()));
+        ExitCode::from(2)
+    })
 }
 
 /// Reads the files that a config names, or tells every mistake in them.
-fn check(path: &Path, config: &config::Config, log: &LogQueue) -> Result<(), ExitCode> {
+fn check(path: &Path, config: &Config, log: &LogQueue) -> Result<(), ExitCode> {
     shard::check_files(config).map_err(|mistakes| {
         log.tell(format_args!("{}: {mistakes}", path.display()));
         ExitCode::from(2)

@@ -1,8 +1,8 @@
 //! Who may mine, and under which name the pool hears of it: `authorize` and `worker_name`.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
+use super::files::ConfigFile;
 use super::raw::{Node, Section, shown};
 use super::{CoinConfig, PoolLinks};
 use crate::proto::worker_name::WorkerName;
@@ -12,8 +12,8 @@ use crate::proto::worker_name::WorkerName;
 pub struct AuthorizeConfig {
     /// Who decides.
     pub mode: AuthorizeMode,
-    /// The file of workers, where the mode needs one. Relative paths begin at the config's directory.
-    pub workers_file: Option<PathBuf>,
+    /// The file of workers; there is one with [`AuthorizeMode::Local`] alone.
+    pub workers_file: Option<ConfigFile>,
     /// After how long a pool is asked again about a worker that it denied.
     pub denied_retry: Duration,
     /// The name that the pool is sent shares under.
@@ -58,14 +58,7 @@ pub(super) fn authorize(
         }
         _ => {}
     }
-    let workers_file = file.and_then(|node| {
-        let text = node.text(FILE_WANTED)?;
-        if text.is_empty() || text.contains('\0') {
-            node.mistake(FILE_WANTED);
-            return None;
-        }
-        Some(PathBuf::from(text))
-    });
+    let workers_file = file.and_then(|node| node.file(FILE_WANTED));
     let denied_retry = below.number("denied_retry_seconds", 60.0, 1.0..=86_400.0);
     let asks_pool = mode == AuthorizeMode::Pool;
     if asks_pool && let Some(why) = no_names(coin, pool_links) {
@@ -161,7 +154,9 @@ mod tests {
         assert_eq!(any.worker_name, WorkerName::default());
         let local = of("    authorize: { mode: local, workers_file: w.yaml }\n");
         assert_eq!(local.mode, AuthorizeMode::Local);
-        assert_eq!(local.workers_file, Some(PathBuf::from("w.yaml")));
+        let file = local.workers_file.unwrap();
+        assert_eq!(file.path.to_str(), Some("w.yaml"));
+        assert_eq!(file.key(), "proxies[0].authorize.workers_file");
         let pool = of("    authorize: { mode: pool, denied_retry_seconds: 5 }\n");
         assert_eq!(pool.worker_name, WorkerName::pass_through());
         assert_eq!(pool.denied_retry, Duration::from_secs(5));
@@ -169,25 +164,6 @@ mod tests {
         assert_eq!(
             named.worker_name,
             WorkerName::parse("{pool_worker}.{rig}").unwrap()
-        );
-    }
-
-    #[test]
-    fn a_relative_path_begins_at_the_config() {
-        let keys = "    authorize: { mode: local, workers_file: w.yaml }\n";
-        let text = format!(
-            "proxies:\n  - name: a\n    dialect: monero\n    listen: [ {{ address: \"0.0.0.0:1\" }} ]\n    \
-             pools: [ {{ url: \"stratum+tcp://a:1\", worker: w }} ]\n{keys}"
-        );
-        let mut config = Config::load(&text).unwrap();
-        config.resolve_paths(std::path::Path::new("/etc/miners"));
-        let file = config.proxies[0].authorize.workers_file.clone();
-        assert_eq!(file, Some(PathBuf::from("/etc/miners/w.yaml")));
-        assert!(
-            config
-                .check_files()
-                .unwrap_err()
-                .contains("/etc/miners/w.yaml: can't be read")
         );
     }
 

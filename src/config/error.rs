@@ -52,7 +52,7 @@ pub struct ConfigErrors(Vec<ConfigError>);
 
 impl ConfigErrors {
     /// Sorts by place. What has none comes last.
-    pub(super) fn new(mut errors: Vec<ConfigError>) -> Self {
+    pub(crate) fn new(mut errors: Vec<ConfigError>) -> Self {
         debug_assert!(!errors.is_empty(), "a config without a mistake is a config");
         errors.sort_by_key(|error| (error.line.unwrap_or(usize::MAX), error.column));
         Self(errors)

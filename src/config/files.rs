@@ -8,16 +8,24 @@ use std::path::{Path, PathBuf};
 use super::error::ConfigError;
 use super::locate::{Step, locate};
 
-/// A file that the config names, and where it does.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A file that the config names, and where it does. Two are equal where their paths are, wherever they are
+/// named.
+#[derive(Clone, Debug)]
 pub struct ConfigFile {
-    /// As it was written; beside the config once [`Config::find_files`](super::Config::find_files) was
-    /// told where that is.
+    /// As it was written; [`Config::read`](super::Config::read) has it begin beside the config.
     pub path: PathBuf,
     key: String,
     steps: Vec<Step>,
     place: Option<(usize, usize)>,
 }
+
+impl PartialEq for ConfigFile {
+    fn eq(&self, other: &Self) -> bool {
+        self.path == other.path
+    }
+}
+
+impl Eq for ConfigFile {}
 
 impl ConfigFile {
     pub(super) fn new(path: &str, key: String, steps: Vec<Step>) -> Self {

@@ -6,7 +6,7 @@
 //!
 //! `raw` knows YAML and places, `read` and `listen` know the keys, `limits` is the table of bounds,
 //! `address` reads hosts and ports, `networks` networks, `pool_tls` how a pool is believed, `files` are
-//! those that a config names.
+//! those that a config names, `live` what a running proxy takes up from a config that was read again.
 
 mod address;
 mod authorize;
@@ -14,6 +14,7 @@ mod error;
 mod files;
 mod limits;
 mod listen;
+mod live;
 mod locate;
 mod networks;
 mod pool_tls;
@@ -374,8 +375,21 @@ impl Config {
         }
     }
 
+    /// Reads the file of a config. Paths in it begin beside it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Config::load_bytes`]; and that the file can't be read.
+    pub fn read(path: &Path) -> Result<Self, ConfigErrors> {
+        let bytes = std::fs::read(path)
+            .map_err(|error| ConfigError::of_file(format!("can't be read: {error}")))?;
+        let mut config = Self::load_bytes(&bytes)?;
+        config.find_files(path.parent().unwrap_or_else(|| Path::new("")));
+        Ok(config)
+    }
+
     /// Paths of files that are not absolute begin in this folder, which is the config's own.
-    pub fn find_files(&mut self, folder: &Path) {
+    fn find_files(&mut self, folder: &Path) {
         self.files_mut().for_each(|file| file.begin_in(folder));
     }
 
@@ -389,7 +403,9 @@ impl Config {
                 pairs.chain(&mut tls.client_ca)
             });
             let pools = proxy.pools.iter_mut();
-            of_listeners.chain(pools.flat_map(PoolConfig::files_mut))
+            of_listeners
+                .chain(pools.flat_map(PoolConfig::files_mut))
+                .chain(&mut proxy.authorize.workers_file)
         })
     }
 
@@ -400,33 +416,6 @@ impl Config {
     /// As [`Config::load`]; and what is not UTF-8, with the line where it begins not to be.
     pub fn load_bytes(bytes: &[u8]) -> Result<Self, ConfigErrors> {
         Self::load(text_of(bytes)?)
-    }
-
-    /// Has relative paths of files begin at this directory, that of the config.
-    pub fn resolve_paths(&mut self, directory: &Path) {
-        for proxy in &mut self.proxies {
-            if let Some(file) = &mut proxy.authorize.workers_file {
-                *file = directory.join(&file);
-            }
-        }
-    }
-
-    /// Reads the files that the config names, to find the mistakes in them.
-    ///
-    /// # Errors
-    ///
-    /// What is wrong with all of them, in lines that begin with the file's path.
-    pub fn check_files(&self) -> Result<(), String> {
-        let files = self
-            .proxies
-            .iter()
-            .flat_map(|it| &it.authorize.workers_file);
-        let mistakes: Vec<String> = files.filter_map(|file| Workers::read(file).err()).collect();
-        if mistakes.is_empty() {
-            Ok(())
-        } else {
-            Err(mistakes.join("\n"))
-        }
     }
 }
 

@@ -11,11 +11,11 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
-use std::path::Path;
 
 use argon2::PasswordHash;
 
 use super::error::{ConfigError, ConfigErrors};
+use super::files::ConfigFile;
 use super::raw::{Mistakes, Node, parse_yaml, shown};
 use super::{Secret, text_of};
 
@@ -89,17 +89,16 @@ impl Workers {
     ///
     /// # Errors
     ///
-    /// That it can't be read, or every mistake in it, one for each line; each begins with the file's path.
-    pub fn read(path: &Path) -> Result<Self, String> {
-        let name = path.display();
-        let bytes =
-            std::fs::read(path).map_err(|error| format!("{name}: can't be read: {error}"))?;
+    /// That it can't be read, or every mistake in it, at the place where the config names the file.
+    pub fn read(file: &ConfigFile) -> Result<Self, Vec<ConfigError>> {
+        let name = file.path.display();
+        let bytes = std::fs::read(&file.path)
+            .map_err(|error| vec![file.mistake(format!("{name} can't be read: {error}"))])?;
         let workers = text_of(&bytes).and_then(Self::load);
         workers.map_err(|errors| {
-            let errors = errors.to_string();
-            let lines = errors.trim_end().lines();
-            let lines: Vec<String> = lines.map(|line| format!("{name}: {line}")).collect();
-            lines.join("\n")
+            let errors = errors.as_slice().iter();
+            let at_file = errors.map(|error| file.mistake(format!("{name}: {error}")));
+            at_file.collect()
         })
     }
 

@@ -68,6 +68,8 @@ reasons! {
         Moved = "moved",
         /// Its workers were refused too often, or the pool denies the one that it had.
         Denied = "denied",
+        /// Since the config was read again, the network that it is in may not be here.
+        NetworkDenied = "network_denied",
         /// Too many of its shares were its own fault.
         TooManyFaults = "too_many_faults",
         /// Its worker is kept out for a while, for its faults.

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::config::TlsMode;
+use crate::exchange::CloseReason;
 use crate::metrics::DoorEnd;
 use crate::ring::{ListenerId, Token};
 use crate::shard::connection::{Connection, miner_token};
@@ -190,6 +191,32 @@ impl Events<'_> {
         }
     }
 
+    /// Ends the connections that their listener denies now, wherever they are.
+    pub(super) fn end_denied(&mut self) {
+        for index in 0..self.connections.len() {
+            let Some(connection) = &self.connections[index] else {
+                continue;
+            };
+            let entrance = &self.listeners[usize::from(connection.listener.0)];
+            let knows_address = connection.entering.as_ref().is_none_or(|it| it.has_address);
+            if !knows_address || !entrance.rules.denies(connection.peer.ip) {
+                continue;
+            }
+            let token = token_at(index, connection.generation);
+            let proxy = &mut self.proxies[usize::from(connection.proxy)];
+            if connection.is_miner() {
+                let miner = miner_token(token);
+                proxy.exchange.refuse(miner, CloseReason::NetworkDenied);
+            } else if connection.entering.is_some() {
+                self.turn_away(token, DoorEnd::Denied);
+            } else {
+                proxy.door.ends[DoorEnd::Denied as usize] += 1;
+                self.forget_tls(token);
+                self.turned_away.push(token);
+            }
+        }
+    }
+
     /// Forgets a connection that is in the door; false where it is not.
     fn end_in_door(&mut self, token: Token, end: DoorEnd) -> bool {
         let Some(entering) = self.leave_door(token) else {
@@ -212,10 +239,7 @@ impl Events<'_> {
         let Some(former) = &self.connections[index] else {
             return;
         };
-        let token = Token {
-            index: u32::try_from(index).expect("a place is 32 bits"),
-            generation: former.generation,
-        };
+        let token = token_at(index, former.generation);
         if !self.end_in_door(token, DoorEnd::Left)
             && let Some(mut former) = self.connections[index].take()
         {
@@ -237,5 +261,12 @@ impl Events<'_> {
             other.expect("who waits is in the door").moved(moved);
         }
         Some(entering)
+    }
+}
+
+fn token_at(index: usize, generation: u32) -> Token {
+    Token {
+        index: u32::try_from(index).expect("a place is 32 bits"),
+        generation,
     }
 }

@@ -35,12 +35,6 @@ pub enum StartError {
     /// Files that the config names.
     #[error("{0}")]
     Files(crate::config::ConfigErrors),
-    /// A workers file can't be read, or has a mistake.
-    #[error("{detail}")]
-    Workers {
-        /// The file, with each mistake and its line.
-        detail: String,
-    },
     /// The practice pool could not start.
     #[error("proxy {proxy}: the practice pool can't listen on loopback: {source}")]
     Practice {

@@ -289,7 +289,7 @@ impl Events<'_> {
     }
 
     /// Forgets a connection that the exchange does not know.
-    fn forget_tls(&mut self, token: Token) {
+    pub(super) fn forget_tls(&mut self, token: Token) {
         let place = &mut self.connections[token.index as usize];
         let Some(connection) = place.take() else {
             return;

@@ -11,6 +11,7 @@ mod connection;
 pub mod door;
 mod enter;
 mod error;
+mod files;
 mod handshakes;
 mod listen;
 mod machine;
@@ -26,10 +27,10 @@ mod report;
 mod sender;
 mod space_watch;
 mod start;
+mod started;
 mod state;
 mod tls_files;
 mod worker_checks;
-mod workers_file;
 
 use std::cell::{Cell, RefCell};
 use std::net::TcpListener;
@@ -58,8 +59,8 @@ use crate::shard::space_watch::SpaceWatch;
 use crate::shard::state::{Proxy, Shard, ShellLimits};
 
 pub use error::{RunError, StartError};
-pub use start::run;
-pub use tls_files::check_files;
+pub use files::check_files;
+pub use start::{ConfigSource, run};
 
 /// How often time is told to the exchanges.
 const TICK: Duration = Duration::from_millis(250);

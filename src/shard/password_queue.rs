@@ -64,15 +64,6 @@ impl Shard {
         }
     }
 
-    /// Takes the workers files that were read since.
-    pub(crate) fn refresh_workers(&mut self) {
-        for proxy in &mut self.proxies {
-            if let Some(checker) = &mut proxy.checker {
-                checker.refresh();
-            }
-        }
-    }
-
     /// The next hash to check, while there may be one more at a time.
     pub(crate) fn next_hash(&mut self) -> Option<HashTask> {
         if self.passwords.running >= CHECKS_AT_ONCE {

@@ -3,9 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::config::{
-    Config, ConfigError, ConfigErrors, ConfigFile, PoolConfig, PoolTls, PoolUrl, ProxyConfig,
-};
+use crate::config::{ConfigError, ConfigFile, PoolConfig, PoolTls, PoolUrl, ProxyConfig};
 use crate::shard::pool_link::{PoolAccess, Secure};
 use crate::tls::client::{Identity, IdentityError, Pin, TlsClient, Trust};
 use crate::tls::roots::{RootSource, Roots, parse_roots};
@@ -14,8 +12,8 @@ use crate::tls::roots::{RootSource, Roots, parse_roots};
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Reads the files of every pool, and forgets what stands in them.
-pub(crate) fn check(config: &Config, mistakes: &mut Vec<ConfigError>) {
-    for pool in config.proxies.iter().flat_map(|proxy| &proxy.pools) {
+pub(crate) fn check(config: &ProxyConfig, mistakes: &mut Vec<ConfigError>) {
+    for pool in &config.pools {
         if let Some(tls) = tls_of(pool) {
             // The machine's roots can't be wrong, and take a while.
             let trust = trust(tls, None, mistakes);
@@ -29,7 +27,7 @@ pub(crate) fn check(config: &Config, mistakes: &mut Vec<ConfigError>) {
 /// # Errors
 ///
 /// Every file that can't be used, at its place in the config.
-pub(crate) fn load(config: &ProxyConfig) -> Result<Vec<PoolAccess>, ConfigErrors> {
+pub(crate) fn load(config: &ProxyConfig) -> Result<Vec<PoolAccess>, Vec<ConfigError>> {
     let name = &config.name;
     let mut mistakes = Vec::new();
     let mut access = Vec::new();
@@ -90,7 +88,11 @@ pub(crate) fn load(config: &ProxyConfig) -> Result<Vec<PoolAccess>, ConfigErrors
         );
         access.push(PoolAccess { secure, header });
     }
-    ConfigErrors::of(mistakes).map_or(Ok(access), Err)
+    if mistakes.is_empty() {
+        Ok(access)
+    } else {
+        Err(mistakes)
+    }
 }
 
 fn tls_of(pool: &PoolConfig) -> Option<&PoolTls> {

@@ -1,21 +1,32 @@
 //! What SIGHUP changes while the proxies run.
 //!
-//! The main thread reads the files again and hands the outcome to every shard, which takes it up at its next
-//! tick. What can't be read leaves everything as it was, and says so. Nobody is closed for it.
+//! The main thread reads the config and the files that it names again, and hands the outcome to every shard,
+//! which takes it up at its next tick. What can't be read leaves everything as it was, and says so. Who is
+//! connected stays, but for those whom `deny` names now: an operator who writes that wants them gone.
 
 use std::sync::Arc;
 use std::sync::mpsc;
 
+use crate::config::Workers;
+use crate::shard::door::rules::Rules;
+use crate::shard::miner_tls::ListenerTls;
 use crate::shard::pool_link::PoolAccess;
-use crate::tls::Acceptor;
 
-/// News for all shards. A part that is not there stays as it is.
-#[derive(Debug, Default)]
-pub(crate) struct Reload {
-    /// For each listener of the ring, in its order: what begins its new TLS sessions.
-    pub(crate) acceptors: Vec<Option<Acceptor>>,
-    /// For each proxy: how its pools are reached by the links that are made from now on.
-    pub(crate) pools: Vec<Option<Vec<PoolAccess>>>,
+/// How things are from now on, of each proxy.
+#[derive(Debug)]
+pub(crate) struct Reload(pub(crate) Vec<ProxyNews>);
+
+/// Of one proxy.
+#[derive(Debug)]
+pub(crate) struct ProxyNews {
+    /// Of each listener: whom it lets in and believes.
+    pub(crate) rules: Vec<Arc<Rules>>,
+    /// Of each listener: what begins its new TLS sessions.
+    pub(crate) tls: Vec<Option<ListenerTls>>,
+    /// How its pools are reached by the links that are made from now on.
+    pub(crate) access: Vec<PoolAccess>,
+    /// Who may mine, where a file says so. The same one as before where nothing changed.
+    pub(crate) workers: Option<Arc<Workers>>,
 }
 
 /// Hands news to the shards.

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ use crate::shard::pace::Pace;
 use crate::shard::password_queue::PasswordQueue;
 use crate::shard::pool_link::{Dial, Dialled, PoolAccess};
 use crate::shard::pool_stream::{PoolStream, PoolTls};
-use crate::shard::reload::Reloads;
+use crate::shard::reload::{Reload, Reloads};
 use crate::shard::report::Reporter;
 use crate::shard::sender::Sender;
 use crate::shard::space_watch::SpaceWatch;
@@ -236,18 +237,24 @@ impl Shard {
     }
 
     /// Takes up what was read again.
-    fn take_reloads(&mut self) {
+    fn take_reloads(&mut self, now: Now) {
         while let Ok(reload) = self.reloads.try_recv() {
-            for (listener, acceptor) in self.tls.listeners.iter_mut().zip(&reload.acceptors) {
-                if let (Some(listener), Some(acceptor)) = (listener, acceptor) {
-                    listener.acceptor = acceptor.clone();
+            let Reload(proxies) = &*reload;
+            let tls = proxies.iter().flat_map(|news| &news.tls);
+            for (listener, tls) in self.tls.listeners.iter_mut().zip(tls) {
+                listener.clone_from(tls);
+            }
+            for (proxy, news) in self.proxies.iter_mut().zip(proxies) {
+                proxy.pools.clone_from(&news.access);
+                if let (Some(checker), Some(workers)) = (&mut proxy.checker, &news.workers) {
+                    checker.take(workers);
                 }
             }
-            for (proxy, pools) in self.proxies.iter_mut().zip(&reload.pools) {
-                if let Some(pools) = pools {
-                    proxy.pools.clone_from(pools);
-                }
+            let rules = proxies.iter().flat_map(|news| &news.rules);
+            for (entrance, rules) in self.listeners.iter_mut().zip(rules) {
+                entrance.rules = Arc::clone(rules);
             }
+            self.events(now).1.end_denied();
         }
     }
 
@@ -263,13 +270,12 @@ impl Shard {
 
     /// Time passed.
     fn tick(&mut self, now: Now, stopping: bool) {
-        self.refresh_workers();
         // Rung or not: no letter waits for longer than this.
         self.take_letters(now);
         if stopping && !self.stopped {
             self.tick_shutdown(now);
         }
-        self.take_reloads();
+        self.take_reloads(now);
         if let Some(pace) = &mut self.pace {
             let earned = pace.earn(now.since_start);
             self.ring.grant_accepts(earned, pace.burst());

@@ -1,20 +1,37 @@
-//! The PEM files that a config names: read at the start, by `--check`, and again on SIGHUP.
+//! Reads the files with which listeners prove themselves to miners, and makes of them what sessions need.
 
-use crate::config::{Config, ConfigError, ConfigErrors, ConfigFile, ListenTls};
-use crate::shard::clock::Clock;
+use crate::config::{ConfigError, ConfigFile, ListenTls, ProxyConfig};
 use crate::shard::miner_tls::ListenerTls;
-use crate::shard::pool_tls;
 use crate::tls::{Acceptor, CertificateFile, Expiry, KeyPairFiles, ServerFiles};
 
-/// Reads the files of a listener. Tickets of `before` still count.
+/// Reads the files of each listener. Tickets of `before`, which may be empty, still count.
 ///
 /// # Errors
 ///
 /// Every file that can't be used, at its place in the config.
 pub(crate) fn load(
-    tls: &ListenTls,
-    before: Option<&Acceptor>,
-) -> Result<ListenerTls, Vec<ConfigError>> {
+    config: &ProxyConfig,
+    before: &[Option<ListenerTls>],
+) -> Result<Vec<Option<ListenerTls>>, Vec<ConfigError>> {
+    let mut mistakes = Vec::new();
+    let mut loaded = Vec::new();
+    for (index, listen) in config.listen.iter().enumerate() {
+        let before = before.get(index).and_then(Option::as_ref);
+        let before = before.map(|it| &it.acceptor);
+        match listen.tls.as_ref().map(|tls| load_one(tls, before)) {
+            Some(Ok(tls)) => loaded.push(Some(tls)),
+            Some(Err(mut wrong)) => mistakes.append(&mut wrong),
+            None => loaded.push(None),
+        }
+    }
+    if mistakes.is_empty() {
+        Ok(loaded)
+    } else {
+        Err(mistakes)
+    }
+}
+
+fn load_one(tls: &ListenTls, before: Option<&Acceptor>) -> Result<ListenerTls, Vec<ConfigError>> {
     let files = ServerFiles {
         pairs: tls
             .certificates
@@ -47,33 +64,21 @@ fn file_of(tls: &ListenTls, file: CertificateFile) -> Option<&ConfigFile> {
     }
 }
 
-/// Reads every file that a config names, as a start would, and forgets it again. Other than a start it takes
-/// a certificate that is out of date for a mistake.
-///
-/// # Errors
-///
-/// Every file that can't be used, at its place in the config.
-pub fn check_files(config: &Config) -> Result<(), ConfigErrors> {
-    let now = Clock::start().now().unix_seconds;
-    let mut errors = Vec::new();
-    let listeners = config.proxies.iter().flat_map(|proxy| &proxy.listen);
-    for tls in listeners.filter_map(|listener| listener.tls.as_ref()) {
-        match load(tls, None) {
+/// Reads the files of each listener, and forgets them again. A certificate that is out of date is a mistake.
+pub(crate) fn check(config: &ProxyConfig, now_unix_seconds: u64, mistakes: &mut Vec<ConfigError>) {
+    for tls in config.listen.iter().filter_map(|it| it.tls.as_ref()) {
+        match load_one(tls, None) {
             Ok(loaded) => {
                 let expiries = loaded.acceptor.expiries().iter();
-                for expiry in expiries.filter(|it| it.is_out_of_date(now)) {
+                for expiry in expiries.filter(|it| it.is_out_of_date(now_unix_seconds)) {
                     let file = file_of(tls, expiry.file);
-                    errors.extend(
-                        file.zip(expiry.warning(now))
-                            .map(|(it, text)| it.mistake(text)),
-                    );
+                    let warning = file.zip(expiry.warning(now_unix_seconds));
+                    mistakes.extend(warning.map(|(file, text)| file.mistake(text)));
                 }
             }
-            Err(mut wrong) => errors.append(&mut wrong),
+            Err(mut wrong) => mistakes.append(&mut wrong),
         }
     }
-    pool_tls::check(config, &mut errors);
-    ConfigErrors::of(errors).map_or(Ok(()), Err)
 }
 
 /// Tells of each certificate that is not good, or not for long.

@@ -7,7 +7,6 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::mpsc;
 
 use argon2::{Argon2, PasswordHash, PasswordVerifier};
 
@@ -27,7 +26,6 @@ type Digest = [u8; 16];
 /// The workers of one proxy, as one shard knows them.
 pub(crate) struct Checker {
     workers: Arc<Workers>,
-    updates: mpsc::Receiver<Arc<Workers>>,
     /// Counts the files that were read: a verdict by an older one is not remembered.
     revision: u32,
     key: [u8; 32],
@@ -52,8 +50,8 @@ pub(crate) struct HashCheck {
 }
 
 impl Checker {
-    /// With the workers of now; later ones come through `updates`.
-    pub(crate) fn new(workers: Arc<Workers>, updates: mpsc::Receiver<Arc<Workers>>) -> Self {
+    /// With the workers of now.
+    pub(crate) fn new(workers: Arc<Workers>) -> Self {
         let mut key = [0; 32];
         // So few bytes the kernel gives whole.
         let filled = rustix::rand::getrandom(&mut key[..], rustix::rand::GetRandomFlags::empty());
@@ -61,7 +59,6 @@ impl Checker {
         debug_assert_eq!(filled, 32);
         Self {
             workers,
-            updates,
             revision: 0,
             key,
             right: HashSet::new(),
@@ -69,10 +66,10 @@ impl Checker {
         }
     }
 
-    /// Takes the workers that were read last, if there are newer ones. What was remembered is forgotten.
-    pub(crate) fn refresh(&mut self) {
-        while let Ok(workers) = self.updates.try_recv() {
-            self.workers = workers;
+    /// Takes the workers that were read last. Where they are others, what was remembered is forgotten.
+    pub(crate) fn take(&mut self, workers: &Arc<Workers>) {
+        if !Arc::ptr_eq(workers, &self.workers) {
+            self.workers = Arc::clone(workers);
             self.revision = self.revision.wrapping_add(1);
             self.right = HashSet::new();
             self.wrong = HashSet::new();
@@ -184,10 +181,8 @@ mod tests {
         .replace("BCRYPT", &bcrypt.to_string())
     }
 
-    fn checker() -> (Checker, mpsc::Sender<Arc<Workers>>) {
-        let (sender, updates) = mpsc::channel();
-        let workers = Arc::new(Workers::load(&text()).unwrap());
-        (Checker::new(workers, updates), sender)
+    fn checker() -> Checker {
+        Checker::new(Arc::new(Workers::load(&text()).unwrap()))
     }
 
     /// Whether it may mine, and whether that was known at once.
@@ -205,7 +200,7 @@ mod tests {
 
     #[test]
     fn each_kind_of_password_is_checked() {
-        let (mut checker, _sender) = checker();
+        let mut checker = checker();
         assert_eq!(verdict(&mut checker, "free", "anything"), (true, true));
         assert_eq!(verdict(&mut checker, "plain", "s3cret"), (true, true));
         assert_eq!(verdict(&mut checker, "plain", "s3cre"), (false, true));
@@ -218,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_verdict_is_remembered_for_this_name_and_password_alone() {
-        let (mut checker, _sender) = checker();
+        let mut checker = checker();
         for known in [false, true] {
             assert_eq!(verdict(&mut checker, "bcrypt-1", "staple"), (true, known));
             assert_eq!(verdict(&mut checker, "bcrypt-1", "maple"), (false, known));
@@ -228,14 +223,16 @@ mod tests {
 
     #[test]
     fn another_file_forgets_what_was_known() {
-        let (mut checker, sender) = checker();
+        let mut checker = checker();
         assert!(verdict(&mut checker, "argon", "horse").0);
+        let same = Arc::clone(&checker.workers);
+        checker.take(&same);
+        assert_eq!(verdict(&mut checker, "argon", "horse"), (true, true));
         let Look::Hash(late) = checker.look("argon", "house") else {
             panic!("it was not asked before");
         };
         let other = Workers::load("- name: argon\n  password: other\n").unwrap();
-        sender.send(Arc::new(other)).unwrap();
-        checker.refresh();
+        checker.take(&Arc::new(other));
         assert_eq!(verdict(&mut checker, "argon", "horse"), (false, true));
         assert_eq!(verdict(&mut checker, "argon", "other"), (true, true));
         let (digest, revision) = late.key();
@@ -245,7 +242,7 @@ mod tests {
 
     #[test]
     fn who_guesses_pushes_nobody_out() {
-        let (mut checker, _sender) = checker();
+        let mut checker = checker();
         checker.learn([0; 16], 0, true);
         for number in 0..2 * WRONG_MAX as u64 + 1 {
             let mut digest = Digest::default();

@@ -31,6 +31,7 @@ mod pool_tls;
 mod practice;
 mod proxies;
 mod regression;
+mod reload;
 mod shares;
 mod shutdown;
 mod tls;

@@ -30,7 +30,12 @@ impl Rules {
     /// Whether a miner with this address may be here.
     pub(crate) fn lets_in(&self, address: IpAddr) -> bool {
         let is_allowed = |networks: &Networks| networks.contains(address);
-        self.allow.as_ref().is_none_or(is_allowed) && !self.deny.contains(address)
+        self.allow.as_ref().is_none_or(is_allowed) && !self.denies(address)
+    }
+
+    /// Whether `deny` names this address.
+    pub(crate) fn denies(&self, address: IpAddr) -> bool {
+        self.deny.contains(address)
     }
 }
 

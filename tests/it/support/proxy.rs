@@ -149,7 +149,7 @@ impl Drop for Program {
 pub(crate) struct Proxy {
     program: Program,
     listening: Vec<String>,
-    _config: TempFile,
+    config: TempFile,
 }
 
 impl Proxy {
@@ -183,7 +183,7 @@ impl Proxy {
         Self {
             program,
             listening,
-            _config: config,
+            config,
         }
     }
 
@@ -209,6 +209,12 @@ impl Proxy {
     /// How many lines said that something listens.
     pub(crate) fn listeners(&self) -> usize {
         self.listening.len()
+    }
+
+    /// Its config is another now, and it is told to read it again.
+    pub(crate) fn reread(&self, yaml: &str) {
+        std::fs::write(self.config.path(), yaml).unwrap();
+        self.signal("HUP");
     }
 
     /// Whether the proxy takes another connection.
