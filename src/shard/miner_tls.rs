@@ -24,7 +24,7 @@ use crate::ring::{Close, ListenerId, Token};
 use crate::shard::connection::{Connection, miner_token};
 use crate::shard::handshakes::Handshakes;
 use crate::shard::state::{Events, Shard, take_lines};
-use crate::tls::{Acceptor, Event, Hello, ServerSession, TlsFailure, look};
+use crate::tls::{Acceptor, Event, Hello, ServerSession, TlsError, TlsFailure, look};
 
 /// Handshakes that a shard begins between two looks at its ring: about 1 ms.
 const HANDSHAKES_PER_ROUND: usize = 4;
@@ -77,6 +77,8 @@ pub(crate) struct MinersTls {
     next_proxy: usize,
     /// Pieces that go into one record.
     pub(crate) scratch: Vec<u8>,
+    /// Whose session ended in the last round, while it was to say something.
+    pub(crate) failed: Vec<(Token, TlsError)>,
 }
 
 impl MinersTls {
@@ -376,6 +378,10 @@ impl Shard {
     pub(super) fn flush_tls(&mut self, now: Now) {
         if !self.tls.is_used() {
             return;
+        }
+        for (token, error) in std::mem::take(&mut self.tls.failed) {
+            let events = &mut self.events(now).1;
+            events.fail_tls(token, error.failure, &error.detail);
         }
         self.events(now).1.shake();
         for token in std::mem::take(&mut self.tls.writable) {

@@ -378,6 +378,7 @@ impl Shard {
                     &mut []
                 },
                 scratch: &mut self.tls.scratch,
+                failed: &mut self.tls.failed,
             };
             self.fanning_out |= proxy.exchange.flush_some(&mut sender, FAN_OUT_PER_ROUND);
             while let Some(command) = proxy.exchange.poll_command() {

@@ -1,6 +1,8 @@
 //! Why a TLS connection failed, as logs and metrics call it.
 
-use rustls::{CertificateError, Error, PeerIncompatible};
+use rustls::{Error, PeerIncompatible};
+
+use super::records::RecordsError;
 
 /// What ended a miner's TLS connection other than its wish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,11 +26,13 @@ pub enum TlsFailure {
     PeerAlert,
     /// Records that can't be decrypted, or messages out of their order.
     Protocol,
+    /// A session of TLS 1.2 has sent as many records as its keys are good for. Nobody's fault.
+    KeysUsedUp,
 }
 
 impl TlsFailure {
     /// Each as a word, in the order of the variants.
-    pub const REASONS: [&'static str; 9] = [
+    pub const REASONS: [&'static str; 10] = [
         "not_tls",
         "hello_too_long",
         "timed_out",
@@ -38,6 +42,7 @@ impl TlsFailure {
         "bad_client_certificate",
         "peer_alert",
         "protocol",
+        "keys_used_up",
     ];
 
     /// The word for it.
@@ -46,11 +51,18 @@ impl TlsFailure {
         Self::REASONS[self as usize]
     }
 
-    /// What rustls found.
-    pub(super) fn of(error: &Error) -> Self {
+    /// What was found.
+    pub(super) fn of(error: &RecordsError) -> Self {
+        match error {
+            RecordsError::Rustls(error) => Self::of_rustls(error),
+            RecordsError::MessageTooLong | RecordsError::NotOpen => Self::Protocol,
+            RecordsError::KeysUsedUp => Self::KeysUsedUp,
+        }
+    }
+
+    fn of_rustls(error: &Error) -> Self {
         match error {
             Error::NoCertificatesPresented => Self::NoClientCertificate,
-            Error::InvalidCertificate(CertificateError::BadEncoding) => Self::BadClientCertificate,
             Error::InvalidCertificate(_) | Error::InvalidCertRevocationList(_) => {
                 Self::BadClientCertificate
             }
