@@ -1393,13 +1393,13 @@ fn a_listener_with_tls_names_its_files() {
         )
     };
     let text = with_tls(
-        "{ certificate: a.pem, key: /b.key, mode: auto, client_ca: ca.pem, \
+        "{ certificate: a.pem, key: /b.key, mode: required, client_ca: ca.pem, \
                           certificates: [ { certificate: c.pem, key: c.key } ] }",
     );
     let mut config = Config::load(&text).unwrap();
     config.find_files(Path::new("/etc/farm"));
     let tls = config.proxies[0].listen[0].tls.clone().unwrap();
-    assert_eq!(tls.mode, TlsMode::Auto);
+    assert_eq!(tls.mode, TlsMode::Required);
     let files: Vec<_> = tls
         .certificates
         .iter()
@@ -1452,6 +1452,10 @@ fn a_listener_with_tls_names_its_files() {
             "{ certificate: a, key: b, clientca: c }",
             "tls.clientca: unknown key; did you mean client_ca?",
         ),
+        (
+            "{ certificate: a, key: b, mode: auto, client_ca: c }",
+            "tls.client_ca: with mode: auto plain miners come in without any certificate; write mode: required",
+        ),
         ("true", "tls: this is true or false"),
     ] {
         let found = mistakes(&with_tls(tls));
@@ -1460,6 +1464,9 @@ fn a_listener_with_tls_names_its_files() {
             "{tls}: {found:#?}"
         );
     }
+    let auto = Config::load(&with_tls("{ certificate: a, key: b, mode: auto }")).unwrap();
+    let tls = auto.proxies[0].listen[0].tls.as_ref().unwrap();
+    assert_eq!((tls.mode, &tls.client_ca), (TlsMode::Auto, &None));
 }
 
 #[test]
