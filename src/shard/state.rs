@@ -189,7 +189,7 @@ impl Shard {
     /// Submits what was said, and waits in the ring for what comes there and for the next tick; not while
     /// there is more to be said.
     pub(crate) fn rest(&mut self) {
-        if self.fanning_out {
+        if self.fanning_out || self.tls.has_answers() {
             return self.ring.submit();
         }
         let now = self.clock.now().since_start;
