@@ -90,8 +90,8 @@ impl Handshakes {
         self.left += 1;
     }
 
-    /// Whose handshake begins now, and how long it has waited for that. Tell [`Handshakes::begun`] if it does,
-    /// and [`Handshakes::had_left`] if not.
+    /// Whose handshake begins now, and how long it has waited for that. Tell [`Handshakes::begun`] if it
+    /// does, and [`Handshakes::had_left`] if not.
     pub(crate) fn next(&mut self, now: Duration) -> Option<(Token, Duration)> {
         if self.in_flight >= self.limits.in_flight_max || self.spread_until > now + BURST {
             return None;

@@ -11,8 +11,8 @@
 //!
 //! Ciphertext can be neither dropped nor made again. So when a socket does not take it whole, the rest is
 //! kept here and the exchange is told that the miner is blocked with nothing of its own left; when the socket
-//! has room the rest goes first, and the exchange hears of the room when all of that was taken. It sends nothing
-//! to a blocked miner, so what is kept is bounded by what it sends at once.
+//! has room the rest goes first, and the exchange hears of the room when all of that was taken. It sends
+//! nothing to a blocked miner, so what is kept is bounded by what it sends at once.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -186,8 +186,8 @@ impl Events<'_> {
         }
     }
 
-    /// Lets handshakes go on whose round it is, and begins those whose turn it is, one of each proxy after the
-    /// other.
+    /// Lets handshakes go on whose round it is, and begins those whose turn it is, one of each proxy after
+    /// the other.
     fn shake(&mut self) {
         for _ in 0..ANSWERS_PER_ROUND {
             let Some(token) = self.tls.answered.pop_front() else {

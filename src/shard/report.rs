@@ -102,9 +102,9 @@ impl Reporter {
         }
         let Self { proxy, shard, .. } = self;
         log::warn!(
-            "proxy={proxy} shard={shard}: a miner waited {:.1} s for its TLS handshake, as many came at once; \
-             more --cores, or a higher limits.tls_handshakes_per_second, shorten that, and P-256 keys cost a \
-             fifth of RSA's (stratum_tls_handshakes_queued)",
+            "proxy={proxy} shard={shard}: a miner waited {:.1} s for its TLS handshake, since many came at \
+             once; more --cores or a higher limits.tls_handshakes_per_second shorten that, and P-256 keys \
+             cost a fifth of RSA's (stratum_tls_handshakes_queued)",
             waited.as_secs_f64()
         );
     }
