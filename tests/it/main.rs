@@ -35,5 +35,6 @@ mod reload;
 mod shares;
 mod shutdown;
 mod tls;
+mod tls_pressure;
 mod vector;
 mod warm;
