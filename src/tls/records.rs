@@ -363,4 +363,4 @@ fn append<Data>(data: &mut EncodeTlsData<'_, Data>, output: &mut Vec<u8>) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -95,7 +95,6 @@ impl ServerSession {
     ///
     /// The error is that the session is over with this, as it is after 2^24 records of TLS 1.2, or that the
     /// handshake is not done. It is told once: send what there is, and close.
-    #[must_use]
     pub fn encrypt(&mut self, plaintext: &[u8], out: &mut [u8]) -> (usize, Result<(), TlsError>) {
         if self.0.is_over() {
             return (0, Ok(()));

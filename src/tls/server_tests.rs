@@ -16,6 +16,7 @@ use rustls::{
 use super::super::certificates::{Acceptor, KeyPairFiles, ServerFiles};
 use super::super::client::Trust;
 use super::super::hello::{Hello, look};
+use super::super::records::tests::configs;
 use super::super::records::{RECORD_LEN_MAX, encrypted_len_max};
 use super::super::trust::Verifier;
 use super::*;
@@ -291,6 +292,31 @@ fn a_spoiled_record_ends_the_session_with_an_alert() {
         assert_eq!(pair.server_reads(b"more"), b"");
         assert_eq!(pair.heard, b"");
     }
+}
+
+#[test]
+fn a_session_whose_keys_are_used_up_tells_so_once() {
+    let (client, server) = configs(&rustls::version::TLS12, 9);
+    let mut pair = Pair::new(&acceptor(), &client, usize::MAX);
+    let connection = UnbufferedServerConnection::new(server).expect("a connection");
+    pair.server = ServerSession::new(connection);
+    pair.shake();
+    let mut out = vec![0; encrypted_len_max(4)];
+    for _ in 0..8 {
+        let (len, outcome) = pair.server.encrypt(b"job\n", &mut out);
+        assert_eq!(outcome, Ok(()));
+        assert_eq!(pair.client_reads(&out[..len]).expect("good"), b"job\n");
+    }
+    let (len, outcome) = pair.server.encrypt(b"job\n", &mut out);
+    let error = outcome.expect_err("the ninth, and the handshake's last message");
+    assert_eq!(error.failure, TlsFailure::KeysUsedUp, "{error}");
+    pair.client.read_tls(&mut &out[..len]).expect("a slice");
+    let state = pair.client.process_new_packets().expect("good");
+    assert!(state.peer_has_closed());
+    assert!(!pair.server.is_open());
+    assert_eq!(pair.server.encrypt(b"job\n", &mut out), (0, Ok(())));
+    let bytes = pair.say(b"a line\n");
+    assert_eq!((pair.server_reads(&bytes), pair.failed), (Vec::new(), None));
 }
 
 #[test]

@@ -85,8 +85,11 @@ impl<S: Side> End<S> {
 type Miner = End<UnbufferedClientConnection>;
 type Proxy = End<UnbufferedServerConnection>;
 
-/// Two ends whose handshake is done.
-fn open(version: &'static SupportedProtocolVersion, records_max: u64) -> (Miner, Proxy) {
+/// A miner and a proxy whose keys are good for so many records.
+pub(in crate::tls) fn configs(
+    version: &'static SupportedProtocolVersion,
+    records_max: u64,
+) -> (Arc<ClientConfig>, Arc<ServerConfig>) {
     let provider = provider(records_max);
     let made = rcgen::generate_simple_self_signed(["a".to_owned()]).expect("a pair");
     let key = made.signing_key.serialize_pem();
@@ -104,9 +107,15 @@ fn open(version: &'static SupportedProtocolVersion, records_max: u64) -> (Miner,
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
+    (Arc::new(client), Arc::new(server))
+}
+
+/// Two ends whose handshake is done.
+fn open(version: &'static SupportedProtocolVersion, records_max: u64) -> (Miner, Proxy) {
+    let (client, server) = configs(version, records_max);
     let name = ServerName::try_from("a").expect("a name");
-    let miner = UnbufferedClientConnection::new(Arc::new(client), name).expect("a client");
-    let proxy = UnbufferedServerConnection::new(Arc::new(server)).expect("a server");
+    let miner = UnbufferedClientConnection::new(client, name).expect("a client");
+    let proxy = UnbufferedServerConnection::new(server).expect("a server");
     let (mut miner, mut proxy) = (End::new(miner), End::new(proxy));
     miner.hears(Vec::new()).expect("a greeting");
     for _ in 0..4 {
