@@ -21,10 +21,11 @@ use crate::shard::connection::{Connection, miner_token, peer_of};
 use crate::shard::door::Door;
 use crate::shard::enter::Entrance;
 use crate::shard::handshakes::{HandshakeLimits, Handshakes};
+use crate::shard::hash_queue::HashQueue;
 use crate::shard::mesh::Mesh;
 use crate::shard::miner_tls::{MinersTls, tls_counters};
 use crate::shard::pace::Pace;
-use crate::shard::password_queue::PasswordQueue;
+use crate::shard::password_queue::HashChecks;
 use crate::shard::pool_link::{Dial, Dialled, PoolAccess};
 use crate::shard::pool_stream::{PoolStream, PoolTls};
 use crate::shard::reload::{Reload, Reloads};
@@ -72,6 +73,8 @@ pub(crate) struct Proxy {
     /// How each pool is reached.
     pub(crate) pools: Vec<PoolAccess>,
     pub(crate) checker: Option<Checker>,
+    /// Passwords that are to be held against hashes.
+    pub(crate) hashes: HashQueue,
 }
 
 impl Proxy {
@@ -102,7 +105,7 @@ impl Proxy {
 pub(crate) struct Shard {
     pub(crate) ring: MinerRing,
     pub(crate) dials: Vec<Dial>,
-    pub(crate) passwords: PasswordQueue,
+    pub(crate) hash_checks: HashChecks,
     pub(crate) clock: Clock,
     pub(crate) proxies: Vec<Proxy>,
     /// What each of the ring's listeners leads to.
@@ -151,7 +154,7 @@ impl Shard {
         Self {
             ring,
             dials: Vec::new(),
-            passwords: PasswordQueue::default(),
+            hash_checks: HashChecks::default(),
             clock,
             proxies,
             listeners,
@@ -189,7 +192,7 @@ impl Shard {
     /// Submits what was said, and waits in the ring for what comes there and for the next tick; not while
     /// there is more to be said.
     pub(crate) fn rest(&mut self) {
-        if self.fanning_out {
+        if self.fanning_out || self.tls.has_answers() {
             return self.ring.submit();
         }
         let now = self.clock.now().since_start;

@@ -12,6 +12,8 @@ pub enum TlsFailure {
     HelloTooLong,
     /// It was not done in time.
     TimedOut,
+    /// Others waited for its place among the handshakes, and it had kept that for long.
+    MadeRoom,
     /// The peer closed or reset the connection during the handshake.
     PeerLeft,
     /// The peer shares no version, cipher or signature with us; old firmware, as a rule.
@@ -28,10 +30,11 @@ pub enum TlsFailure {
 
 impl TlsFailure {
     /// Each as a word, in the order of the variants.
-    pub const REASONS: [&'static str; 9] = [
+    pub const REASONS: [&'static str; 10] = [
         "not_tls",
         "hello_too_long",
         "timed_out",
+        "made_room",
         "peer_left",
         "incompatible",
         "no_client_certificate",

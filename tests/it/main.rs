@@ -37,5 +37,6 @@ mod secrets;
 mod shares;
 mod shutdown;
 mod tls;
+mod tls_pressure;
 mod vector;
 mod warm;
