@@ -208,8 +208,8 @@ fn slow_hash(password: &str) -> String {
     const WANTED: Duration = Duration::from_secs(2);
     let began = Instant::now();
     argon2(password, KIB);
-    let rounds = WANTED.div_duration_f64(began.elapsed()).ceil();
-    argon2_of_rounds(password, KIB, rounds.clamp(2.0, 64.0) as u32)
+    let rounds = WANTED.as_micros() / began.elapsed().as_micros().max(1);
+    argon2_of_rounds(password, KIB, u32::try_from(rounds.clamp(2, 64)).unwrap())
 }
 
 #[test]

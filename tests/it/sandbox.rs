@@ -1,5 +1,5 @@
-//! Under the seccomp profile for containers, whatever the proxy does must go on: what is forbidden it must not
-//! need. `.ci/run sandbox` has a load there; here is what no load does.
+//! Under the seccomp profile for containers, whatever the proxy does must go on: what is forbidden it must
+//! not need. `.ci/run sandbox` has a load there; here is what no load does.
 
 use std::process::Command;
 
