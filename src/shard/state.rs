@@ -627,11 +627,7 @@ impl RingHandler for Events<'_> {
     }
 
     fn ended(&mut self, token: Token, end: End) {
-        let reason = match end {
-            End::Closed => CloseReason::Closed,
-            End::TimedOut => CloseReason::Idle,
-            End::Reset | End::Failed(_) | End::ConnectFailed(_) => CloseReason::Reset,
-        };
+        let reason = reason_of(end);
         if let Some(exchange) = self.exchange_of(token) {
             exchange.handle_disconnect(miner_token(token), reason);
         } else if !self.ended_in_handshake(token) {
@@ -674,6 +670,18 @@ impl RingHandler for Events<'_> {
     }
 }
 
+/// Why a miner's connection ended. Where the kernel last heard that the machine can't be reached, as of one
+/// in the same hall whose cable is cut, it says that in the place of the time-out.
+const fn reason_of(end: End) -> CloseReason {
+    match end {
+        End::Closed => CloseReason::Closed,
+        End::TimedOut | End::Failed(libc::EHOSTUNREACH | libc::EHOSTDOWN | libc::ENETUNREACH) => {
+            CloseReason::Idle
+        }
+        End::Reset | End::Failed(_) | End::ConnectFailed(_) => CloseReason::Reset,
+    }
+}
+
 /// Gives an exchange the lines of a miner that has passed the door.
 pub(super) fn take_lines(
     now: Now,
@@ -699,5 +707,21 @@ pub(super) fn take_lines(
             Ok(line) => exchange.handle_miner_line(now, miner, line),
             Err(_) => exchange.refuse(miner, CloseReason::LineTooLong),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_that_can_not_be_reached_any_more_is_idle() {
+        for end in [End::TimedOut, End::Failed(libc::EHOSTUNREACH)] {
+            assert_eq!(reason_of(end), CloseReason::Idle);
+        }
+        for end in [End::Reset, End::Failed(libc::EIO)] {
+            assert_eq!(reason_of(end), CloseReason::Reset);
+        }
+        assert_eq!(reason_of(End::Closed), CloseReason::Closed);
     }
 }
