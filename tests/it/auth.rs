@@ -1,9 +1,10 @@
 //! Who may mine: the workers file and its passwords.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, Version, password_hash::SaltString};
 
+use crate::support::line::Heard;
 use crate::support::proxy::TempFile;
 use crate::support::{
     A_MOMENT, Config, FakeMiner, FakePool, Json, NONCE_1, PATIENCE, POOL_PASSWORD, PoolJob,
@@ -12,8 +13,12 @@ use crate::support::{
 
 /// A hash of argon2 that takes this much memory in KiB.
 fn argon2(password: &str, kib: u32) -> String {
+    argon2_of_rounds(password, kib, 1)
+}
+
+fn argon2_of_rounds(password: &str, kib: u32, rounds: u32) -> String {
     let salt = SaltString::from_b64("c29tZXNhbHRzb21lc2FsdA").unwrap();
-    let params = Params::new(kib, 1, 1, None).unwrap();
+    let params = Params::new(kib, rounds, 1, None).unwrap();
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
     let hash = argon2.hash_password(password.as_bytes(), &salt).unwrap();
     hash.to_string()
@@ -197,23 +202,38 @@ fn who_guesses_passwords_is_closed() {
     assert_eq!(lines.len(), 9, "{lines:?}");
 }
 
+/// A hash that takes seconds to check, on this machine and as these tests are built.
+fn slow_hash(password: &str) -> String {
+    const KIB: u32 = 64 * 1024;
+    const WANTED: Duration = Duration::from_secs(2);
+    let began = Instant::now();
+    argon2(password, KIB);
+    let rounds = WANTED.as_micros() / began.elapsed().as_micros().max(1);
+    argon2_of_rounds(password, KIB, u32::try_from(rounds.clamp(2, 64)).unwrap())
+}
+
 #[test]
 fn a_flood_of_guesses_stops_nobody() {
-    const GUESSERS: u64 = 20;
+    const GUESSERS: u64 = 6;
+    let hash = slow_hash("horse");
     let mut hall = Hall::open(&format!(
-        "- name: rig\n- name: dear\n  password_hash: \"{}\"\n",
-        argon2("horse", 4 * 1024)
+        "- name: rig\n- name: dear\n  password_hash: \"{hash}\"\n"
     ));
     let mut bystander = hall.miner();
     is_let_in(&mut bystander, "rig", "");
     let job = bystander.expect_job();
+    assert_eq!(hall.proxy.threads_at(10), 0);
     let mut guessers: Vec<FakeMiner> = (0..GUESSERS).map(|_| hall.miner()).collect();
     for (number, guesser) in (0..).zip(&mut guessers) {
-        for guess in 0..4 {
-            send_authorize(guesser, "dear", &format!("guess {number} {guess}"));
-        }
+        send_authorize(guesser, "dear", &format!("guess {number}"));
     }
-    // Its shares pass while the hashes are checked: there are 80 of them.
+    // A hash is being checked, on a thread of a low priority, and no more than two are at a time.
+    let deadline = Instant::now() + PATIENCE;
+    while hall.proxy.threads_at(10) == 0 {
+        assert!(Instant::now() < deadline, "no thread has the hashes");
+        std::thread::yield_now();
+    }
+    // Shares pass meanwhile, and who needs no hash is let in.
     for seed in 1..=20 {
         let id = bystander.submit(&job, seed);
         let submit = hall.link.expect_submit();
@@ -223,6 +243,27 @@ fn a_flood_of_guesses_stops_nobody() {
     let mut newcomer = hall.miner();
     is_let_in(&mut newcomer, "rig", "");
     newcomer.expect_job();
+    let at_once = hall.proxy.threads_at(10);
+    assert!((1..=2).contains(&at_once), "{at_once} hashes at a time");
+    // No guess has been answered by then: had the shard checked them itself, some would be.
+    for guesser in &mut guessers {
+        let heard = guesser.hear(Duration::from_millis(1));
+        assert_eq!(heard, Heard::Silence, "the shares came behind the hashes");
+    }
+}
+
+#[test]
+fn every_guess_is_answered() {
+    let hall = Hall::open(&format!(
+        "- name: dear\n  password_hash: \"{}\"\n",
+        argon2("horse", 1024)
+    ));
+    let mut guessers: Vec<FakeMiner> = (0..20).map(|_| hall.miner()).collect();
+    for (number, guesser) in (0..).zip(&mut guessers) {
+        for guess in 0..4 {
+            send_authorize(guesser, "dear", &format!("guess {number} {guess}"));
+        }
+    }
     for guesser in &mut guessers {
         for _ in 0..4 {
             guesser.expect_reply().assert_error(24);

@@ -32,6 +32,8 @@ mod practice;
 mod proxies;
 mod regression;
 mod reload;
+mod sandbox;
+mod secrets;
 mod shares;
 mod shutdown;
 mod tls;

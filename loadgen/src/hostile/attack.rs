@@ -21,6 +21,8 @@ pub(crate) struct Attack {
     pub(super) reads: bool,
     /// Whether it resets the connection as soon as it stands, and comes back at its pace.
     pub(super) resets: bool,
+    /// Whether the proxy must close some of its connections in a play that is long enough.
+    pub(super) is_turned_away: bool,
 }
 
 const fn millis(millis: u64) -> Duration {
@@ -37,6 +39,7 @@ pub(crate) static ATTACKS: [Attack; 10] = [
         pace: millis(1000),
         reads: true,
         resets: false,
+        is_turned_away: true,
     },
     Attack {
         name: "never-reading",
@@ -47,6 +50,7 @@ pub(crate) static ATTACKS: [Attack; 10] = [
         pace: millis(100),
         reads: false,
         resets: false,
+        is_turned_away: false,
     },
     Attack {
         name: "connect-reset",
@@ -56,6 +60,7 @@ pub(crate) static ATTACKS: [Attack; 10] = [
         pace: millis(10),
         reads: false,
         resets: true,
+        is_turned_away: false,
     },
     Attack {
         name: "tls-open",
@@ -65,15 +70,18 @@ pub(crate) static ATTACKS: [Attack; 10] = [
         pace: millis(1000),
         reads: true,
         resets: false,
+        is_turned_away: true,
     },
     Attack {
         name: "tls-unfinished",
-        per_thousand: 500,
+        // More than there are places for handshakes, see `tls_handshakes_max` in the config of these runs.
+        per_thousand: 1300,
         opening: client_hello,
         more: |_| Vec::new(),
         pace: millis(1000),
         reads: true,
         resets: false,
+        is_turned_away: true,
     },
     Attack {
         name: "long-lines",
@@ -83,6 +91,7 @@ pub(crate) static ATTACKS: [Attack; 10] = [
         pace: millis(50),
         reads: true,
         resets: false,
+        is_turned_away: true,
     },
     Attack {
         name: "json-bombs",
@@ -92,6 +101,7 @@ pub(crate) static ATTACKS: [Attack; 10] = [
         pace: millis(100),
         reads: true,
         resets: false,
+        is_turned_away: false,
     },
     Attack {
         name: "invalid-shares",
@@ -101,6 +111,7 @@ pub(crate) static ATTACKS: [Attack; 10] = [
         pace: millis(100),
         reads: true,
         resets: false,
+        is_turned_away: false,
     },
     Attack {
         name: "unknown-methods",
@@ -110,6 +121,7 @@ pub(crate) static ATTACKS: [Attack; 10] = [
         pace: millis(100),
         reads: true,
         resets: false,
+        is_turned_away: false,
     },
     Attack {
         name: "random-bytes",
@@ -119,6 +131,7 @@ pub(crate) static ATTACKS: [Attack; 10] = [
         pace: millis(100),
         reads: true,
         resets: false,
+        is_turned_away: true,
     },
 ];
 

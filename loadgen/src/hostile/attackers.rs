@@ -19,6 +19,9 @@ const RECONNECT_AFTER: Duration = Duration::from_millis(100);
 /// Where the backlog is full a connect waits no longer than this.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(250);
 
+/// The first connections of an attack are spread over this time.
+const BEGIN_WITHIN: Duration = Duration::from_millis(200);
+
 /// Between two looks at all connections.
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -34,6 +37,16 @@ pub(super) struct Deeds {
     pub(super) closed: u64,
     pub(super) bytes_sent: u64,
     pub(super) bytes_read: u64,
+}
+
+impl Deeds {
+    pub(super) fn add(&mut self, other: Self) {
+        self.connects += other.connects;
+        self.connects_failed += other.connects_failed;
+        self.closed += other.closed;
+        self.bytes_sent += other.bytes_sent;
+        self.bytes_read += other.bytes_read;
+    }
 }
 
 /// A thread of attackers. Dropping it ends the attack.
@@ -113,11 +126,7 @@ impl Crowd {
         let now = clock.now();
         // Not all at the same moment.
         let places = (0..attack.connections(miners)).map(|_| Place {
-            due: now
-                + attack
-                    .pace
-                    .min(Duration::from_secs(1))
-                    .mul_f64(random.f64()),
+            due: now + attack.pace.min(BEGIN_WITHIN).mul_f64(random.f64()),
             ..Place::default()
         });
         Self {
