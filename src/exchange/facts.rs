@@ -22,25 +22,6 @@ pub struct LinkKey {
     pub dial: u32,
 }
 
-macro_rules! reasons {
-    ($(#[$doc:meta])* $name:ident { $($(#[$why:meta])* $variant:ident = $label:literal,)+ }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum $name { $($(#[$why])* $variant,)+ }
-
-        impl $name {
-            /// Every reason, in order.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
-
-            /// The label in logs and counters.
-            #[must_use]
-            pub const fn reason(self) -> &'static str {
-                match self { $(Self::$variant => $label,)+ }
-            }
-        }
-    };
-}
-
 reasons! {
     /// Why a miner's link ended.
     CloseReason {
