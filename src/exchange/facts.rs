@@ -473,6 +473,8 @@ pub struct Counters {
     pub names_asked: u64,
     /// Workers that are or were kept out for their faults; each shard counts.
     pub kept_out: u64,
+    /// User agents of miners that were cut, since they are longer than they may be.
+    pub agents_cut: u64,
     /// Times that a miner was not closed for its faults, since too many were like it.
     pub faults_excused: u64,
 }
@@ -556,6 +558,7 @@ impl Counters {
             worker_checks,
             names_asked,
             kept_out,
+            agents_cut,
             faults_excused,
         } = self;
         [
@@ -592,6 +595,7 @@ impl Counters {
             worker_checks,
             names_asked,
             kept_out,
+            agents_cut,
             faults_excused,
         ]
         .into_iter()
