@@ -85,7 +85,7 @@ table! {
         /// TLS handshakes that a shard begins in a second. Further ones wait.
         tls_handshakes_per_second as tls_handshakes_per_second: u32 = 2000, 1..=1_000_000;
         /// TLS handshakes of a shard that have begun and not ended. Further ones wait.
-        tls_handshakes_max as tls_handshakes_max: usize = 1024, 1..=65_536;
+        tls_handshakes_max as tls_handshakes_max: usize = 2048, 1..=65_536;
         /// From a load balancer's connect to its whole header of the PROXY protocol. Its document wants 3
         /// seconds at least, for a packet that is lost.
         proxy_header_timeout_seconds as proxy_header_timeout: Duration = 5.0, 3.0..=600.0;

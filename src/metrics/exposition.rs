@@ -216,7 +216,7 @@ fn encode_tls(proxies: &[ProxySample], families: &mut Families<'_, '_>) -> fmt::
         ),
         (
             "stratum_tls_handshakes_paced",
-            "TLS hellos that came faster than handshakes may begin, and had to wait",
+            "TLS hellos that waited for more than 100 ms, since they came faster than handshakes may begin",
             |it| it.paced,
         ),
         (

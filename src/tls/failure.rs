@@ -11,6 +11,8 @@ reasons! {
         HelloTooLong = "hello_too_long",
         /// It was not done in time.
         TimedOut = "timed_out",
+        /// Others waited for its place among the handshakes, and it had kept that for long.
+        MadeRoom = "made_room",
         /// The peer closed or reset the connection during the handshake.
         PeerLeft = "peer_left",
         /// The peer shares no version, cipher or signature with us; old firmware, as a rule.

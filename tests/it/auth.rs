@@ -484,3 +484,71 @@ fn the_next_pool_is_asked_for_all_names_and_who_it_denies_is_closed() {
     link.accept(&submit.id);
     miners[0].expect_accepted(id);
 }
+
+/// A proxy whose one worker has a hash that takes a while, and room for four that wait.
+fn dear(kib: u32) -> (Proxy, FakePool, TempFile, PoolLink) {
+    let hash = argon2("horse", kib);
+    let file = TempFile::new(&format!("- name: dear-*\n  password_hash: \"{hash}\"\n"));
+    let pool = FakePool::start();
+    let path = file.path().display();
+    let mode = format!("authorize: {{ mode: local, workers_file: \"{path}\" }}");
+    let config = Config::new(&pool.url())
+        .key(&mode)
+        .key("limits: { password_checks_max: 4 }");
+    let proxy = Proxy::one_shard(&config.yaml());
+    let mut first = FakeMiner::connect(&proxy);
+    first.send_subscribe();
+    let link = pool.accept_ready(NONCE_1);
+    (proxy, pool, file, link)
+}
+
+#[test]
+fn who_guesses_waits_behind_himself_alone() {
+    let (proxy, _pool, _file, _link) = dear(16 * 1024);
+    let address = proxy.address("zcash");
+    let mut guessers: Vec<FakeMiner> = (0..40)
+        .map(|_| FakeMiner::connect_from([127, 0, 0, 2], address))
+        .collect();
+    for (number, guesser) in (0..).zip(&mut guessers) {
+        guesser.send_subscribe();
+        send_authorize(guesser, "dear-1", &format!("guess {number}"));
+    }
+    let mut miner = FakeMiner::connect_from([127, 0, 0, 3], address);
+    miner.subscribe();
+    is_let_in(&mut miner, "dear-2", "horse");
+}
+
+#[test]
+fn a_hall_with_one_password_costs_one_check_and_nobody_is_busy() {
+    let (proxy, _pool, _file, _link) = dear(16 * 1024);
+    let mut hall: Vec<FakeMiner> = (0..50).map(|_| FakeMiner::connect(&proxy)).collect();
+    for miner in &mut hall {
+        miner.send_subscribe();
+        send_authorize(miner, "dear-7", "horse");
+    }
+    for miner in &mut hall {
+        // To the subscribe and to the authorize.
+        for _ in 0..2 {
+            let reply = miner.expect_reply();
+            assert_eq!(reply.code(), None, "{reply:?}");
+        }
+    }
+}
+
+#[test]
+fn a_password_that_was_taken_away_lets_nobody_in_who_still_waits() {
+    let (proxy, _pool, file, _link) = dear(64 * 1024);
+    let mut late: Vec<FakeMiner> = (0..6).map(|_| FakeMiner::connect(&proxy)).collect();
+    for (number, miner) in (0..).zip(&mut late) {
+        miner.subscribe();
+        send_authorize(miner, &format!("dear-{number}"), "horse");
+    }
+    std::fs::write(file.path(), "- name: dear-*\n  password: other\n").unwrap();
+    proxy.signal("HUP");
+    let codes: Vec<_> = late.iter_mut().map(|it| it.expect_reply().code()).collect();
+    // The first two may have been checked before, and for the last ones there may have been no room.
+    let denied = codes.iter().filter(|code| **code == Some(24)).count();
+    assert!(denied >= 2, "{codes:?}");
+    let let_in = codes.iter().filter(|code| code.is_none()).count();
+    assert!(let_in <= 2, "{codes:?}");
+}

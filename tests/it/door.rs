@@ -306,6 +306,7 @@ fn a_trusted_balancer_that_sends_no_header_or_a_bad_one_is_closed() {
     let mut nested = hall.connect_from([127, 0, 0, 9]);
     nested.send_raw(&[version_1("10.1.2.3"), version_1("10.1.2.4")].concat());
     is_closed(&mut nested);
+    hall.has_turned_away("proxy_header", 1);
     is_closed(&mut silent);
     is_closed(&mut half);
     hall.has_turned_away("proxy_header_timeout", 2);

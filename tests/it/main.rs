@@ -36,5 +36,6 @@ mod reload;
 mod shares;
 mod shutdown;
 mod tls;
+mod tls_pressure;
 mod vector;
 mod warm;

@@ -298,7 +298,7 @@ fn a_pool_that_goes_in_mid_handshake_or_never_speaks_is_passed_over() {
             drop(stream);
             "TLS: in the handshake: "
         } else {
-            "TLS: no end of the handshake in 500ms"
+            "TLS: no end of the handshake in 1s"
         };
         let line = proxy.log_contains("link failed");
         assert!(line.contains("reason=connect_failed"), "{line}");
