@@ -157,7 +157,7 @@ impl Exchange {
         let result = if who.agent.is_some() && miner.session.is_authorized() {
             Err(Reject::Malformed("logged in before"))
         } else if who.password.len() > limits.worker_len_max {
-            Err(Reject::Malformed("the password is too long"))
+            Err(Reject::TooLong("the password is too long"))
         } else {
             miner.session.may_authorize(who.worker, &limits)
         };
@@ -167,7 +167,7 @@ impl Exchange {
         if miner.session.knows(who.worker) {
             return self.accept_request(token, &id);
         }
-        let person = self.person(who.worker, self.speaker);
+        let person = self.person(who.worker, self.home(self.speaker));
         if self.is_kept_out(now, person) {
             self.refuse_request(token, &id, Reject::KeptOut);
             return self.close_miner(token, CloseHow::Graceful, CloseReason::KeptOut);
@@ -305,7 +305,7 @@ impl Exchange {
     /// The worker may mine.
     fn finish_authorize(&mut self, now: Now, token: MinerToken, pending: &PendingAuthorize) {
         let limits = self.settings.limits.miner;
-        let person = self.person(&pending.worker, pending.address);
+        let home = self.home(pending.address);
         let Some(miner) = self.miners.get_mut(token) else {
             return;
         };
@@ -314,7 +314,7 @@ impl Exchange {
             return self.refuse_request(token, &pending.id, reject);
         }
         if first {
-            miner.person = person;
+            miner.home = home;
         }
         if pending.agent.is_some() {
             miner.session.log_in();

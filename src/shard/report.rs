@@ -56,7 +56,7 @@ pub(crate) struct Reporter {
     /// For each end in the door.
     door: [Throttle; DoorEnd::ALL.len()],
     /// For each way in which TLS fails.
-    tls_failures: [Throttle; TlsFailure::REASONS.len()],
+    tls_failures: [Throttle; TlsFailure::ALL.len()],
 }
 
 impl Reporter {
