@@ -135,7 +135,7 @@ impl Exchange {
         // While the link is lost nobody can say that the share will be carried: it waits.
         let answered = self.settings.share_reply == ShareReply::Immediate && link.is_up();
         let space = link.space.as_ref().ok_or(Reject::UnknownJob)?.borrow();
-        let id = JobId::parse(submit.job_id).ok_or(NO_JOB_ID)?;
+        let id = JobId::parse(submit.job_id).ok_or(Reject::JobNeverGiven)?;
         let Some(job) = link.jobs.find(id) else {
             return Err(missing(id, &self.settings, self.sequence));
         };
@@ -252,7 +252,7 @@ impl Exchange {
         if !link.takes_shares() {
             return Err(Reject::UnknownJob);
         }
-        let job = JobId::parse(submit.job_id).ok_or(NO_JOB_ID)?;
+        let job = JobId::parse(submit.job_id).ok_or(Reject::JobNeverGiven)?;
         if link.jobs.find(job).is_none() {
             return Err(missing(job, &self.settings, self.sequence));
         }
@@ -420,9 +420,6 @@ impl Exchange {
         self.answer_share(share, &answer);
     }
 }
-
-/// What can't be an id of ours.
-const NO_JOB_ID: Reject = Reject::Malformed("the job id is none of ours");
 
 /// Why a job is not known.
 #[cold]

@@ -33,7 +33,7 @@ pub enum Reject {
     TooManyWorkers,
     /// The job is not one of those still known: too old, or of a lost pool.
     UnknownJob,
-    /// The job was never given to anybody.
+    /// The job was never given to anybody: its id is none of ours, or one that is not due yet.
     JobNeverGiven,
     /// The same nonce and solution came before.
     Duplicate,

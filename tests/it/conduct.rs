@@ -218,7 +218,7 @@ fn made_up_jobs_and_submits_of_no_shape_are_shares_too_and_close_who_sends_them(
     for (params, code) in [
         ("[]", 20),
         (r#"["t1addr.bad",7,"00",[],{}]"#, 20),
-        (r#"["t1addr.bad","no job","00000000","00","00"]"#, 20),
+        (r#"["t1addr.bad","no job","00000000","00","00"]"#, 21),
         (r#"["t1addr.bad","AHEAD","00000000","00","00"]"#, 21),
     ] {
         let mut miner = hall.connect();
