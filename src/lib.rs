@@ -8,11 +8,14 @@
 //! - [`exchange`]: the proxy itself. Joins the miners and the pool links of one shard; driven with
 //!   events, answers with actions. No socket, no clock, no async.
 //! - [`config`]: what the operator wrote, checked.
-//! - [`tls`]: TLS, without a socket.
 //! - [`ring`]: the miners' sockets, on io_uring. The one home of `unsafe`.
 //! - [`tls`]: TLS without a socket: ciphertext in, plaintext out.
+//! - [`metrics`]: counters that others read, and the admin page.
 //! - [`shard`]: the shell. One pinned thread that drives an exchange with a ring.
 //! - [`practice`]: the embedded pool, for a first run, for tests and for load.
+
+#[macro_use]
+mod reasons;
 
 pub mod config;
 pub mod exchange;

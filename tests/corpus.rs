@@ -41,6 +41,7 @@ targets! {
     monero_pool
     proxy_header
     schedule
+    tls
 }
 
 /// Says which input it was when a body panics.

@@ -1,6 +1,6 @@
 //! Reads the sources and fails on what the house does not allow: who may use whom, where `unsafe` and
-//! the runtime may be named, how wide a line is, what a comment may leave for later, and documents that
-//! name files which are not there.
+//! the runtime may be named, how wide a line is, what a comment may leave for later, and documents and
+//! scripts that name files or tests which are not there.
 //!
 //! Each rule is a function over text, so that beside each stands a test that shows it bite.
 
@@ -281,7 +281,7 @@ fn arrows(source: &Source) -> Vec<String> {
     };
     let Some((_, allowed)) = ARROWS.iter().find(|(name, _)| *name == layer) else {
         return match layer {
-            "lib" | "main" | "cli" | "gen_cert" | "log_queue" => Vec::new(),
+            "lib" | "main" | "cli" | "gen_cert" | "log_queue" | "reasons" => Vec::new(),
             _ => vec![source.at(0, "a layer that the table of arrows does not know")],
         };
     };
@@ -375,17 +375,95 @@ fn manners(source: &Source) -> Vec<String> {
 
 /// Paths in backticks that a document names and that are not there.
 fn missing_files(path: &str, text: &str, exists: impl Fn(&str) -> bool) -> Vec<String> {
-    const ROOTS: [&str; 8] = [
-        "src/", "tests/", "docs/", "loadgen/", "benches/", "fuzz/", ".ci/", "Cargo.",
-    ];
     let mut mistakes = Vec::new();
     for (number, line) in text.lines().enumerate() {
         for name in line.split('`').skip(1).step_by(2) {
             let name = name.split(':').next().unwrap_or_default();
-            let plain = !name.contains([' ', '*', '{', '<', '…']);
-            if plain && ROOTS.iter().any(|root| name.starts_with(root)) && !exists(name) {
+            if is_path(name) && !exists(name) {
                 mistakes.push(format!("{path}:{}: `{name}` is not there", number + 1));
             }
+        }
+    }
+    mistakes
+}
+
+/// Words of a script that are paths of the repository and are not there.
+fn missing_words(path: &str, text: &str, exists: impl Fn(&str) -> bool) -> Vec<String> {
+    let mut mistakes = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        for word in line.split([' ', '\t', '`', '"', '\'', '(', ')', ',', ';', '=']) {
+            let word = word.trim_end_matches(['.', ':']);
+            if is_path(word) && !exists(word) {
+                mistakes.push(format!("{path}:{}: {word} is not there", number + 1));
+            }
+        }
+    }
+    mistakes
+}
+
+/// Whether a word is a path from the root of the repository, and no pattern of some.
+fn is_path(word: &str) -> bool {
+    const ROOTS: [&str; 9] = [
+        "src/", "tests/", "docs/", "loadgen/", "benches/", "fuzz/", "contrib/", ".ci/", "Cargo.",
+    ];
+    let is_plain = !word.contains([' ', '*', '{', '<', '…', '$']);
+    is_plain && ROOTS.iter().any(|root| word.starts_with(root))
+}
+
+/// The tests that a document names in backticks, as `it::door::NAME` or `it::door::{NAME, NAME}`: each as its
+/// module and its name.
+fn named_tests(text: &str) -> Vec<(String, String)> {
+    let is_name = |name: &str| {
+        let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        !name.is_empty() && name.chars().all(letter)
+    };
+    let mut named = Vec::new();
+    // Blocks of code hold backticks in threes, which open and close nothing here.
+    for quoted in text.replace("```", "").split('`').skip(1).step_by(2) {
+        let Some((module, names)) = quoted.rsplit_once("::") else {
+            continue;
+        };
+        if !module.split("::").all(is_name) {
+            continue;
+        }
+        let list = names.strip_prefix('{').and_then(|it| it.strip_suffix('}'));
+        for name in list.unwrap_or(names).split(',').map(str::trim) {
+            if is_name(name) {
+                named.push((module.to_owned(), name.to_owned()));
+            }
+        }
+    }
+    named
+}
+
+/// The files in which the tests of a module may stand: a binary's, or the library's own.
+fn homes_of_tests(module: &str) -> Vec<String> {
+    let path = module.replace("::", "/");
+    let base = path.strip_suffix("/tests").unwrap_or(&path);
+    let mut homes = vec![format!("tests/{path}.rs"), format!("tests/{path}/main.rs")];
+    if let Some(path) = path.strip_prefix("loadgen/") {
+        homes.push(format!("loadgen/tests/{path}.rs"));
+    }
+    let endings = ["", "/mod", "/tests", "_tests"];
+    homes.extend(endings.map(|ending| format!("src/{base}{ending}.rs")));
+    homes
+}
+
+/// Tests that a document names and that are not there. The test of a fuzz target's inputs has the target's
+/// name.
+fn missing_tests(text: &str, read: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let mut mistakes = Vec::new();
+    for (module, name) in named_tests(text) {
+        let is_there = if module == "corpus" {
+            read(&format!("fuzz/fuzz_targets/{name}.rs")).is_some()
+        } else {
+            let test = format!("fn {name}(");
+            let homes = homes_of_tests(&module);
+            let mut texts = homes.iter().filter_map(|home| read(home));
+            texts.any(|text| text.contains(&test))
+        };
+        if !is_there {
+            mistakes.push(format!("no test {module}::{name}"));
         }
     }
     mistakes
@@ -551,7 +629,39 @@ fn documents_name_real_files() {
             mistakes.extend(missing_files(&name_of(&path), &text, exists));
         }
     }
+    for place in ["contrib", ".ci"] {
+        for entry in std::fs::read_dir(root().join(place)).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            let text = std::fs::read_to_string(&path).expect("a script");
+            mistakes.extend(missing_words(&name_of(&path), &text, exists));
+        }
+    }
     assert_none(&mistakes);
+}
+
+#[test]
+fn the_promises_name_real_tests() {
+    let read = |name: &str| std::fs::read_to_string(root().join(name)).ok();
+    let text = read("docs/security.md").expect("the document");
+    assert!(named_tests(&text).len() > 100, "the tests were not found");
+    assert_none(&missing_tests(&text, read));
+}
+
+#[test]
+fn a_promise_without_its_test_is_found() {
+    let read = |name: &str| match name {
+        "tests/it/door.rs" => Some("fn one() {} fn two() {}".to_owned()),
+        "src/tls/server_tests.rs" => Some("fn three() {}".to_owned()),
+        "fuzz/fuzz_targets/line.rs" => Some(String::new()),
+        _ => None,
+    };
+    let found = |text| missing_tests(text, read).len();
+    let good = "see `it::door::{one,\n  two}`, `tls::server::tests::three`, `corpus::{line}`\n```sh\nls\n```\n";
+    assert_eq!(named_tests(good).len(), 4);
+    assert_eq!(found(good), 0);
+    assert_eq!(found("`it::door::on`, `corpus::{line, gone}`"), 2);
+    assert_eq!(found("`it::window::one` and `tls::server::tests::one`"), 2);
+    assert_eq!(named_tests("`Vec::new` `a b::c` `io_uring`").len(), 0);
 }
 
 #[test]
@@ -560,6 +670,9 @@ fn a_document_that_names_nothing_is_found() {
     assert_eq!(found("see `src/lib.rs` and `src/lib.rs:12`"), 0);
     assert_eq!(found("see `src/gone.rs` and `docs/gone.md`"), 2);
     assert_eq!(found("run `cargo test --test sim` or `src/*.rs`"), 0);
+    let found = |text| missing_words(".ci/run", text, |name| name == "tests/sim").len();
+    assert_eq!(found("    tests/sim \"$1\"; cp fuzz/*.rs $OUT"), 0);
+    assert_eq!(found("# see tests/gone.\n\"contrib/gone\""), 2);
 }
 
 #[test]

@@ -21,4 +21,5 @@ pub mod monero_pool;
 mod pool_side;
 pub mod proxy_header;
 pub mod schedule;
+pub mod tls;
 mod written;

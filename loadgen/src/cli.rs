@@ -186,7 +186,9 @@ pub(crate) struct ScenarioArguments {
 /// Attacks the real proxy while honest miners submit shares, and tells what they felt of it beside a run
 /// without an attack, and what the proxy's memory was before, meanwhile and after.
 ///
-/// Exits 0 when no honest share was lost or refused and no honest miner closed, else 1.
+/// Exits 0 when no honest share was lost or refused, no honest miner closed, whoever left came back soon,
+/// attackers were closed where they must be, and an attack took no more memory when it was played again;
+/// else 1.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct HostileArguments {
     /// Which attacks, in this order; without a name, all
@@ -198,13 +200,17 @@ pub(crate) struct HostileArguments {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=15_000))]
     pub(crate) miners: u32,
 
-    /// How long each attack lasts, in seconds
+    /// How long each attack lasts, in seconds; it is played in two halves
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = parse_seconds)]
     pub(crate) duration: Duration,
 
     /// Shares per second of all honest miners together
     #[arg(long, value_name = "PER_SECOND", default_value = "500", value_parser = parse_rate)]
     pub(crate) share_rate: f64,
+
+    /// One half of the honest miners connect with TLS
+    #[arg(long, value_enum, value_name = "KEYS", num_args = 0..=1, default_missing_value = "full")]
+    pub(crate) tls: Option<TlsKind>,
 
     /// Shards of the proxy; one for each CPU, if not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]

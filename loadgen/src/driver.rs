@@ -18,7 +18,7 @@ use crate::outage::Fault;
 use crate::role::{Mixture, Role};
 use crate::schedule::Schedule;
 use crate::tally::{Busy, BusyThread, Tally};
-use crate::tls::{Seals, TlsKind};
+use crate::tls::{Seals, TlsKind, TlsMiners};
 use crate::usage;
 
 /// Miners of a thread at most: more make a round so long that it shows in the latencies.
@@ -124,6 +124,8 @@ pub(crate) struct Setup {
     pub(crate) mixture: Mixture,
     /// `None` where miners speak plainly.
     pub(crate) tls: Option<TlsKind>,
+    /// Else, which of them do not.
+    pub(crate) tls_miners: TlsMiners,
     /// Whether the pool's jobs have rising times.
     pub(crate) times_rise: bool,
     /// Rates and bounds are of all threads together.
@@ -202,7 +204,8 @@ impl Driver {
             .handshakes
             .map(|all| part_of(all as usize, part, parts).max(1));
         let tls = setup.tls;
-        let seals = tls.map(|kind| Seals::new(kind, setup.first_miner, setup.miners));
+        let seals =
+            tls.map(|kind| Seals::new(kind, setup.tls_miners, setup.first_miner, setup.miners));
         Self {
             ring,
             links: Links::new(farm, setup.clock, seals),

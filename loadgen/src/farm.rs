@@ -70,6 +70,8 @@ pub(crate) struct Farm {
     latencies: Vec<Duration>,
     /// For each miner, when its connection was begun.
     begun: Vec<Duration>,
+    /// For each miner that was sent away by us, since when it has tried to come back.
+    away: Vec<Option<Duration>>,
     /// Whether jobs are announcements to the whole farm, and their fan-out means something.
     pub(crate) measures_jobs: bool,
     /// What the faults of a pool did to the miners, if there were any.
@@ -106,6 +108,7 @@ impl Farm {
             changes: Vec::new(),
             latencies: Vec::new(),
             begun: vec![Duration::ZERO; count],
+            away: vec![None; count],
             measures_jobs: false,
             outage: Outage::new(count),
             tally: Tally::default(),
@@ -184,6 +187,11 @@ impl Farm {
         self.miners[miner].handle_connected(out);
     }
 
+    /// The server, or the network, has ended a connection; [`Farm::handle_ended`] follows.
+    pub(crate) fn handle_closed(&mut self, miner: usize) {
+        self.tally.turned_away += u64::from(!self.miners[miner].is_mining());
+    }
+
     /// A connection is gone, and with it the answers that it owes.
     pub(crate) fn handle_ended(&mut self, miner: usize, by: EndedBy, now: Duration) {
         let before = self.miners[miner].extranonce1();
@@ -200,6 +208,9 @@ impl Farm {
             for sent in self.miners[miner].unanswered_since() {
                 record(&mut self.tally.lost_ages, now.saturating_sub(sent));
             }
+        }
+        if by == EndedBy::Us {
+            self.away[miner] = Some(now);
         }
         if by == EndedBy::Them {
             self.outage.handle_closed(miner, now);
@@ -240,6 +251,9 @@ impl Farm {
         if begins {
             let took = now.saturating_sub(self.begun[miner]);
             record(&mut self.tally.handshakes, took);
+            if let Some(away) = self.away[miner].take() {
+                record(&mut self.tally.returns, now.saturating_sub(away));
+            }
         }
         let silent = begins && role == Role::HalfDead;
         if silent {

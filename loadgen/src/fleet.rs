@@ -22,7 +22,7 @@ use crate::report::{ProxyUsage, Report};
 use crate::role::{Mixture, Role};
 use crate::tally::Tally;
 use crate::text;
-use crate::tls::TlsKind;
+use crate::tls::{TlsKind, TlsMiners};
 use crate::usage::{self, Usage};
 
 /// A ramp without a new miner for so long goes on without the rest. A subscribe may wait 30 seconds
@@ -57,6 +57,8 @@ pub(crate) struct Plan {
     pub(crate) mixture: Mixture,
     /// How miners agree on keys, where they don't speak plainly.
     pub(crate) tls: Option<TlsKind>,
+    /// Which of them that holds for.
+    pub(crate) tls_miners: TlsMiners,
     /// Percent of the miners that leave each second and come back.
     pub(crate) churn_percent: f64,
     /// Whether the pool's jobs have rising times, as those of our own pools have.
@@ -246,6 +248,7 @@ impl<'a> Fleet<'a> {
                 miners,
                 mixture: plan.mixture,
                 tls: plan.tls,
+                tls_miners: plan.tls_miners,
                 times_rise: plan.times_rise,
                 share_rate: plan.share_rate,
                 saturate: plan.saturate,

@@ -148,8 +148,8 @@ impl Links {
                 continue;
             };
             let bytes = match &mut self.seals {
-                Some(seals) => seals.seal(miner, &self.bytes[range]),
-                None => &self.bytes[range],
+                Some(seals) if seals.has(miner) => seals.seal(miner, &self.bytes[range]),
+                _ => &self.bytes[range],
             };
             if bytes.is_empty() {
                 continue;
@@ -305,8 +305,8 @@ impl RingHandler for Links {
         self.links[miner].connected = true;
         self.connected += 1;
         match &mut self.seals {
-            Some(seals) => seals.begin(miner),
-            None => self.greet(miner),
+            Some(seals) if seals.has(miner) => seals.begin(miner),
+            _ => self.greet(miner),
         }
     }
 
@@ -314,7 +314,7 @@ impl RingHandler for Links {
         let Some(miner) = self.miner(token) else {
             return;
         };
-        let Some(seals) = &mut self.seals else {
+        let Some(seals) = self.seals.as_mut().filter(|seals| seals.has(miner)) else {
             return self.hear(miner, bytes);
         };
         let mut plain = std::mem::take(&mut self.plain);
@@ -331,6 +331,7 @@ impl RingHandler for Links {
         plain.clear();
         self.plain = plain;
         if let Err(error) = opened {
+            self.farm.handle_closed(miner);
             count(&mut self.farm.tally.disconnects, &format!("TLS: {error}"));
             self.closes.push((miner, Close::Graceful, EndedBy::Them));
         }
@@ -340,6 +341,9 @@ impl RingHandler for Links {
         let Some(miner) = self.miner(token) else {
             return;
         };
+        if !matches!(end, End::ConnectFailed(_)) {
+            self.farm.handle_closed(miner);
+        }
         let tally = &mut self.farm.tally;
         match end {
             End::ConnectFailed(errno) => count(&mut tally.connects_failed, &errno_text(errno)),
@@ -362,7 +366,7 @@ impl RingHandler for Links {
         if let Some(miner) = self.miner(token)
             && let Some(waiting) = self.blocked.remove(&miner)
         {
-            if let Some(seals) = &mut self.seals {
+            if let Some(seals) = self.seals.as_mut().filter(|seals| seals.has(miner)) {
                 return seals.say_first(miner, waiting);
             }
             let start = self.bytes.len();

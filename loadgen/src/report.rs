@@ -144,6 +144,11 @@ impl Report {
         Percentiles::of(&self.tally.handshakes)
     }
 
+    /// Of miners that were closed here on purpose: until they had a job again.
+    pub(crate) fn returns(&self) -> Percentiles {
+        Percentiles::of(&self.tally.returns)
+    }
+
     pub(crate) fn fan_out(&self) -> FanOut {
         let readers = self.miners.saturating_sub(self.silent + self.slow);
         // A job that few heard of was on its way when the run began or ended.

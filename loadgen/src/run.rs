@@ -20,6 +20,7 @@ use crate::mock_pool::MockPool;
 use crate::pool::serve;
 use crate::proxy::{Proxy, Wanted};
 use crate::role::Mixture;
+use crate::tls::TlsMiners;
 use crate::{hostile, scenario, tied};
 
 /// Does what was asked, and says whether all was well.
@@ -74,6 +75,7 @@ fn run_load(arguments: &Arguments) -> Result<bool, String> {
         handshakes: arguments.handshakes,
         mixture,
         tls: arguments.tls,
+        tls_miners: TlsMiners::All,
         churn_percent: arguments.churn,
         times_rise: arguments.connect.is_none(),
         pid: arguments.pid.or_else(|| proxy.as_ref().map(Proxy::pid)),

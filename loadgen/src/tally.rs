@@ -151,6 +151,10 @@ pub(crate) struct Tally {
     pub(crate) disconnects: Reasons,
     /// Connections that were closed here, as it was told to.
     pub(crate) churned: u64,
+    /// Ends by the server of connections that had not come to a job; they are among `disconnects` too.
+    pub(crate) turned_away: u64,
+    /// From when one was closed here to its next first job, however many tries that took, in nanoseconds.
+    pub(crate) returns: Histogram<u64>,
     /// Handshakes of TLS that were done in full, and that resumed a session.
     pub(crate) tls_full: u64,
     pub(crate) tls_resumed: u64,
@@ -192,6 +196,8 @@ impl Default for Tally {
             wrong: [0; Wrong::ALL.len()],
             disconnects: Reasons::new(),
             churned: 0,
+            turned_away: 0,
+            returns: histogram.clone(),
             tls_full: 0,
             tls_resumed: 0,
             handshakes: histogram.clone(),
@@ -257,6 +263,8 @@ impl Tally {
         }
         add_reasons(&mut self.disconnects, other.disconnects);
         self.churned += other.churned;
+        self.turned_away += other.turned_away;
+        self.returns.add(&other.returns).expect(same_bounds);
         self.tls_full += other.tls_full;
         self.tls_resumed += other.tls_resumed;
         self.handshakes.add(&other.handshakes).expect(same_bounds);

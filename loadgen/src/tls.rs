@@ -17,6 +17,14 @@ pub(crate) enum TlsKind {
     Resume,
 }
 
+/// Which miners speak TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TlsMiners {
+    All,
+    /// One half of them, of each kind of firmware; the others speak plainly.
+    Half,
+}
+
 /// What came of the bytes of a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Opened {
@@ -31,6 +39,7 @@ pub(crate) enum Opened {
 pub(crate) struct Seals {
     client: TlsClient,
     first_miner: u32,
+    who: TlsMiners,
     /// By miner. A box, for most of them are idle in a large table.
     streams: Vec<Option<Box<ClientStream>>>,
     /// What TLS itself has to say, by miner, until the next send.
@@ -39,7 +48,7 @@ pub(crate) struct Seals {
 }
 
 impl Seals {
-    pub(crate) fn new(kind: TlsKind, first_miner: u32, miners: usize) -> Self {
+    pub(crate) fn new(kind: TlsKind, who: TlsMiners, first_miner: u32, miners: usize) -> Self {
         // With a name for each miner each has its own session.
         let sessions = match kind {
             TlsKind::Full => 0,
@@ -49,10 +58,18 @@ impl Seals {
         Self {
             client: client.with_sessions_kept(sessions),
             first_miner,
+            who,
             streams: std::iter::repeat_with(|| None).take(miners).collect(),
             unsaid: HashMap::new(),
             sealed: Vec::new(),
         }
+    }
+
+    /// Whether this miner speaks TLS.
+    pub(crate) fn has(&self, miner: usize) -> bool {
+        // What a miner says first goes by the last two bits of its number.
+        let number = self.first_miner as usize + miner;
+        self.who == TlsMiners::All || number & 4 == 0
     }
 
     /// A miner is connected: it greets.
@@ -119,5 +136,24 @@ impl Seals {
     pub(crate) fn end(&mut self, miner: usize) {
         self.streams[miner] = None;
         self.unsaid.remove(&miner);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_half_of_each_habit_speaks_tls() {
+        let half = Seals::new(TlsKind::Full, TlsMiners::Half, 0, 64);
+        for habit in 0..4 {
+            let of_habit = (0..64).filter(|miner| miner % 4 == habit);
+            assert_eq!(of_habit.filter(|miner| half.has(*miner)).count(), 8);
+        }
+        // A thread's first miner need not be the farm's.
+        let second = Seals::new(TlsKind::Full, TlsMiners::Half, 4, 4);
+        assert!((0..4).all(|miner| !second.has(miner)));
+        let all = Seals::new(TlsKind::Full, TlsMiners::All, 0, 64);
+        assert!((0..64).all(|miner| all.has(miner)));
     }
 }

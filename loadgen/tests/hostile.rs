@@ -1,5 +1,5 @@
-//! Attackers beside honest miners at the real proxy: the real binaries, a small farm, each attack for a
-//! second, so that none rots.
+//! Attackers beside honest miners at the real proxy: the real binaries, a small farm, each attack for
+//! three seconds, so that none rots.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::path::{Path, PathBuf};
@@ -11,7 +11,15 @@ fn no_attack_costs_an_honest_miner_a_share_or_its_connection() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
     command
         .arg("hostile")
-        .args(["--miners", "60", "--share-rate", "60", "--duration", "1"])
+        .args([
+            "--miners",
+            "60",
+            "--share-rate",
+            "60",
+            "--duration",
+            "3",
+            "--tls",
+        ])
         .arg("--json")
         .arg(&json);
     // Under cargo it brings the proxy up to date first; a test of the whole workspace has just done so.
@@ -30,6 +38,9 @@ fn no_attack_costs_an_honest_miner_a_share_or_its_connection() {
     );
     // Ten attacks, and the run without one.
     assert_eq!(json.matches(r#""lost":0,"#).count(), 11, "{json}");
+    // Who sends wrong shares is closed and kept out when it comes back; that it was is a rule of the run.
     // The run without an attack has no attackers, and all others have some.
     assert_eq!(json.matches(r#""connects":0,"#).count(), 1, "{json}");
+    // In each of them honest miners left and came back.
+    assert!(!json.contains(r#""returned":0,"#), "{json}");
 }

@@ -576,6 +576,20 @@ fn limits_that_contradict_each_other_are_mistakes() {
 }
 
 #[test]
+fn a_window_of_a_few_shares_is_a_mistake() {
+    for window in [1, 19] {
+        prints(
+            "    dialect: equihash",
+            &format!("    dialect: equihash\n    limits: {{ rejected_window: {window} }}"),
+            &format!(
+                "line 4: proxies[0].limits.rejected_window: {window} shares say nothing of a miner, and a few bad \
+                 ones would close it; write 0, which looks at none, or 20 to 60000"
+            ),
+        );
+    }
+}
+
+#[test]
 fn the_admin_port_is_an_address_that_no_proxy_has() {
     let proxies = r#"
 proxies:
@@ -1393,13 +1407,13 @@ fn a_listener_with_tls_names_its_files() {
         )
     };
     let text = with_tls(
-        "{ certificate: a.pem, key: /b.key, mode: auto, client_ca: ca.pem, \
+        "{ certificate: a.pem, key: /b.key, mode: required, client_ca: ca.pem, \
                           certificates: [ { certificate: c.pem, key: c.key } ] }",
     );
     let mut config = Config::load(&text).unwrap();
     config.find_files(Path::new("/etc/farm"));
     let tls = config.proxies[0].listen[0].tls.clone().unwrap();
-    assert_eq!(tls.mode, TlsMode::Auto);
+    assert_eq!(tls.mode, TlsMode::Required);
     let files: Vec<_> = tls
         .certificates
         .iter()
@@ -1452,6 +1466,10 @@ fn a_listener_with_tls_names_its_files() {
             "{ certificate: a, key: b, clientca: c }",
             "tls.clientca: unknown key; did you mean client_ca?",
         ),
+        (
+            "{ certificate: a, key: b, mode: auto, client_ca: c }",
+            "tls.client_ca: with mode: auto plain miners come in without any certificate; write mode: required",
+        ),
         ("true", "tls: this is true or false"),
     ] {
         let found = mistakes(&with_tls(tls));
@@ -1460,6 +1478,9 @@ fn a_listener_with_tls_names_its_files() {
             "{tls}: {found:#?}"
         );
     }
+    let auto = Config::load(&with_tls("{ certificate: a, key: b, mode: auto }")).unwrap();
+    let tls = auto.proxies[0].listen[0].tls.as_ref().unwrap();
+    assert_eq!((tls.mode, &tls.client_ca), (TlsMode::Auto, &None));
 }
 
 #[test]

@@ -184,7 +184,7 @@ impl Exchange {
         let result = if who.agent.is_some() && miner.session.is_authorized() {
             Err(Reject::Malformed("logged in before"))
         } else if who.password.len() > limits.worker_len_max {
-            Err(Reject::Malformed("the password is too long"))
+            Err(Reject::TooLong("the password is too long"))
         } else if who.worker.contains(char::is_control) {
             // Some pools keep names as C does: what stands behind a zero would be another name there.
             Err(Reject::Malformed(
@@ -203,7 +203,7 @@ impl Exchange {
         if is_known && self.accounts.is_none() {
             return self.accept_request(token, &id);
         }
-        let person = self.person(who.worker, self.speaker);
+        let person = self.person(who.worker, self.home(self.speaker));
         if !is_known && self.is_kept_out(now, person) {
             self.refuse_authorize(token, &id, &Reject::KeptOut.into());
             if is_alone {
@@ -354,7 +354,7 @@ impl Exchange {
     /// The worker may mine.
     fn finish_authorize(&mut self, now: Now, token: MinerToken, pending: &PendingAuthorize) {
         let limits = self.settings.limits.miner;
-        let person = self.person(&pending.worker, pending.address);
+        let home = self.home(pending.address);
         let Some(miner) = self.miners.get_mut(token) else {
             return;
         };
@@ -363,7 +363,7 @@ impl Exchange {
             return self.refuse_authorize(token, &pending.id, &reject.into());
         }
         if first {
-            miner.person = person;
+            miner.home = home;
         }
         if let (Some(accounts), Some(account)) = (&mut self.accounts, pending.account()) {
             accounts.give(account, token);

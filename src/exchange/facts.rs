@@ -22,25 +22,6 @@ pub struct LinkKey {
     pub dial: u32,
 }
 
-macro_rules! reasons {
-    ($(#[$doc:meta])* $name:ident { $($(#[$why:meta])* $variant:ident = $label:literal,)+ }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum $name { $($(#[$why])* $variant,)+ }
-
-        impl $name {
-            /// Every reason, in order.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
-
-            /// The label in logs and counters.
-            #[must_use]
-            pub const fn reason(self) -> &'static str {
-                match self { $(Self::$variant => $label,)+ }
-            }
-        }
-    };
-}
-
 reasons! {
     /// Why a miner's link ended.
     CloseReason {
@@ -497,6 +478,8 @@ pub struct Counters {
     pub names: u64,
     /// Workers that are or were kept out for their faults; each shard counts.
     pub kept_out: u64,
+    /// User agents of miners that were cut, since they are longer than they may be.
+    pub agents_cut: u64,
     /// Times that a miner was not closed for its faults, since too many were like it.
     pub faults_excused: u64,
 }
@@ -581,6 +564,7 @@ impl Counters {
             names_asked,
             names,
             kept_out,
+            agents_cut,
             faults_excused,
         } = self;
         [
@@ -618,6 +602,7 @@ impl Counters {
             names_asked,
             names,
             kept_out,
+            agents_cut,
             faults_excused,
         ]
         .into_iter()

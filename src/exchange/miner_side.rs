@@ -159,6 +159,19 @@ impl Exchange {
                 self.counters.lines_unreadable += 1;
                 self.close_miner(token, CloseHow::Graceful, CloseReason::Violation);
             }
+            MinerEvent::BadSubmit(id, reject) => {
+                self.counters.submits += 1;
+                let limits = &self.settings.limits.conduct;
+                let miner = self.miners.at(place);
+                let is_within = miner.conduct.share(now.seconds(), limits);
+                let reject = if is_within {
+                    reject
+                } else {
+                    Reject::TooManyShares
+                };
+                // Whose it is can't be read either.
+                self.refuse_submit(now, token, &id, 0, reject);
+            }
             MinerEvent::Request(id, MinerRequest::Submit(submit)) => {
                 let kept = match self.miners.at(place).pending {
                     0 => Kept::No,
@@ -173,24 +186,14 @@ impl Exchange {
                     Kept::Yes | Kept::No => self.handle_submit(now, token, &id, &submit, line),
                 };
                 if let Err(reject) = handled {
-                    // Stale shares and duplicates are everyday's; these mean that something is set wrong.
-                    let odd = matches!(
-                        reject,
-                        Reject::Malformed(_)
-                            | Reject::UnauthorizedWorker
-                            | Reject::NotSubscribed
-                            | Reject::VersionBits
-                    );
-                    if odd && Self::is_told(&mut self.refusal_told, now) {
-                        let miner = token;
-                        self.fact(Fact::ShareRefused { miner, reject });
-                    }
-                    self.refuse_request(token, &id, reject);
-                    self.judge_refused(now, token, reject);
+                    let session = &self.miners.at(place).session;
+                    let worker = session.place_of(submit.worker.as_deref());
+                    self.refuse_submit(now, token, &id, worker.unwrap_or(0), reject);
                 }
             }
             MinerEvent::Request(id, MinerRequest::Subscribe { agent }) => {
-                self.handle_subscribe(now, token, id, &agent);
+                let agent = self.cut_agent(&agent);
+                self.handle_subscribe(now, token, id, agent);
             }
             MinerEvent::Request(id, MinerRequest::Authorize { worker, password }) => {
                 let who = Visitor {
@@ -211,7 +214,7 @@ impl Exchange {
                 let who = Visitor {
                     worker: &worker,
                     password: &password,
-                    agent: Some(&agent),
+                    agent: Some(self.cut_agent(&agent)),
                 };
                 self.handle_authorize(now, token, id, who);
             }
@@ -231,6 +234,44 @@ impl Exchange {
             }
             _ => Kept::No,
         }
+    }
+
+    /// Refuses a share of the worker at this place.
+    fn refuse_submit(
+        &mut self,
+        now: Now,
+        token: MinerToken,
+        id: &RequestId,
+        worker: u16,
+        reject: Reject,
+    ) {
+        // Stale shares and duplicates are everyday's; these mean that something is set wrong.
+        let odd = matches!(
+            reject,
+            Reject::Malformed(_)
+                | Reject::JobNeverGiven
+                | Reject::UnauthorizedWorker
+                | Reject::NotSubscribed
+                | Reject::VersionBits
+        );
+        if odd && Self::is_told(&mut self.refusal_told, now) {
+            let miner = token;
+            self.fact(Fact::ShareRefused { miner, reject });
+        }
+        self.refuse_request(token, id, reject);
+        self.judge_refused(now, token, worker, reject);
+    }
+
+    /// As much of a user agent as is kept and logged. No miner is refused for a long one.
+    fn cut_agent<'a>(&mut self, agent: &'a str) -> &'a str {
+        let len_max = self.settings.limits.miner.worker_len_max;
+        if agent.len() <= len_max {
+            return agent;
+        }
+        self.counters.agents_cut += 1;
+        let is_end = |len: &usize| agent.is_char_boundary(*len);
+        let end = (0..=len_max).rev().find(is_end).unwrap_or(0);
+        agent.get(..end).unwrap_or_default()
     }
 
     pub(super) fn refuse_request(&mut self, token: MinerToken, id: &RequestId, reject: Reject) {

@@ -83,8 +83,8 @@ pub(crate) struct Miner {
     pub(crate) unanswered: u32,
     /// How it behaves.
     pub(crate) conduct: Conduct,
-    /// Stands for its first worker at its address, once there is one.
-    pub(crate) person: u64,
+    /// Stands for its address, or its /64, once it has a worker.
+    pub(crate) home: u64,
 }
 
 impl Miner {
@@ -107,7 +107,7 @@ impl Miner {
             blocked_since: 0,
             unanswered: 0,
             conduct: Conduct::default(),
-            person: 0,
+            home: 0,
         }
     }
 

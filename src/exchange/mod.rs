@@ -52,7 +52,7 @@ use std::time::Duration;
 use crate::exchange::accounts::Accounts;
 use crate::exchange::alike::Likeness;
 use crate::exchange::authorize::PendingAuthorizes;
-use crate::exchange::conduct::KeptOut;
+use crate::exchange::conduct::Ledger;
 use crate::exchange::lending::Borrower;
 use crate::exchange::link::{Link, LinkState, Role};
 use crate::exchange::miners::{Miner, Miners, Stage};
@@ -142,12 +142,8 @@ pub struct Exchange {
     names_swept: Duration,
     /// A name while it is made.
     name: String,
-    /// Workers that may not mine for a while, for their faults.
-    kept_out: VecDeque<KeptOut>,
-    /// When miners were closed for their faults, lately.
-    parted: VecDeque<Duration>,
-    /// Miners of whose last shares too many were their own fault.
-    miners_over: u64,
+    /// Who made too many faults.
+    ledger: Ledger,
     /// Workers that the shell is to look up.
     checks: VecDeque<WorkerCheck>,
     /// Authorizes so far.
@@ -225,9 +221,7 @@ impl Exchange {
             accounts: (!settings.authorize.worker_name.is_fixed()).then(|| Accounts::new(seed)),
             names_swept: Duration::ZERO,
             name: String::new(),
-            kept_out: VecDeque::new(),
-            parted: VecDeque::new(),
-            miners_over: 0,
+            ledger: Ledger::new(settings.part.1),
             checks: VecDeque::new(),
             authorizes: 0,
             speaker: MinerAddress::default(),
@@ -413,6 +407,7 @@ impl Exchange {
         self.expire_waiting(now, self.settings.limits.subscribe_wait);
         self.close_leaving(now);
         self.sweep_miners(now);
+        self.tick_conduct(now);
         self.last_tick = now.since_start;
         self.watch_links(now);
     }
@@ -710,13 +705,7 @@ impl Exchange {
     fn next_job_id(&mut self) -> JobId {
         self.sequence += 1;
         let count = self.settings.start_unix_seconds.wrapping_add(self.sequence);
-        let [low, middle, high, ..] = count.to_le_bytes();
-        JobId(u32::from_be_bytes([
-            high,
-            middle,
-            low,
-            self.settings.series,
-        ]))
+        JobId::new(count, self.settings.series)
     }
 
     fn random(&mut self) -> u64 {

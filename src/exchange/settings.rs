@@ -93,7 +93,7 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// The defaults of the config.
+    /// The defaults of the config, but for `miner_outbox_bytes_max`, which is 256 KiB there.
     fn default() -> Self {
         Self {
             miner: MinerLimits {

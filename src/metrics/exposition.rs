@@ -216,7 +216,7 @@ fn encode_tls(proxies: &[ProxySample], families: &mut Families<'_, '_>) -> fmt::
         ),
         (
             "stratum_tls_handshakes_paced",
-            "TLS hellos that came faster than handshakes may begin, and had to wait",
+            "TLS hellos that waited for more than 100 ms, since they came faster than handshakes may begin",
             |it| it.paced,
         ),
         (
@@ -272,7 +272,7 @@ fn encode_miners(proxies: &[ProxySample], families: &mut Families<'_, '_>) -> fm
         "Connections of miners that ended, by reason",
         by_reason(proxies, |it| it.counters.closes_by_reason()),
     )?;
-    let counters: [Row; 7] = [
+    let counters: [Row; 8] = [
         (
             "stratum_worker_names_asked",
             "Names of workers for which pools were asked, again for each connection",
@@ -282,6 +282,11 @@ fn encode_miners(proxies: &[ProxySample], families: &mut Families<'_, '_>) -> fm
             "stratum_workers_kept_out",
             "Workers kept out at their address for their faults; each shard counts",
             |it| it.kept_out,
+        ),
+        (
+            "stratum_miner_agents_cut",
+            "User agents of miners that were cut, since they are longer than they may be",
+            |it| it.agents_cut,
         ),
         (
             "stratum_miner_faults_excused",

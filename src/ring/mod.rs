@@ -71,7 +71,7 @@ use connect::Addresses;
 use outbox::Outbox;
 use queue::{Completion, Operation, Queue};
 use streams::Streams;
-use table::{Phase, Receiving, Table};
+use table::{Blocked, Phase, Receiving, Table};
 use wake::Eventfd;
 
 /// The sizes of a ring.
@@ -209,6 +209,14 @@ impl MinerRing {
     #[must_use]
     pub fn free_slots(&self) -> usize {
         self.table.free() as usize
+    }
+
+    /// Whether a send to this connection was cut short, and its socket has had no room since. What is sent
+    /// before the handler was told joins the rest of that send, and comes back with it.
+    #[must_use]
+    pub fn is_blocked(&mut self, token: Token) -> bool {
+        let connection = self.table.open(token);
+        connection.is_some_and(|it| it.blocked != Blocked::No)
     }
 
     /// How often the ring met its bounds.

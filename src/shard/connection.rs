@@ -1,6 +1,6 @@
 //! What the shell knows of a miner's connection.
 
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use crate::exchange::MinerToken;
 use crate::proto::worker_name::MinerAddress;
@@ -80,6 +80,20 @@ pub(crate) const fn miner_token(token: Token) -> MinerToken {
     }
 }
 
+/// For whom an address stands: of IPv6 its /64, since a machine chooses the rest itself.
+pub(crate) fn household(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64)).into(),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+/// For whom the address of a miner stands; of one that has left nobody.
+pub(crate) fn household_of(connections: &[Option<Connection>], miner: MinerToken) -> IpAddr {
+    let peer = peer_of(connections, miner);
+    peer.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |it| household(it.ip()))
+}
+
 /// The address of a miner that is still connected.
 pub(crate) fn peer_of(connections: &[Option<Connection>], miner: MinerToken) -> Option<SocketAddr> {
     let connection = connections.get(miner.index as usize)?.as_ref()?;
@@ -93,6 +107,14 @@ mod tests {
     #[test]
     fn an_idle_connection_costs_56_bytes() {
         assert_eq!(size_of::<Option<Connection>>(), 56);
+    }
+
+    #[test]
+    fn a_household_is_an_address_or_a_network_of_ipv6() {
+        let of = |text: &str| household(text.parse().unwrap()).to_string();
+        assert_eq!(of("10.0.0.1"), "10.0.0.1");
+        assert_eq!(of("::ffff:10.0.0.1"), "10.0.0.1");
+        assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
     }
 
     #[test]

@@ -104,10 +104,12 @@ impl Events<'_> {
         match entering.take(bytes) {
             Step::Wait => {}
             Step::Named { source, taken } => self.named(token, source, &mut bytes[taken..]),
+            // A header behind a header comes from nobody who could be trusted.
             Step::Close(DoorEnd::ProxyHeader)
-                if self.listeners[usize::from(connection.listener.0)]
-                    .rules
-                    .would_believe_others() =>
+                if !entering.had_header()
+                    && self.listeners[usize::from(connection.listener.0)]
+                        .rules
+                        .would_believe_others() =>
             {
                 self.turn_away(token, DoorEnd::HeaderUntrusted);
             }

@@ -85,12 +85,15 @@ fn bound(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// The kernel takes no longer time between two questions.
+const KEEPALIVE_MAX: Duration = Duration::from_secs(32_767);
+
 /// A machine that acknowledges nothing for this long is gone: the kernel asks it after two thirds of
 /// the time, and three times more in the rest. A miner that finds no share still acknowledges.
 fn set_dead_peer_timeout(socket: &Socket, timeout: Duration) -> io::Result<()> {
     let keepalive = TcpKeepalive::new()
-        .with_time(timeout * 2 / 3)
-        .with_interval(timeout / 9)
+        .with_time((timeout * 2 / 3).min(KEEPALIVE_MAX))
+        .with_interval((timeout / 9).min(KEEPALIVE_MAX))
         .with_retries(3);
     socket.set_tcp_keepalive(&keepalive)?;
     socket.set_tcp_user_timeout(Some(timeout))

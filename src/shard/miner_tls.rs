@@ -11,9 +11,10 @@
 //!
 //! Ciphertext can be neither dropped nor made again. So when a socket does not take it whole, the rest is
 //! kept here and the exchange is told that the miner is blocked with nothing of its own left; when the socket
-//! has room the rest goes first. The exchange sends nothing to a blocked miner, so what is kept is bounded
-//! by what it sends at once.
+//! has room the rest goes first, and the exchange hears of the room when all of that was taken. It sends
+//! nothing to a blocked miner, so what is kept is bounded by what it sends at once.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::config::TlsMode;
@@ -22,16 +23,26 @@ use crate::metrics::TlsCounters;
 use crate::proto::time::Now;
 use crate::ring::{Close, ListenerId, Token};
 use crate::shard::connection::{Connection, miner_token};
-use crate::shard::handshakes::Handshakes;
+use crate::shard::handshakes::{FELT, Handshakes, Overdue};
 use crate::shard::state::{Events, Shard, take_lines};
-use crate::tls::{Acceptor, Event, Hello, ServerSession, TlsFailure, look};
+use crate::tls::{Acceptor, Event, Hello, ServerSession, TlsError, TlsFailure, look};
 
 /// Handshakes that a shard begins between two looks at its ring: about 1 ms.
 const HANDSHAKES_PER_ROUND: usize = 4;
 
+/// Of handshakes that have begun, how many go on between two looks at the ring: what a peer sends may have us
+/// compute as much as its hello did.
+const ANSWERS_PER_ROUND: usize = 8;
+
+/// Half hellos whose time is over that one tick closes; the others are closed by the next.
+const OVERDUE_PER_TICK: usize = 2048;
+
 /// What a session may have to say of its own while its peer takes nothing. An honest one says a few hundred
 /// bytes.
 const ASIDE_KEPT_MAX: usize = 64 * 1024;
+
+/// What of a peer's answer waits for its round. A chain of certificates is shorter.
+const ANSWER_KEPT_MAX: usize = 32 * 1024;
 
 /// Memory for what sessions say that a quiet shard keeps.
 const OUTPUT_KEPT: usize = 64 * 1024;
@@ -41,8 +52,8 @@ const OUTPUT_KEPT: usize = 64 * 1024;
 pub(crate) struct MinerTls {
     /// `None` until the hello is whole and its turn has come.
     pub(crate) session: Option<Box<ServerSession>>,
-    /// The hello so far.
-    hello: Vec<u8>,
+    /// What came of the handshake and was not looked at: the hello so far, or what waits for its round.
+    heard: Vec<u8>,
     /// Ciphertext that the socket has not taken.
     kept: Vec<u8>,
     /// Of that, bytes that the session said of its own.
@@ -51,7 +62,15 @@ pub(crate) struct MinerTls {
     pub(crate) is_open: bool,
     /// The socket takes no more; nothing may be sent before the ring tells that it does.
     pub(crate) is_blocked: bool,
+    /// Whether what was heard waits for its turn or its round.
     is_queued: bool,
+}
+
+impl MinerTls {
+    /// Whether its hello is whole and its handshake has not begun.
+    fn waits(&self) -> bool {
+        self.is_queued && self.session.is_none()
+    }
 }
 
 /// TLS of a listener.
@@ -75,14 +94,23 @@ pub(crate) struct MinersTls {
     closing: Vec<Token>,
     /// Whose handshake is next.
     next_proxy: usize,
+    /// Handshakes that have begun and whose peers have said more, in order.
+    answered: VecDeque<Token>,
     /// Pieces that go into one record.
     pub(crate) scratch: Vec<u8>,
+    /// Whose session ended in the last round, while it was to say something.
+    pub(crate) failed: Vec<(Token, TlsError)>,
 }
 
 impl MinersTls {
     /// Whether any listener has TLS.
     pub(crate) fn is_used(&self) -> bool {
         self.listeners.iter().any(Option::is_some)
+    }
+
+    /// Whether a handshake is to go on.
+    pub(crate) fn has_answers(&self) -> bool {
+        !self.answered.is_empty()
     }
 
     pub(crate) fn mode(&self, listener: ListenerId) -> Option<TlsMode> {
@@ -128,20 +156,29 @@ impl Events<'_> {
         let Some(tls) = connection.tls.as_deref_mut() else {
             return;
         };
-        if tls.session.is_some() {
+        if tls.is_open {
             return self.hear(token, bytes);
         }
-        tls.hello.extend_from_slice(bytes);
-        match look(&tls.hello) {
+        tls.heard.extend_from_slice(bytes);
+        if tls.session.is_some() {
+            if tls.heard.len() > ANSWER_KEPT_MAX {
+                // Behind its last word may come lines, as many as it likes.
+                let mut heard = std::mem::take(&mut tls.heard);
+                return self.hear(token, &mut heard);
+            }
+            if !std::mem::replace(&mut tls.is_queued, true) {
+                self.tls.answered.push_back(token);
+            }
+            return;
+        }
+        match look(&tls.heard) {
             Hello::Partial => {}
-            Hello::Whole if tls.hello.len() > crate::tls::HELLO_LEN_MAX => {
+            Hello::Whole if tls.heard.len() > crate::tls::HELLO_LEN_MAX => {
                 self.fail_tls(token, TlsFailure::HelloTooLong, "more behind the hello");
             }
             Hello::Whole => {
                 if !std::mem::replace(&mut tls.is_queued, true) {
-                    let proxy = &mut self.proxies[proxy];
-                    let waits = proxy.handshakes.queue(now, token);
-                    proxy.tls.paced += u64::from(waits);
+                    self.proxies[proxy].handshakes.queue(now, token);
                 }
             }
             Hello::NotTls => self.fail_tls(token, TlsFailure::NotTls, "no TLS hello"),
@@ -151,8 +188,21 @@ impl Events<'_> {
         }
     }
 
-    /// Begins handshakes whose turn it is, one of each proxy after the other.
+    /// Lets handshakes go on whose round it is, and begins those whose turn it is, one of each proxy after
+    /// the other.
     fn shake(&mut self) {
+        for _ in 0..ANSWERS_PER_ROUND {
+            let Some(token) = self.tls.answered.pop_front() else {
+                break;
+            };
+            if let Some(tls) = self.tls_of(token) {
+                tls.is_queued = false;
+                let mut heard = std::mem::take(&mut tls.heard);
+                if !heard.is_empty() {
+                    self.hear(token, &mut heard);
+                }
+            }
+        }
         let now = self.now.since_start;
         let count = self.proxies.len();
         let mut left = HANDSHAKES_PER_ROUND;
@@ -161,9 +211,16 @@ impl Events<'_> {
             let index = self.tls.next_proxy % count;
             self.tls.next_proxy = index + 1;
             idle += 1;
-            if let Some(token) = self.proxies[index].handshakes.next(now) {
+            if let Some((token, waited)) = self.proxies[index].handshakes.next(now) {
                 idle = 0;
-                left -= usize::from(self.begin_handshake(token));
+                if self.begin_handshake(token) {
+                    left -= 1;
+                    let proxy = &mut self.proxies[index];
+                    proxy.tls.paced += u64::from(waited > FELT);
+                    proxy.reporter.handshake_waited(self.now, waited);
+                } else {
+                    self.proxies[index].handshakes.had_left();
+                }
             }
         }
     }
@@ -178,18 +235,19 @@ impl Events<'_> {
         let Some(tls) = connection.tls.as_deref_mut() else {
             return false;
         };
-        let mut hello = std::mem::take(&mut tls.hello);
+        tls.is_queued = false;
+        let mut hello = std::mem::take(&mut tls.heard);
         let acceptor = self.tls.listeners[usize::from(listener.0)].as_ref();
         let session = acceptor.map(|it| it.acceptor.begin());
         let Some(Ok(session)) = session else {
             self.fail_tls(token, TlsFailure::Protocol, "no session could be begun");
-            return false;
+            return true;
         };
         if let Some(tls) = self.tls_of(token) {
             tls.session = Some(Box::new(session));
         }
         let proxy = &mut self.proxies[proxy];
-        proxy.handshakes.begun(now);
+        proxy.handshakes.begun(now, token);
         proxy.tls.started += 1;
         self.hear(token, &mut hello);
         true
@@ -295,10 +353,11 @@ impl Events<'_> {
             return;
         };
         self.listeners[usize::from(connection.listener.0)].forget(&connection);
-        if connection.tls.is_some_and(|tls| tls.session.is_some()) {
-            self.proxies[usize::from(connection.proxy)]
-                .handshakes
-                .ended();
+        let handshakes = &mut self.proxies[usize::from(connection.proxy)].handshakes;
+        match connection.tls {
+            Some(tls) if tls.session.is_some() => handshakes.ended(),
+            Some(tls) if tls.waits() => handshakes.leave_queue(),
+            _ => {}
         }
     }
 
@@ -357,13 +416,35 @@ impl Events<'_> {
         has_tls
     }
 
-    /// Closes those whose handshake takes too long.
+    /// Closes those whose handshake takes too long, and where others wait those that keep a place for long.
     pub(super) fn clear_handshakes(&mut self) {
         let now = self.now.since_start;
         for index in 0..self.proxies.len() {
-            while let Some(token) = self.proxies[index].handshakes.overdue(now) {
-                if self.tls_of(token).is_some_and(|it| !it.is_open) {
-                    self.fail_tls(token, TlsFailure::TimedOut, "not done in time");
+            let mut left = OVERDUE_PER_TICK;
+            while left > 0
+                && let Some(token) = self.proxies[index].handshakes.overdue_hello(now)
+            {
+                let is_half = |tls: &mut MinerTls| tls.session.is_none() && !tls.is_queued;
+                if self.tls_of(token).is_some_and(is_half) {
+                    left -= 1;
+                    self.fail_tls(token, TlsFailure::TimedOut, "no whole hello in time");
+                }
+            }
+            let mut crowd = self.proxies[index].handshakes.crowd();
+            while let Some(overdue) = self.proxies[index].handshakes.overdue(now, crowd > 0) {
+                let (Overdue::TimedOut(token) | Overdue::MadeRoom(token)) = overdue;
+                let is_begun = |tls: &mut MinerTls| tls.session.is_some() && !tls.is_open;
+                if !self.tls_of(token).is_some_and(is_begun) {
+                    continue;
+                }
+                crowd = crowd.saturating_sub(1);
+                match overdue {
+                    Overdue::TimedOut(_) => {
+                        self.fail_tls(token, TlsFailure::TimedOut, "not done in time");
+                    }
+                    Overdue::MadeRoom(_) => {
+                        self.fail_tls(token, TlsFailure::MadeRoom, "others waited for its place");
+                    }
                 }
             }
         }
@@ -377,23 +458,12 @@ impl Shard {
         if !self.tls.is_used() {
             return;
         }
-        self.events(now).1.shake();
-        for token in std::mem::take(&mut self.tls.writable) {
-            let Some(connection) = open_place(&mut self.connections, token) else {
-                continue;
-            };
-            let Some(tls) = connection.tls.as_deref_mut() else {
-                continue;
-            };
-            tls.is_blocked = false;
-            tls.aside = 0;
-            let kept = std::mem::take(&mut tls.kept);
-            self.ring.send_copied(token, &[(&kept, 0)]);
-            if tls.is_open {
-                let exchange = &mut self.proxies[usize::from(connection.proxy)].exchange;
-                exchange.handle_writable(miner_token(token));
-            }
+        for (token, error) in std::mem::take(&mut self.tls.failed) {
+            let events = &mut self.events(now).1;
+            events.fail_tls(token, error.failure, &error.detail);
         }
+        self.events(now).1.shake();
+        self.send_kept();
         let mut start = 0;
         let mut full = Vec::new();
         for (token, end) in self.tls.parts.drain(..) {
@@ -423,9 +493,37 @@ impl Shard {
         }
     }
 
-    /// Whether a handshake may begin at this time.
+    /// What sockets did not take goes to those that have room now. The exchange may say more to whom that was
+    /// all.
+    fn send_kept(&mut self) {
+        let writable = std::mem::take(&mut self.tls.writable);
+        for &token in &writable {
+            let Some(tls) = tls_at(&mut self.connections, token) else {
+                continue;
+            };
+            tls.is_blocked = false;
+            tls.aside = 0;
+            let kept = std::mem::take(&mut tls.kept);
+            self.ring.send_copied(token, &[(&kept, 0)]);
+        }
+        if !writable.is_empty() {
+            self.ring.submit();
+        }
+        for &token in &writable {
+            let is_open = tls_at(&mut self.connections, token).is_some_and(|tls| tls.is_open);
+            if is_open && !self.ring.is_blocked(token) {
+                let connection = open_place(&mut self.connections, token);
+                if let Some(proxy) = connection.map(|it| usize::from(it.proxy)) {
+                    let exchange = &mut self.proxies[proxy].exchange;
+                    exchange.handle_writable(miner_token(token));
+                }
+            }
+        }
+    }
+
+    /// Whether a handshake may begin or go on at this time.
     pub(super) fn may_shake(&self, now: Duration) -> bool {
-        self.handshake_due().is_some_and(|due| due <= now)
+        self.tls.has_answers() || self.handshake_due().is_some_and(|due| due <= now)
     }
 
     /// When the next handshake may begin, if one waits for its time.
@@ -433,6 +531,10 @@ impl Shard {
         let proxies = self.proxies.iter();
         proxies.filter_map(|proxy| proxy.handshakes.due()).min()
     }
+}
+
+fn tls_at(connections: &mut [Option<Connection>], token: Token) -> Option<&mut MinerTls> {
+    open_place(connections, token)?.tls.as_deref_mut()
 }
 
 fn open_place(connections: &mut [Option<Connection>], token: Token) -> Option<&mut Connection> {

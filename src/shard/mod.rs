@@ -13,6 +13,7 @@ mod enter;
 mod error;
 mod files;
 mod handshakes;
+mod hash_queue;
 mod listen;
 mod machine;
 mod mesh;
@@ -232,6 +233,7 @@ fn start_shard(setup: ShardSetup) -> Result<(Shard, Arc<AtomicBool>), StartError
             handshakes: Handshakes::new(proxy.limits.handshakes),
             space_watch: proxy.space_watch,
             checker: proxy.checker,
+            hashes: hash_queue::HashQueue::default(),
             shard: setup.number,
             links: std::collections::HashMap::new(),
             pools: proxy.access,

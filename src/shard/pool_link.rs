@@ -24,8 +24,8 @@ use crate::tls::client::TlsClient;
 /// A pool that acknowledges nothing for this long is gone.
 const DEAD_POOL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Addresses of one host that are tried; each still has more than a second of the default time.
-const ADDRESSES_MAX: usize = 8;
+/// Addresses of one host that are tried; each still has more than two seconds of the default time.
+const ADDRESSES_MAX: usize = 4;
 
 /// What is read of a handshake at a time; most chains of certificates fit in.
 const HANDSHAKE_READ_LEN: usize = 8 * 1024;
@@ -110,43 +110,40 @@ async fn connect(dial: Dial) -> Result<(OwnedFd, Option<PoolTls>), Failure> {
     let tried = addresses.len().min(ADDRESSES_MAX);
     let share = dial.timeout / u32::try_from(tried.max(1)).unwrap_or(u32::MAX);
     for address in addresses.into_iter().take(tried) {
-        // Half of its time is the handshake's: both together stay within the share.
-        let share = match &dial.access.secure {
-            Some(_) => share / 2,
-            None => share,
-        };
-        let at = |error: io::Error| (LinkEnd::ConnectFailed, format!("{address}: {error}"));
-        let mut stream = match TcpStream::connect_timeout(address, share).await {
-            Ok(stream) => stream,
-            Err(error) => {
-                failure = at(error.into());
-                continue;
-            }
-        };
-        if dial.access.header
-            && let Err(error) = send_header(&mut stream).await
-        {
-            failure = at(error);
-            continue;
-        }
-        let mut tls = None;
-        if let Some(secure) = &dial.access.secure {
-            let late = async {
-                glommio::timer::sleep(share).await;
-                let detail = format!("no end of the handshake in {share:?}");
-                Err((LinkEnd::ConnectFailed, detail))
+        let late = async {
+            glommio::timer::sleep(share).await;
+            let detail = match &dial.access.secure {
+                Some(_) => format!("TLS: no end of the handshake in {share:?}"),
+                None => format!("no connection in {share:?}"),
             };
-            match future::or(shake_hands(&mut stream, secure, host), late).await {
-                Ok(secured) => tls = Some(secured),
-                Err((end, detail)) => {
-                    failure = (end, format!("{address}: TLS: {detail}"));
-                    continue;
-                }
-            }
+            Err((LinkEnd::ConnectFailed, detail))
+        };
+        match future::or(try_address(address, share, &dial), late).await {
+            Ok(connected) => return Ok(connected),
+            Err((end, detail)) => failure = (end, format!("{address}: {detail}")),
         }
-        return Ok((take(&stream).map_err(at)?, tls));
     }
     Err(failure)
+}
+
+/// Connects to one address, and shakes hands where the pool has TLS.
+async fn try_address(
+    address: SocketAddr,
+    time: Duration,
+    dial: &Dial,
+) -> Result<(OwnedFd, Option<PoolTls>), Failure> {
+    let failed = |error: io::Error| (LinkEnd::ConnectFailed, error.to_string());
+    let connected = TcpStream::connect_timeout(address, time).await;
+    let mut stream = connected.map_err(|error| failed(error.into()))?;
+    if dial.access.header {
+        send_header(&mut stream).await.map_err(failed)?;
+    }
+    let mut tls = None;
+    if let Some(secure) = &dial.access.secure {
+        let secured = shake_hands(&mut stream, secure, &dial.host).await;
+        tls = Some(secured.map_err(|(end, detail)| (end, format!("TLS: {detail}")))?);
+    }
+    Ok((take(&stream).map_err(failed)?, tls))
 }
 
 /// Tells the pool who we are: that is all that the PROXY protocol allows on a link of many miners.

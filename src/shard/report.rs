@@ -16,6 +16,9 @@ use crate::tls::TlsFailure;
 /// The same complaint is logged again only after this long.
 const QUIET: Duration = Duration::from_secs(10);
 
+/// A hello that waited longer than this for its handshake is told of.
+const HANDSHAKE_WAIT_TOLD: Duration = Duration::from_secs(2);
+
 /// Lets a complaint through now and then.
 #[derive(Debug, Default)]
 struct Throttle {
@@ -49,10 +52,11 @@ pub(crate) struct Reporter {
     table_full: Throttle,
     accept_failed: Throttle,
     worker_denied: Throttle,
+    handshakes_behind: Throttle,
     /// For each end in the door.
     door: [Throttle; DoorEnd::ALL.len()],
     /// For each way in which TLS fails.
-    tls_failures: [Throttle; TlsFailure::REASONS.len()],
+    tls_failures: [Throttle; TlsFailure::ALL.len()],
 }
 
 impl Reporter {
@@ -70,6 +74,7 @@ impl Reporter {
             table_full: Throttle::default(),
             accept_failed: Throttle::default(),
             worker_denied: Throttle::default(),
+            handshakes_behind: Throttle::default(),
             door: array::from_fn(|_| Throttle::default()),
             tls_failures: array::from_fn(|_| Throttle::default()),
         }
@@ -88,6 +93,20 @@ impl Reporter {
         let Self { proxy, shard, .. } = self;
         let how = if is_resumed { "resumed" } else { "full" };
         log::debug!("proxy={proxy} shard={shard} miner={peer}: {version}, handshake {how}");
+    }
+
+    /// A hello has waited for its turn. A long wait is told now and then: miners may give up.
+    pub(crate) fn handshake_waited(&self, now: Now, waited: Duration) {
+        if waited < HANDSHAKE_WAIT_TOLD || !self.handshakes_behind.passes(now) {
+            return;
+        }
+        let Self { proxy, shard, .. } = self;
+        log::warn!(
+            "proxy={proxy} shard={shard}: a miner waited {:.1} s for its TLS handshake, since many came at \
+             once; more --cores or a higher limits.tls_handshakes_per_second shorten that, and P-256 keys \
+             cost a fifth of RSA's (stratum_tls_handshakes_queued)",
+            waited.as_secs_f64()
+        );
     }
 
     /// A miner's TLS failed. Of each kind one is a warning, now and then.
@@ -111,6 +130,10 @@ impl Reporter {
                 TlsFailure::PeerAlert => {
                     "; it does not take our certificate, which may have another name, a signer that it \
                      does not know, or be expired"
+                }
+                TlsFailure::MadeRoom => {
+                    "; many begin TLS here and don't go on: `allow`, `deny` or connections_per_address_max \
+                     keep them out, a higher limits.tls_handshakes_max gives each more time"
                 }
                 TlsFailure::NoClientCertificate | TlsFailure::BadClientCertificate => {
                     "; `client_ca` asks miners for a certificate"

@@ -6,7 +6,7 @@ use crate::exchange::{CloseHow, CloseReason, MinerToken, Tag, Transmit};
 use crate::ring::{Close, MinerRing, Token};
 use crate::shard::connection::Connection;
 use crate::shard::miner_tls::MinerTls;
-use crate::tls::{ServerSession, encrypted_len_max};
+use crate::tls::{ServerSession, TlsError, encrypted_len_max};
 
 /// What the exchange sends with.
 pub(crate) struct Sender<'a> {
@@ -15,6 +15,8 @@ pub(crate) struct Sender<'a> {
     pub(crate) connections: &'a mut [Option<Connection>],
     /// For pieces that go into one record.
     pub(crate) scratch: &'a mut Vec<u8>,
+    /// Whose session ended with what it was to say.
+    pub(crate) failed: &'a mut Vec<(Token, TlsError)>,
 }
 
 const fn ring_token(miner: MinerToken) -> Token {
@@ -38,9 +40,24 @@ fn session_of(connections: &mut [Option<Connection>], token: Token) -> Option<&m
 }
 
 /// Encrypts straight into the ring's memory.
-fn send_encrypted(ring: &mut MinerRing, session: &mut ServerSession, token: Token, bytes: &[u8]) {
+///
+/// # Errors
+///
+/// The session is over with this, and to be closed.
+fn send_encrypted(
+    ring: &mut MinerRing,
+    session: &mut ServerSession,
+    token: Token,
+    bytes: &[u8],
+) -> Result<(), TlsError> {
     let len_max = encrypted_len_max(bytes.len());
-    ring.send_written(token, len_max, 0, |place| session.encrypt(bytes, place));
+    let mut outcome = Ok(());
+    ring.send_written(token, len_max, 0, |place| {
+        let (len, encrypted) = session.encrypt(bytes, place);
+        outcome = encrypted;
+        len
+    });
+    outcome
 }
 
 impl Transmit for Sender<'_> {
@@ -48,7 +65,10 @@ impl Transmit for Sender<'_> {
         let token = ring_token(miner);
         match session_of(self.connections, token) {
             None => self.ring.send_shared(token, line, tag as u8),
-            Some(session) => send_encrypted(self.ring, session, token, line),
+            Some(session) => {
+                let sent = send_encrypted(self.ring, session, token, line);
+                self.failed.extend(sent.err().map(|error| (token, error)));
+            }
         }
     }
 
@@ -61,16 +81,19 @@ impl Transmit for Sender<'_> {
             }
             return self.ring.send_copied(token, &tagged[..pieces.len()]);
         };
-        if let [(bytes, _)] = pieces {
-            return send_encrypted(self.ring, session, token, bytes);
-        }
-        // One record for all of them costs less than one for each.
-        self.scratch.clear();
-        for (bytes, _) in pieces {
-            self.scratch.extend_from_slice(bytes);
-        }
-        send_encrypted(self.ring, session, token, self.scratch);
-        self.scratch.shrink_to(SCRATCH_KEPT);
+        let sent = if let [(bytes, _)] = pieces {
+            send_encrypted(self.ring, session, token, bytes)
+        } else {
+            // One record for all of them costs less than one for each.
+            self.scratch.clear();
+            for (bytes, _) in pieces {
+                self.scratch.extend_from_slice(bytes);
+            }
+            let sent = send_encrypted(self.ring, session, token, self.scratch);
+            self.scratch.shrink_to(SCRATCH_KEPT);
+            sent
+        };
+        self.failed.extend(sent.err().map(|error| (token, error)));
     }
 
     fn close(&mut self, miner: MinerToken, how: CloseHow, _: CloseReason) {

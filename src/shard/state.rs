@@ -21,10 +21,11 @@ use crate::shard::connection::{Connection, miner_token, peer_of};
 use crate::shard::door::Door;
 use crate::shard::enter::Entrance;
 use crate::shard::handshakes::{HandshakeLimits, Handshakes};
+use crate::shard::hash_queue::HashQueue;
 use crate::shard::mesh::Mesh;
 use crate::shard::miner_tls::{MinersTls, tls_counters};
 use crate::shard::pace::Pace;
-use crate::shard::password_queue::PasswordQueue;
+use crate::shard::password_queue::HashChecks;
 use crate::shard::pool_link::{Dial, Dialled, PoolAccess};
 use crate::shard::pool_stream::{PoolStream, PoolTls};
 use crate::shard::reload::{Reload, Reloads};
@@ -72,6 +73,8 @@ pub(crate) struct Proxy {
     /// How each pool is reached.
     pub(crate) pools: Vec<PoolAccess>,
     pub(crate) checker: Option<Checker>,
+    /// Passwords that are to be held against hashes.
+    pub(crate) hashes: HashQueue,
 }
 
 impl Proxy {
@@ -102,7 +105,7 @@ impl Proxy {
 pub(crate) struct Shard {
     pub(crate) ring: MinerRing,
     pub(crate) dials: Vec<Dial>,
-    pub(crate) passwords: PasswordQueue,
+    pub(crate) hash_checks: HashChecks,
     pub(crate) clock: Clock,
     pub(crate) proxies: Vec<Proxy>,
     /// What each of the ring's listeners leads to.
@@ -151,7 +154,7 @@ impl Shard {
         Self {
             ring,
             dials: Vec::new(),
-            passwords: PasswordQueue::default(),
+            hash_checks: HashChecks::default(),
             clock,
             proxies,
             listeners,
@@ -189,7 +192,7 @@ impl Shard {
     /// Submits what was said, and waits in the ring for what comes there and for the next tick; not while
     /// there is more to be said.
     pub(crate) fn rest(&mut self) {
-        if self.fanning_out {
+        if self.fanning_out || self.tls.has_answers() {
             return self.ring.submit();
         }
         let now = self.clock.now().since_start;
@@ -378,6 +381,7 @@ impl Shard {
                     &mut []
                 },
                 scratch: &mut self.tls.scratch,
+                failed: &mut self.tls.failed,
             };
             self.fanning_out |= proxy.exchange.flush_some(&mut sender, FAN_OUT_PER_ROUND);
             while let Some(command) = proxy.exchange.poll_command() {
@@ -627,11 +631,7 @@ impl RingHandler for Events<'_> {
     }
 
     fn ended(&mut self, token: Token, end: End) {
-        let reason = match end {
-            End::Closed => CloseReason::Closed,
-            End::TimedOut => CloseReason::Idle,
-            End::Reset | End::Failed(_) | End::ConnectFailed(_) => CloseReason::Reset,
-        };
+        let reason = reason_of(end);
         if let Some(exchange) = self.exchange_of(token) {
             exchange.handle_disconnect(miner_token(token), reason);
         } else if !self.ended_in_handshake(token) {
@@ -674,6 +674,18 @@ impl RingHandler for Events<'_> {
     }
 }
 
+/// Why a miner's connection ended. Where the kernel last heard that the machine can't be reached, as of one
+/// in the same hall whose cable is cut, it says that in the place of the time-out.
+const fn reason_of(end: End) -> CloseReason {
+    match end {
+        End::Closed => CloseReason::Closed,
+        End::TimedOut | End::Failed(libc::EHOSTUNREACH | libc::EHOSTDOWN | libc::ENETUNREACH) => {
+            CloseReason::Idle
+        }
+        End::Reset | End::Failed(_) | End::ConnectFailed(_) => CloseReason::Reset,
+    }
+}
+
 /// Gives an exchange the lines of a miner that has passed the door.
 pub(super) fn take_lines(
     now: Now,
@@ -699,5 +711,21 @@ pub(super) fn take_lines(
             Ok(line) => exchange.handle_miner_line(now, miner, line),
             Err(_) => exchange.refuse(miner, CloseReason::LineTooLong),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_that_can_not_be_reached_any_more_is_idle() {
+        for end in [End::TimedOut, End::Failed(libc::EHOSTUNREACH)] {
+            assert_eq!(reason_of(end), CloseReason::Idle);
+        }
+        for end in [End::Reset, End::Failed(libc::EIO)] {
+            assert_eq!(reason_of(end), CloseReason::Reset);
+        }
+        assert_eq!(reason_of(End::Closed), CloseReason::Closed);
     }
 }

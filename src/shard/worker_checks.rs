@@ -21,7 +21,8 @@ const WRONG_MAX: usize = 4096;
 /// A low priority: what miners are told does not wait for who comes in.
 const NICENESS: i32 = 10;
 
-type Digest = [u8; 16];
+/// Stands for a worker and a password: a keyed digest of both.
+pub(crate) type Digest = [u8; 16];
 
 /// The workers of one proxy, as one shard knows them.
 pub(crate) struct Checker {
@@ -104,10 +105,10 @@ impl Checker {
         }
     }
 
-    /// Remembers what came of a check. Says whether it still holds: the file may have been read again since.
-    pub(crate) fn learn(&mut self, digest: Digest, revision: u32, is_right: bool) {
-        if revision != self.revision {
-            return;
+    /// Remembers what came of a check. Says whether that holds: the file may have been read again since.
+    pub(crate) fn learn(&mut self, check: &HashCheck, is_right: bool) -> bool {
+        if check.revision != self.revision {
+            return false;
         }
         let (known, max) = if is_right {
             (&mut self.right, RIGHT_MAX)
@@ -117,7 +118,8 @@ impl Checker {
         if known.len() >= max {
             known.clear();
         }
-        known.insert(digest);
+        known.insert(check.digest);
+        true
     }
 
     fn digest(&self, worker: &str, password: &str) -> blake2b_simd::Hash {
@@ -135,13 +137,13 @@ fn short(hash: blake2b_simd::Hash) -> Digest {
 }
 
 impl HashCheck {
-    /// What to give to [`Checker::learn`].
-    pub(crate) const fn key(&self) -> (Digest, u32) {
-        (self.digest, self.revision)
+    /// Stands for the worker and the password.
+    pub(crate) const fn digest(&self) -> Digest {
+        self.digest
     }
 
     /// Holds the password against its hash: milliseconds, and for some hashes hundreds of them.
-    pub(crate) fn run(self) -> bool {
+    pub(crate) fn run(&self) -> bool {
         // Of this thread alone. Where it is forbidden, the thread is one among the others.
         let nice = rustix::process::getpriority_process(None);
         if nice.is_ok_and(|nice| nice < NICENESS) {
@@ -190,9 +192,8 @@ mod tests {
         match checker.look(worker, password) {
             Look::Known(is_right) => (is_right, true),
             Look::Hash(check) => {
-                let (digest, revision) = check.key();
                 let is_right = check.run();
-                checker.learn(digest, revision, is_right);
+                assert!(checker.learn(&check, is_right));
                 (is_right, false)
             }
         }
@@ -235,21 +236,28 @@ mod tests {
         checker.take(&Arc::new(other));
         assert_eq!(verdict(&mut checker, "argon", "horse"), (false, true));
         assert_eq!(verdict(&mut checker, "argon", "other"), (true, true));
-        let (digest, revision) = late.key();
-        checker.learn(digest, revision, true);
+        assert!(!checker.learn(&late, true));
         assert!(checker.right.is_empty(), "that was by the file before");
     }
 
     #[test]
     fn who_guesses_pushes_nobody_out() {
         let mut checker = checker();
-        checker.learn([0; 16], 0, true);
-        for number in 0..2 * WRONG_MAX as u64 + 1 {
+        let check = |number: u64| {
             let mut digest = Digest::default();
             digest[..8].copy_from_slice(&number.to_le_bytes());
-            checker.learn(digest, 0, false);
+            HashCheck {
+                digest,
+                revision: 0,
+                hash: WorkerPassword::Any,
+                password: Secret::new(""),
+            }
+        };
+        checker.learn(&check(u64::MAX), true);
+        for number in 0..2 * WRONG_MAX as u64 + 1 {
+            checker.learn(&check(number), false);
         }
         assert!(checker.wrong.len() <= WRONG_MAX);
-        assert!(checker.right.contains(&[0; 16]));
+        assert!(checker.right.contains(&check(u64::MAX).digest));
     }
 }

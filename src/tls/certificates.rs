@@ -146,14 +146,13 @@ impl Tickets {
 pub struct Acceptor {
     config: Arc<ServerConfig>,
     expiries: Arc<[Expiry]>,
-    /// The signers of miners' certificates, as they were read.
-    client_ca: Option<Arc<[u8]>>,
-    tickets: Tickets,
+    /// None where miners must show a certificate: a ticket would spare them that for as long as they come
+    /// back, whatever becomes of the certificate or its signer.
+    tickets: Option<Tickets>,
 }
 
 impl Acceptor {
-    /// Reads the files of a listener. Tickets of `before` still count, unless it asked miners for other
-    /// certificates: a ticket spares a miner to show one.
+    /// Reads the files of a listener. Tickets of `before` still count, where it had any.
     ///
     /// # Errors
     ///
@@ -173,13 +172,9 @@ impl Acceptor {
         }
         let provider = Arc::new(ring::default_provider());
         let mut verifier = WebPkiClientVerifier::no_client_auth();
-        let mut client_ca = None;
         if let Some(path) = &files.client_ca {
             match load_client_ca(path, &provider) {
-                Ok((read, bytes)) => {
-                    verifier = read;
-                    client_ca = Some(bytes.into());
-                }
+                Ok(read) => verifier = read,
                 Err(error) => errors.push(error),
             }
         }
@@ -192,10 +187,11 @@ impl Acceptor {
                 text: error.to_string(),
             }]
         };
-        let kept = before.filter(|before| before.client_ca == client_ca);
-        let tickets = match kept {
-            Some(before) => before.tickets.clone(),
-            None => Tickets::new().map_err(whole)?,
+        let kept = before.and_then(|before| before.tickets.clone());
+        let tickets = match (&files.client_ca, kept) {
+            (Some(_), _) => None,
+            (None, Some(kept)) => Some(kept),
+            (None, None) => Some(Tickets::new().map_err(whole)?),
         };
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
@@ -204,12 +200,13 @@ impl Acceptor {
             .with_cert_resolver(Arc::new(ByName(certificates)));
         // What a miner needs to come back is in its ticket: nothing is stored here.
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.ticketer = Arc::clone(&tickets.0);
-        config.send_tls13_tickets = 1;
+        config.send_tls13_tickets = usize::from(tickets.is_some());
+        if let Some(tickets) = &tickets {
+            config.ticketer = Arc::clone(&tickets.0);
+        }
         Ok(Self {
             config: Arc::new(config),
             expiries: expiries.into(),
-            client_ca,
             tickets,
         })
     }
@@ -360,10 +357,9 @@ const LOCKED: &[u8] = b"ENCRYPTED";
 fn load_client_ca(
     path: &Path,
     provider: &Arc<rustls::crypto::CryptoProvider>,
-) -> Result<(Arc<dyn ClientCertVerifier>, Vec<u8>), FileError> {
+) -> Result<Arc<dyn ClientCertVerifier>, FileError> {
     let file = CertificateFile::ClientCa;
     let list = read_certificates(file, path)?;
-    let bytes = list.iter().flat_map(|it| it.iter().copied()).collect();
     let failed = |error: &dyn std::fmt::Display| FileError {
         file,
         text: format!("{}: no signer of certificates: {error}", path.display()),
@@ -372,11 +368,9 @@ fn load_client_ca(
     for certificate in list {
         roots.add(certificate).map_err(|error| failed(&error))?;
     }
-    let verifier =
-        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
-            .build()
-            .map_err(|error| failed(&error))?;
-    Ok((verifier, bytes))
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+        .build()
+        .map_err(|error| failed(&error))
 }
 
 fn expiry_of(
@@ -399,3 +393,6 @@ fn expiry_of(
         not_after: validity.not_after.timestamp(),
     })
 }
+
+#[cfg(test)]
+mod tests;

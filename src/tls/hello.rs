@@ -8,6 +8,11 @@
 /// post-quantum keys included; a resumption adds a ticket of a few hundred.
 pub const HELLO_LEN_MAX: usize = 16 * 1024;
 
+/// The most records that a first flight may be cut into. Clients send one, or a few where they keep their
+/// records short: RFC 8449 allows 64 bytes, of which so many hold 4 KiB. All of them are walked whenever
+/// bytes come, so that nothing need be kept but the bytes.
+const HELLO_RECORDS_MAX: usize = 64;
+
 /// First byte of a TLS record that holds a handshake message (RFC 8446, 5.1).
 pub const HANDSHAKE_RECORD: u8 = 0x16;
 
@@ -31,7 +36,7 @@ pub enum Hello {
     Whole,
     /// Something else.
     NotTls,
-    /// Longer than [`HELLO_LEN_MAX`].
+    /// Longer than [`HELLO_LEN_MAX`], or cut into more pieces than any client does.
     TooLong,
 }
 
@@ -41,14 +46,14 @@ pub fn look(bytes: &[u8]) -> Hello {
     let mut rest = bytes;
     let mut message = [0; MESSAGE_HEADER_LEN];
     let mut seen = 0;
-    loop {
+    for _ in 0..HELLO_RECORDS_MAX {
         if rest.first().is_some_and(|kind| *kind != HANDSHAKE_RECORD)
             || rest.get(1).is_some_and(|major| *major != 3)
         {
             return Hello::NotTls;
         }
         let Some((header, after)) = rest.split_first_chunk::<RECORD_HEADER_LEN>() else {
-            break;
+            return partial(bytes);
         };
         let [.., high, low] = *header;
         let len = usize::from(u16::from_be_bytes([high, low]));
@@ -73,13 +78,17 @@ pub fn look(bytes: &[u8]) -> Hello {
         };
         // rustls reads whole records alone.
         let Some(next) = after.get(len..) else {
-            break;
+            return partial(bytes);
         };
         if is_whole {
             return Hello::Whole;
         }
         rest = next;
     }
+    Hello::TooLong
+}
+
+const fn partial(bytes: &[u8]) -> Hello {
     if bytes.len() > HELLO_LEN_MAX {
         return Hello::TooLong;
     }
@@ -108,8 +117,17 @@ mod tests {
 
     #[test]
     fn a_hello_is_whole_with_its_last_byte_and_not_before() {
-        for record in [1, 3, 4, 5, 100, 512] {
-            let bytes = hello(300, record);
+        for (body, record) in [
+            (50, 1),
+            (59, 1),
+            (180, 3),
+            (250, 4),
+            (300, 5),
+            (300, 100),
+            (1800, 512),
+            (4000, 64),
+        ] {
+            let bytes = hello(body, record);
             for len in 0..bytes.len() {
                 assert_eq!(look(&bytes[..len]), Hello::Partial, "{len} of {record}");
             }
@@ -137,8 +155,21 @@ mod tests {
             Hello::TooLong,
             "claimed"
         );
-        let bytes = hello(8_000, 1);
-        assert!(bytes.len() > HELLO_LEN_MAX);
+        // Two records, so that its end is not there when so much is.
+        let bytes = hello(HELLO_LEN_MAX, HELLO_LEN_MAX);
+        assert_eq!(look(&bytes[..HELLO_LEN_MAX]), Hello::Partial);
         assert_eq!(look(&bytes[..=HELLO_LEN_MAX]), Hello::TooLong, "sent");
+    }
+
+    #[test]
+    fn a_hello_in_crumbs_is_refused_before_they_are_many() {
+        let bytes = hello(1000, 1);
+        let refused = (0..bytes.len()).find(|len| look(&bytes[..*len]) != Hello::Partial);
+        assert_eq!(
+            refused,
+            Some(HELLO_RECORDS_MAX * (RECORD_HEADER_LEN + 1)),
+            "with the last byte that is walked"
+        );
+        assert_eq!(look(&bytes), Hello::TooLong);
     }
 }

@@ -1,10 +1,11 @@
 //! TLS without a socket: ciphertext in, plaintext out, and the reverse.
 //!
 //! - `hello`: whether a peer's first flight is whole, so that half of one costs nothing.
-//! - `server`: the session of one miner.
+//! - `records`: the records of one connection, whichever side we are.
+//! - `server`: the session of one miner, in front of that.
 //! - `certificates`: what the operator's PEM files hold, and the [`Acceptor`] that begins sessions with it.
 //! - `failure`: why a connection failed, as a word for logs and metrics.
-//! - [`client`]: our side of a link to a pool; [`roots`] says whom to believe.
+//! - [`client`]: our side of a link to a pool, likewise; [`roots`] says whom to believe.
 //!
 //! rustls does the work, with ring's cryptography and without its own buffers.
 
@@ -12,6 +13,7 @@ mod certificates;
 pub mod client;
 mod failure;
 mod hello;
+mod records;
 pub mod roots;
 mod server;
 mod trust;
@@ -21,4 +23,5 @@ pub use certificates::{
 };
 pub use failure::TlsFailure;
 pub use hello::{HANDSHAKE_RECORD, HELLO_LEN_MAX, Hello, look};
-pub use server::{Event, RECORD_LEN_MAX, ServerSession, TlsError, encrypted_len_max};
+pub use records::{Event, RECORD_LEN_MAX, encrypted_len_max};
+pub use server::{ServerSession, TlsError};

@@ -1,106 +1,112 @@
 use std::io::{Read, Write};
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{ClientConfig, ClientConnection};
-use rustls::crypto::ring;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, Error, SignatureScheme, SupportedProtocolVersion};
+use rustls::client::{ClientConfig, ClientConnection, Resumption};
+use rustls::crypto::cipher::{
+    AeadKey, KeyBlockShape, MessageDecrypter, MessageEncrypter, OutboundOpaqueMessage,
+    OutboundPlainMessage, Tls12AeadAlgorithm, UnsupportedOperationError,
+};
+use rustls::crypto::{CipherSuiteCommon, CryptoProvider, ring};
+use rustls::pki_types::ServerName;
+use rustls::{
+    ConnectionTrafficSecrets, ContentType, Error, SupportedCipherSuite, SupportedProtocolVersion,
+    Tls12CipherSuite,
+};
 
 use super::super::certificates::{Acceptor, KeyPairFiles, ServerFiles};
+use super::super::client::Trust;
 use super::super::hello::{Hello, look};
+use super::super::records::tests::configs;
+use super::super::records::{RECORD_LEN_MAX, encrypted_len_max};
+use super::super::trust::Verifier;
 use super::*;
 
-/// Takes any certificate, as miners do.
-#[derive(Debug)]
-struct Trusting;
-
-impl ServerCertVerifier for Trusting {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        ring::default_provider()
-            .signature_verification_algorithms
-            .supported_schemes()
-    }
+pub(in crate::tls) fn client_config(
+    version: &'static SupportedProtocolVersion,
+) -> Arc<ClientConfig> {
+    client_config_of(ring::default_provider(), version)
 }
 
-fn client_config(version: &'static SupportedProtocolVersion) -> Arc<ClientConfig> {
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+/// Takes any certificate, as miners do, but only from who has its key.
+fn client_config_of(
+    provider: CryptoProvider,
+    version: &'static SupportedProtocolVersion,
+) -> Arc<ClientConfig> {
+    let provider = Arc::new(provider);
+    let verifier = Verifier::new(Trust::Anybody, Arc::clone(&provider)).expect("no roots");
+    let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[version])
         .expect("a version of ring's")
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Trusting))
+        .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
+    config.resumption = Resumption::in_memory_sessions(16);
     Arc::new(config)
 }
 
+/// Files that are gone when this is.
+pub(in crate::tls) struct Folder(std::path::PathBuf);
+
+impl Folder {
+    pub(in crate::tls) fn new() -> Self {
+        let name = format!(
+            "stratum-uring-unit-{}-{:?}",
+            std::process::id(),
+            std::thread::current().id()
+        );
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&folder).expect("a folder");
+        Self(folder)
+    }
+
+    pub(in crate::tls) fn write(&self, name: &str, text: &str) -> std::path::PathBuf {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).expect("a file");
+        path
+    }
+
+    /// A listener with this pair.
+    pub(in crate::tls) fn pair(&self, certificate: &str, key: &str) -> ServerFiles {
+        ServerFiles {
+            pairs: vec![KeyPairFiles {
+                certificate: self.write("hall.pem", certificate),
+                key: self.write("hall.key", key),
+            }],
+            client_ca: None,
+        }
+    }
+
+    /// A listener with a pair of its own.
+    pub(in crate::tls) fn some_pair(&self) -> ServerFiles {
+        let made = rcgen::generate_simple_self_signed(["hall.example".to_owned()]).expect("a pair");
+        self.pair(&made.cert.pem(), &made.signing_key.serialize_pem())
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
 fn acceptor() -> Acceptor {
-    let made = rcgen::generate_simple_self_signed(["hall.example".to_owned()]).expect("a pair");
-    let folder = std::env::temp_dir();
-    let name = format!(
-        "stratum-uring-unit-{}-{:?}",
-        std::process::id(),
-        std::thread::current().id()
-    );
-    let certificate = folder.join(format!("{name}.pem"));
-    let key = folder.join(format!("{name}.key"));
-    std::fs::write(&certificate, made.cert.pem()).expect("a file");
-    std::fs::write(&key, made.signing_key.serialize_pem()).expect("a file");
-    let files = ServerFiles {
-        pairs: vec![KeyPairFiles {
-            certificate: certificate.clone(),
-            key: key.clone(),
-        }],
-        client_ca: None,
-    };
-    let acceptor = Acceptor::load(&files, None).expect("good files");
-    drop(std::fs::remove_file(certificate));
-    drop(std::fs::remove_file(key));
-    acceptor
+    Acceptor::load(&Folder::new().some_pair(), None).expect("good files")
 }
 
 /// A client and the server, with what each has heard.
-struct Pair {
-    client: ClientConnection,
-    server: ServerSession,
+pub(in crate::tls) struct Pair {
+    pub(in crate::tls) client: ClientConnection,
+    pub(in crate::tls) server: ServerSession,
     /// Bytes of each cut; the server is given no more at once.
     cut: usize,
     opened: usize,
     closed: usize,
     heard: Vec<u8>,
-    failed: Option<TlsError>,
+    pub(in crate::tls) failed: Option<TlsError>,
 }
 
 impl Pair {
-    fn new(acceptor: &Acceptor, config: &Arc<ClientConfig>, cut: usize) -> Self {
+    pub(in crate::tls) fn new(acceptor: &Acceptor, config: &Arc<ClientConfig>, cut: usize) -> Self {
         let name = ServerName::try_from("hall.example").expect("a name");
         Self {
             client: ClientConnection::new(Arc::clone(config), name).expect("a client"),
@@ -163,12 +169,18 @@ impl Pair {
         Ok(plain)
     }
 
-    fn shake(&mut self) {
+    /// Lets both speak until they have said all.
+    pub(in crate::tls) fn talk(&mut self) {
         for _ in 0..4 {
             let bytes = self.client_says();
             let output = self.server_reads(&bytes);
-            self.client_reads(&output).expect("the client is content");
+            drop(self.client_reads(&output));
         }
+    }
+
+    pub(in crate::tls) fn shake(&mut self) {
+        self.talk();
+        assert_eq!(self.failed, None);
         assert!(!self.client.is_handshaking() && self.server.is_open());
         assert_eq!((self.opened, self.server.tail_len()), (1, 0));
     }
@@ -180,13 +192,15 @@ impl Pair {
 
     fn encrypt(&mut self, plaintext: &[u8]) -> Vec<u8> {
         let mut out = vec![0; encrypted_len_max(plaintext.len())];
-        let len = self.server.encrypt(plaintext, &mut out);
+        let (len, outcome) = self.server.encrypt(plaintext, &mut out);
+        outcome.expect("nothing to tell");
         out.truncate(len);
         out
     }
 }
 
-const VERSIONS: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS12, &rustls::version::TLS13];
+pub(in crate::tls) const VERSIONS: [&SupportedProtocolVersion; 2] =
+    [&rustls::version::TLS12, &rustls::version::TLS13];
 
 #[test]
 fn both_versions_talk_however_their_records_are_cut() {
@@ -281,6 +295,31 @@ fn a_spoiled_record_ends_the_session_with_an_alert() {
 }
 
 #[test]
+fn a_session_whose_keys_are_used_up_tells_so_once() {
+    let (client, server) = configs(&rustls::version::TLS12, 9);
+    let mut pair = Pair::new(&acceptor(), &client, usize::MAX);
+    let connection = UnbufferedServerConnection::new(server).expect("a connection");
+    pair.server = ServerSession::new(connection);
+    pair.shake();
+    let mut out = vec![0; encrypted_len_max(4)];
+    for _ in 0..8 {
+        let (len, outcome) = pair.server.encrypt(b"job\n", &mut out);
+        assert_eq!(outcome, Ok(()));
+        assert_eq!(pair.client_reads(&out[..len]).expect("good"), b"job\n");
+    }
+    let (len, outcome) = pair.server.encrypt(b"job\n", &mut out);
+    let error = outcome.expect_err("the ninth, and the handshake's last message");
+    assert_eq!(error.failure, TlsFailure::KeysUsedUp, "{error}");
+    pair.client.read_tls(&mut &out[..len]).expect("a slice");
+    let state = pair.client.process_new_packets().expect("good");
+    assert!(state.peer_has_closed());
+    assert!(!pair.server.is_open());
+    assert_eq!(pair.server.encrypt(b"job\n", &mut out), (0, Ok(())));
+    let bytes = pair.say(b"a line\n");
+    assert_eq!((pair.server_reads(&bytes), pair.failed), (Vec::new(), None));
+}
+
+#[test]
 fn garbage_at_every_place_of_the_first_flight_is_an_error_and_no_panic() {
     let acceptor = acceptor();
     let config = client_config(&rustls::version::TLS13);
@@ -327,4 +366,120 @@ fn a_peer_without_our_versions_is_told_so() {
         .expect_err("no version in common");
     assert_eq!(error.failure, TlsFailure::Incompatible, "{error}");
     assert_eq!(output.first(), Some(&0x15), "an alert");
+}
+
+/// A cipher of ring's, under which what the client says with the word in front is no data but the rest of it
+/// another message: so a client of rustls says what it never would.
+#[derive(Debug)]
+struct Ventriloquist(&'static Tls12CipherSuite);
+
+/// In front of a handshake message.
+const AS_HANDSHAKE: &[u8] = b"as a handshake message: ";
+
+impl Tls12AeadAlgorithm for Ventriloquist {
+    fn encrypter(&self, key: AeadKey, iv: &[u8], extra: &[u8]) -> Box<dyn MessageEncrypter> {
+        Box::new(Puppet(self.0.aead_alg.encrypter(key, iv, extra)))
+    }
+
+    fn decrypter(&self, key: AeadKey, iv: &[u8]) -> Box<dyn MessageDecrypter> {
+        self.0.aead_alg.decrypter(key, iv)
+    }
+
+    fn key_block_shape(&self) -> KeyBlockShape {
+        self.0.aead_alg.key_block_shape()
+    }
+
+    fn extract_keys(
+        &self,
+        key: AeadKey,
+        iv: &[u8],
+        explicit: &[u8],
+    ) -> Result<ConnectionTrafficSecrets, UnsupportedOperationError> {
+        self.0.aead_alg.extract_keys(key, iv, explicit)
+    }
+}
+
+struct Puppet(Box<dyn MessageEncrypter>);
+
+impl MessageEncrypter for Puppet {
+    fn encrypt(
+        &mut self,
+        message: OutboundPlainMessage<'_>,
+        sequence: u64,
+    ) -> Result<OutboundOpaqueMessage, Error> {
+        let said = message.payload.to_vec();
+        match said.strip_prefix(AS_HANDSHAKE) {
+            None => self.0.encrypt(message, sequence),
+            Some(payload) => {
+                let message = OutboundPlainMessage {
+                    typ: ContentType::Handshake,
+                    version: message.version,
+                    payload: payload.into(),
+                };
+                self.0.encrypt(message, sequence)
+            }
+        }
+    }
+
+    fn encrypted_payload_len(&self, len: usize) -> usize {
+        self.0.encrypted_payload_len(len)
+    }
+}
+
+#[test]
+fn a_miner_that_wants_to_renegotiate_is_told_no_and_mines_on() {
+    let mut provider = ring::default_provider();
+    let suites = provider.cipher_suites.iter();
+    let mut suites = suites.filter_map(|suite| match suite {
+        SupportedCipherSuite::Tls12(suite) => Some(*suite),
+        SupportedCipherSuite::Tls13(_) => None,
+    });
+    let ring = suites.next().expect("ring has TLS 1.2");
+    let spoken: &'static Tls12CipherSuite = Box::leak(Box::new(Tls12CipherSuite {
+        common: CipherSuiteCommon { ..ring.common },
+        aead_alg: Box::leak(Box::new(Ventriloquist(ring))),
+        ..*ring
+    }));
+    provider.cipher_suites = vec![SupportedCipherSuite::Tls12(spoken)];
+    let config = client_config_of(provider, &rustls::version::TLS12);
+    let mut pair = Pair::new(&acceptor(), &config, 1);
+    pair.shake();
+    let hello = Pair::new(&acceptor(), &config, 1).client_says();
+    let (_record_header, hello) = hello.split_at(5);
+    let hello = [AS_HANDSHAKE, hello].concat();
+    let bytes = pair.say(&hello);
+    let told = pair.server_reads(&bytes);
+    assert_eq!(pair.failed, None);
+    assert_eq!(told[0], 0x15, "an alert: no_renegotiation");
+    pair.client_reads(&told).expect("no more than a warning");
+    let bytes = pair.say(b"a line\n");
+    assert_eq!(pair.server_reads(&bytes), b"");
+    assert_eq!(pair.heard, b"a line\n");
+    let answer = pair.encrypt(b"an answer\n");
+    assert_eq!(pair.client_reads(&answer).expect("good"), b"an answer\n");
+    // Who insists is no miner.
+    for _ in 0..3 {
+        let bytes = pair.say(&hello);
+        pair.server_reads(&bytes);
+    }
+    let failed = pair.failed.expect("it went on");
+    assert_eq!(failed.failure, TlsFailure::Protocol, "{failed}");
+}
+
+#[test]
+fn new_keys_of_a_miner_are_taken_up_and_answered() {
+    let config = client_config(&rustls::version::TLS13);
+    for cut in [1, usize::MAX] {
+        let mut pair = Pair::new(&acceptor(), &config, cut);
+        pair.shake();
+        for _ in 0..3 {
+            pair.client.refresh_traffic_keys().expect("TLS 1.3");
+            let bytes = pair.say(b"a line\n");
+            assert_eq!(pair.server_reads(&bytes), b"");
+            let answer = pair.encrypt(b"an answer\n");
+            assert_eq!(pair.client_reads(&answer).expect("good"), b"an answer\n");
+        }
+        assert_eq!(pair.heard, b"a line\na line\na line\n");
+        assert_eq!((pair.failed, pair.server.tail_len()), (None, 0));
+    }
 }

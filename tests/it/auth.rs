@@ -1,9 +1,10 @@
 //! Who may mine: the workers file and its passwords.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, Version, password_hash::SaltString};
 
+use crate::support::line::Heard;
 use crate::support::proxy::TempFile;
 use crate::support::{
     A_MOMENT, Config, FakeMiner, FakePool, Json, NONCE_1, PATIENCE, POOL_PASSWORD, PoolJob,
@@ -12,8 +13,12 @@ use crate::support::{
 
 /// A hash of argon2 that takes this much memory in KiB.
 fn argon2(password: &str, kib: u32) -> String {
+    argon2_of_rounds(password, kib, 1)
+}
+
+fn argon2_of_rounds(password: &str, kib: u32, rounds: u32) -> String {
     let salt = SaltString::from_b64("c29tZXNhbHRzb21lc2FsdA").unwrap();
-    let params = Params::new(kib, 1, 1, None).unwrap();
+    let params = Params::new(kib, rounds, 1, None).unwrap();
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
     let hash = argon2.hash_password(password.as_bytes(), &salt).unwrap();
     hash.to_string()
@@ -198,23 +203,38 @@ fn who_guesses_passwords_is_closed() {
     assert_eq!(lines.len(), 9, "{lines:?}");
 }
 
+/// A hash that takes seconds to check, on this machine and as these tests are built.
+fn slow_hash(password: &str) -> String {
+    const KIB: u32 = 64 * 1024;
+    const WANTED: Duration = Duration::from_secs(2);
+    let began = Instant::now();
+    argon2(password, KIB);
+    let rounds = WANTED.as_micros() / began.elapsed().as_micros().max(1);
+    argon2_of_rounds(password, KIB, u32::try_from(rounds.clamp(2, 64)).unwrap())
+}
+
 #[test]
 fn a_flood_of_guesses_stops_nobody() {
-    const GUESSERS: u64 = 20;
+    const GUESSERS: u64 = 6;
+    let hash = slow_hash("horse");
     let mut hall = Hall::open(&format!(
-        "- name: rig\n- name: dear\n  password_hash: \"{}\"\n",
-        argon2("horse", 4 * 1024)
+        "- name: rig\n- name: dear\n  password_hash: \"{hash}\"\n"
     ));
     let mut bystander = hall.miner();
     is_let_in(&mut bystander, "rig", "");
     let job = bystander.expect_job();
+    assert_eq!(hall.proxy.threads_at(10), 0);
     let mut guessers: Vec<FakeMiner> = (0..GUESSERS).map(|_| hall.miner()).collect();
     for (number, guesser) in (0..).zip(&mut guessers) {
-        for guess in 0..4 {
-            send_authorize(guesser, "dear", &format!("guess {number} {guess}"));
-        }
+        send_authorize(guesser, "dear", &format!("guess {number}"));
     }
-    // Its shares pass while the hashes are checked: there are 80 of them.
+    // A hash is being checked, on a thread of a low priority, and no more than two are at a time.
+    let deadline = Instant::now() + PATIENCE;
+    while hall.proxy.threads_at(10) == 0 {
+        assert!(Instant::now() < deadline, "no thread has the hashes");
+        std::thread::yield_now();
+    }
+    // Shares pass meanwhile, and who needs no hash is let in.
     for seed in 1..=20 {
         let id = bystander.submit(&job, seed);
         let submit = hall.link.expect_submit();
@@ -224,6 +244,27 @@ fn a_flood_of_guesses_stops_nobody() {
     let mut newcomer = hall.miner();
     is_let_in(&mut newcomer, "rig", "");
     newcomer.expect_job();
+    let at_once = hall.proxy.threads_at(10);
+    assert!((1..=2).contains(&at_once), "{at_once} hashes at a time");
+    // No guess has been answered by then: had the shard checked them itself, some would be.
+    for guesser in &mut guessers {
+        let heard = guesser.hear(Duration::from_millis(1));
+        assert_eq!(heard, Heard::Silence, "the shares came behind the hashes");
+    }
+}
+
+#[test]
+fn every_guess_is_answered() {
+    let hall = Hall::open(&format!(
+        "- name: dear\n  password_hash: \"{}\"\n",
+        argon2("horse", 1024)
+    ));
+    let mut guessers: Vec<FakeMiner> = (0..20).map(|_| hall.miner()).collect();
+    for (number, guesser) in (0..).zip(&mut guessers) {
+        for guess in 0..4 {
+            send_authorize(guesser, "dear", &format!("guess {number} {guess}"));
+        }
+    }
     for guesser in &mut guessers {
         for _ in 0..4 {
             guesser.expect_reply().assert_error(24);
@@ -484,4 +525,72 @@ fn the_next_pool_is_asked_for_all_names_and_who_it_denies_is_closed() {
     assert_eq!(submit.worker, "rig1");
     link.accept(&submit.id);
     miners[0].expect_accepted(id);
+}
+
+/// A proxy whose one worker has a hash that takes a while, and room for four that wait.
+fn dear(kib: u32) -> (Proxy, FakePool, TempFile, PoolLink) {
+    let hash = argon2("horse", kib);
+    let file = TempFile::new(&format!("- name: dear-*\n  password_hash: \"{hash}\"\n"));
+    let pool = FakePool::start();
+    let path = file.path().display();
+    let mode = format!("authorize: {{ mode: local, workers_file: \"{path}\" }}");
+    let config = Config::new(&pool.url())
+        .key(&mode)
+        .key("limits: { password_checks_max: 4 }");
+    let proxy = Proxy::one_shard(&config.yaml());
+    let mut first = FakeMiner::connect(&proxy);
+    first.send_subscribe();
+    let link = pool.accept_ready(NONCE_1);
+    (proxy, pool, file, link)
+}
+
+#[test]
+fn who_guesses_waits_behind_himself_alone() {
+    let (proxy, _pool, _file, _link) = dear(16 * 1024);
+    let address = proxy.address("zcash");
+    let mut guessers: Vec<FakeMiner> = (0..40)
+        .map(|_| FakeMiner::connect_from([127, 0, 0, 2], address))
+        .collect();
+    for (number, guesser) in (0..).zip(&mut guessers) {
+        guesser.send_subscribe();
+        send_authorize(guesser, "dear-1", &format!("guess {number}"));
+    }
+    let mut miner = FakeMiner::connect_from([127, 0, 0, 3], address);
+    miner.subscribe();
+    is_let_in(&mut miner, "dear-2", "horse");
+}
+
+#[test]
+fn a_hall_with_one_password_costs_one_check_and_nobody_is_busy() {
+    let (proxy, _pool, _file, _link) = dear(16 * 1024);
+    let mut hall: Vec<FakeMiner> = (0..50).map(|_| FakeMiner::connect(&proxy)).collect();
+    for miner in &mut hall {
+        miner.send_subscribe();
+        send_authorize(miner, "dear-7", "horse");
+    }
+    for miner in &mut hall {
+        // To the subscribe and to the authorize.
+        for _ in 0..2 {
+            let reply = miner.expect_reply();
+            assert_eq!(reply.code(), None, "{reply:?}");
+        }
+    }
+}
+
+#[test]
+fn a_password_that_was_taken_away_lets_nobody_in_who_still_waits() {
+    let (proxy, _pool, file, _link) = dear(64 * 1024);
+    let mut late: Vec<FakeMiner> = (0..6).map(|_| FakeMiner::connect(&proxy)).collect();
+    for (number, miner) in (0..).zip(&mut late) {
+        miner.subscribe();
+        send_authorize(miner, &format!("dear-{number}"), "horse");
+    }
+    std::fs::write(file.path(), "- name: dear-*\n  password: other\n").unwrap();
+    proxy.signal("HUP");
+    let codes: Vec<_> = late.iter_mut().map(|it| it.expect_reply().code()).collect();
+    // The first two may have been checked before, and for the last ones there may have been no room.
+    let denied = codes.iter().filter(|code| **code == Some(24)).count();
+    assert!(denied >= 2, "{codes:?}");
+    let let_in = codes.iter().filter(|code| code.is_none()).count();
+    assert!(let_in <= 2, "{codes:?}");
 }

@@ -675,6 +675,33 @@ fn a_pool_may_not_send_us_to_a_stranger() {
 }
 
 #[test]
+fn a_pool_may_send_us_to_a_host_that_the_config_names() {
+    let (pool, other) = (FakePool::start(), FakePool::start());
+    let config = Config::new(&pool.url()).pool_key("reconnect_hosts: [localhost]");
+    let proxy = Proxy::one_shard(&config.yaml());
+    let mut miner = FakeMiner::connect(&proxy);
+    let subscribe = miner.send_subscribe();
+    let mut link = pool.accept_ready(NONCE_1);
+    miner.expect_subscribed(subscribe);
+    let port = other.port();
+    // A name that the config does not have is a stranger's still, though it is the same machine.
+    for host in ["127.0.0.2", "localhost"] {
+        link.send_line(&format!(
+            r#"{{"id":null,"method":"client.reconnect","params":["{host}",{port},0]}}"#
+        ));
+    }
+    let mut link = other.accept_ready(NONCE_1);
+    miner.authorize("t1addr.rig1");
+    let job = miner.expect_job();
+    let id = miner.submit(&job, 1);
+    let submit = link.expect_submit();
+    link.accept(&submit.id);
+    miner.expect_accepted(id);
+    let told = proxy.log_contains("passed over");
+    assert!(told.contains("127.0.0.2"), "{told}");
+}
+
+#[test]
 fn a_pool_may_send_us_to_another_port_of_its_own() {
     let other = FakePool::start();
     let mut scene = Scene::with_extranonce_miner(&[SOON]);

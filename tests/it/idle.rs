@@ -46,3 +46,13 @@ fn a_machine_that_is_gone_is_closed_and_one_that_finds_nothing_stays() {
 
 /// `BPF_RET | BPF_K` of a classic filter: so many bytes of the packet are let through.
 const RETURN: u16 = 0x06;
+
+#[test]
+fn a_day_may_pass_where_the_operator_says_so() {
+    let pool = AutoPool::accepts_all();
+    let config = Config::new(&pool.url()).key("limits: { idle_timeout_seconds: 86400 }");
+    let proxy = Proxy::one_shard(&config.yaml());
+    let (mut miner, job) = FakeMiner::mining(&proxy, "t1addr.rig");
+    let id = miner.submit(&job, 1);
+    miner.expect_accepted(id);
+}

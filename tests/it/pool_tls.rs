@@ -274,6 +274,44 @@ fn a_lost_link_takes_its_session_up_again() {
 }
 
 #[test]
+fn another_ca_file_counts_for_the_next_link_from_sighup_on() {
+    const NOBODY: &str = "nobody known here signed its certificate";
+    let hall = Hall::new();
+    let front = hall.front();
+    let stranger = Authority::new();
+    hall.files.write("ca.pem", &stranger.pem);
+    let proxy = Proxy::one_shard(&config(&front.url(), &hall.ca).yaml());
+    let mut miner = FakeMiner::connect(&proxy);
+    let subscribe = miner.send_subscribe();
+    assert!(proxy.log_contains("link failed").contains(NOBODY));
+    assert!(matches!(front.next(), Shaken::Failed(_)));
+    hall.pool.expect_no_link();
+
+    hall.files.write("ca.pem", &hall.authority.pem);
+    proxy.signal("HUP");
+    let mut link = hall.pool.accept_ready(NONCE_1);
+    miner.expect_subscribed(subscribe);
+    miner.authorize("t1addr.rig1");
+    let job = miner.expect_job();
+    a_share_goes_through(&mut miner, &job, &mut link, 1);
+    while matches!(front.next(), Shaken::Failed(_)) {}
+
+    // The link that there is goes on; the next one is not believed, though its session could be resumed.
+    hall.files.write("ca.pem", &stranger.pem);
+    proxy.signal("HUP");
+    a_share_goes_through(&mut miner, &job, &mut link, 2);
+    link.close();
+    let mut tries = 0;
+    // A shard takes it up at its next tick.
+    while matches!(front.next(), Shaken::Done { .. }) {
+        hall.pool.accept_link().close();
+        tries += 1;
+        assert!(tries < 5, "never taken up");
+    }
+    hall.pool.expect_no_link();
+}
+
+#[test]
 fn a_pool_that_goes_in_mid_handshake_or_never_speaks_is_passed_over() {
     let hall = Hall::new();
     for resets in [true, false] {
@@ -298,7 +336,7 @@ fn a_pool_that_goes_in_mid_handshake_or_never_speaks_is_passed_over() {
             drop(stream);
             "TLS: in the handshake: "
         } else {
-            "TLS: no end of the handshake in 500ms"
+            "TLS: no end of the handshake in 1s"
         };
         let line = proxy.log_contains("link failed");
         assert!(line.contains("reason=connect_failed"), "{line}");

@@ -35,6 +35,7 @@ pub(crate) fn any_plan() -> Plan {
         handshakes: None,
         mixture: Mixture::default(),
         tls: None,
+        tls_miners: TlsMiners::All,
         churn_percent: 0.0,
         times_rise: true,
         pid: Some(std::process::id()),

@@ -9,15 +9,20 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use rustix::net::sockopt::{set_socket_linger, set_socket_recv_buffer_size};
+use stratum_uring::wire::Reader;
 
 use crate::clock::Clock;
 use crate::hostile::attack::Attack;
+use crate::hostile::ear::Ear;
 
 /// One that was closed comes back after so long.
 const RECONNECT_AFTER: Duration = Duration::from_millis(100);
 
 /// Where the backlog is full a connect waits no longer than this.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// The first connections of an attack are spread over this time.
+const BEGIN_WITHIN: Duration = Duration::from_millis(200);
 
 /// Between two looks at all connections.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -34,6 +39,16 @@ pub(super) struct Deeds {
     pub(super) closed: u64,
     pub(super) bytes_sent: u64,
     pub(super) bytes_read: u64,
+}
+
+impl Deeds {
+    pub(super) fn add(&mut self, other: Self) {
+        self.connects += other.connects;
+        self.connects_failed += other.connects_failed;
+        self.closed += other.closed;
+        self.bytes_sent += other.bytes_sent;
+        self.bytes_read += other.bytes_read;
+    }
 }
 
 /// A thread of attackers. Dropping it ends the attack.
@@ -95,6 +110,7 @@ struct Place {
     /// When it does something next.
     due: Duration,
     unsent: Vec<u8>,
+    heard: Ear,
 }
 
 struct Crowd {
@@ -104,6 +120,7 @@ struct Crowd {
     random: Rng,
     places: Vec<Place>,
     buffer: Vec<u8>,
+    reader: Reader,
     deeds: Deeds,
 }
 
@@ -113,11 +130,7 @@ impl Crowd {
         let now = clock.now();
         // Not all at the same moment.
         let places = (0..attack.connections(miners)).map(|_| Place {
-            due: now
-                + attack
-                    .pace
-                    .min(Duration::from_secs(1))
-                    .mul_f64(random.f64()),
+            due: now + attack.pace.min(BEGIN_WITHIN).mul_f64(random.f64()),
             ..Place::default()
         });
         Self {
@@ -127,6 +140,7 @@ impl Crowd {
             places: places.collect(),
             random,
             buffer: vec![0; 64 * 1024],
+            reader: Reader::new(),
             deeds: Deeds::default(),
         }
     }
@@ -143,13 +157,14 @@ impl Crowd {
                 continue;
             }
             if place.due <= now && place.unsent.is_empty() {
-                place.unsent = (self.attack.more)(&mut self.random);
+                place.unsent = (self.attack.more)(&mut self.random, &mut place.heard);
                 place.due = now + self.attack.pace;
             }
             if !self.goes_on(place) {
                 self.deeds.closed += 1;
                 place.stream = None;
                 place.unsent.clear();
+                place.heard = Ear::default();
                 place.due = now + RECONNECT_AFTER;
             }
         }
@@ -196,7 +211,12 @@ impl Crowd {
         while self.attack.reads {
             match stream.read(&mut self.buffer) {
                 Ok(0) => return false,
-                Ok(read) => self.deeds.bytes_read += read as u64,
+                Ok(read) => {
+                    self.deeds.bytes_read += read as u64;
+                    if self.attack.is_kept_out {
+                        place.heard.hear(&self.buffer[..read], &mut self.reader);
+                    }
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(_) => return false,
             }

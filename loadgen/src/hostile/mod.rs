@@ -2,14 +2,17 @@
 //!
 //! First comes the run without an attack, then each attack, all with a proxy, a pool and miners of their
 //! own: the pool is a process that judges each share ([`crate::pool`]), the honest miners are those of any
-//! load ([`crate::fleet`]), and the attackers have a thread and plain sockets ([`attackers`]). What the
-//! honest ones felt, and what the proxy's memory was before, meanwhile and after, is told ([`felt`]).
+//! load ([`crate::fleet`]), some of which leave and come back all the time, and the attackers have a thread
+//! and plain sockets ([`attackers`]). Each attack is played twice in a row, for memory that was taken once
+//! must do again. What the honest ones felt, and what the proxy's memory was, is told ([`felt`]).
 
 pub(crate) mod attack;
 mod attackers;
+mod ear;
 mod felt;
 
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -21,7 +24,7 @@ use crate::driver::MINERS_PER_THREAD_MAX;
 use crate::fleet::{self, Moment, Plan};
 use crate::hostile::attack::{ATTACKS, Attack};
 use crate::hostile::attackers::{Attackers, Deeds};
-use crate::hostile::felt::{Felt, Memory};
+use crate::hostile::felt::{Felt, Memory, Seen};
 use crate::pool::judge::{Space, smallest};
 use crate::pool::process::{PoolProcess, Wanted as WantedPool};
 use crate::proxy::{CERTIFICATE, KEY, Proxy, Wanted};
@@ -29,16 +32,24 @@ use crate::report::Report;
 use crate::role::Mixture;
 use crate::run::{JsonFile, raise_descriptor_limit, watch_signals};
 use crate::text;
+use crate::tls::TlsMiners;
 use crate::usage;
 
-/// The run that the others are held against.
-const QUIET: &str = "(none)";
-
 /// Honest miners have been at work for so long when the attack begins.
-const BEFORE: Duration = Duration::from_secs(2);
+const BEFORE: Duration = Duration::from_secs(1);
 
-/// So long after the attack memory is looked at again.
-const AFTER: Duration = Duration::from_secs(3);
+/// So long it is quiet behind each play of the attack.
+const AFTER: Duration = Duration::from_secs(1);
+
+/// Percent of the honest miners that leave each second and come back.
+const CHURN_PERCENT: f64 = 5.0;
+
+/// A play of an attack that lasts so long meets the times by which its connections are closed: a second is
+/// the least that a config may have for a subscribe, and shards look four times a second.
+const LONG_ENOUGH: Duration = Duration::from_millis(1500);
+
+/// A connection that says nothing of use is closed after so long at the most.
+const TIMEOUT_MAX: Duration = Duration::from_secs(2);
 
 /// The pool announces a job this often.
 const JOB_INTERVAL: Duration = Duration::from_secs(1);
@@ -59,9 +70,11 @@ pub(crate) fn run(arguments: &HostileArguments) -> Result<bool, String> {
     let mut runs = Vec::new();
     text::print(felt::HEAD);
     for attack in std::iter::once(None).chain(wanted.into_iter().map(Some)) {
-        let name = attack.map_or(QUIET, |attack| attack.name);
-        let felt = play(attack, name, arguments, descriptors, &interrupted)
-            .map_err(|error| format!("{name}: {error}"))?;
+        let felt =
+            play(attack, arguments, descriptors, &interrupted).map_err(|error| match attack {
+                Some(attack) => format!("{}: {error}", attack.name),
+                None => error,
+            })?;
         text::print(&felt.row());
         runs.push(felt);
         if interrupted.load(Ordering::Relaxed) {
@@ -76,7 +89,6 @@ pub(crate) fn run(arguments: &HostileArguments) -> Result<bool, String> {
 
 fn play(
     attack: Option<&'static Attack>,
-    name: &'static str,
     arguments: &HostileArguments,
     descriptors: usize,
     interrupted: &AtomicBool,
@@ -95,7 +107,7 @@ fn play(
             pool: None,
             relay: None,
             wrap: String::new(),
-            config: Some(config(pool.address())),
+            config: Some(config(pool.address(), arguments)),
             tls: true,
             tied: true,
         },
@@ -113,9 +125,10 @@ fn play(
         saturate: None,
         connect_rate: None,
         handshakes: None,
-        tls: None,
+        tls: arguments.tls,
+        tls_miners: TlsMiners::Half,
         mixture: Mixture::default(),
-        churn_percent: 0.0,
+        churn_percent: CHURN_PERCENT,
         times_rise: true,
         pid: Some(proxy.pid()),
     };
@@ -138,15 +151,31 @@ fn play(
         return Err(error);
     }
     report.failure = proxy.stop(clock).err();
-    let times = job_times(&report, clock);
-    let mut felt = Felt::new(name, &report, times, course.memory, course.deeds);
+    let must_close = half(arguments) >= LONG_ENOUGH && attack.is_some_and(|it| it.is_turned_away);
+    let seen = Seen {
+        job_times: job_times(&report, clock),
+        memory: course.memory,
+        deeds: course.deeds,
+        must_close,
+    };
+    let mut felt = Felt::new(attack, &report, seen);
     if interrupted.load(Ordering::Relaxed) {
         felt.failures.push("interrupted".to_owned());
+    } else if let Some(attack) = attack.filter(|attack| attack.is_kept_out) {
+        // All of them, and at least one that came back and was kept out.
+        let least = attack.connections(miners) as u64 + 1;
+        if course.deeds.closed < least {
+            let text = format!(
+                "of at least {least} attackers {} were closed",
+                course.deeds.closed
+            );
+            felt.failures.push(text);
+        }
     }
     Ok(felt)
 }
 
-/// The course of one run: quiet, the attack, quiet.
+/// The course of one run: quiet, the attack, quiet, the attack again, quiet.
 struct Course<'a> {
     attack: Option<&'static Attack>,
     arguments: &'a HostileArguments,
@@ -163,26 +192,36 @@ impl Course<'_> {
     /// Does what is due, and says whether the run may end.
     fn is_enough(&mut self, moment: &Moment<'_>) -> bool {
         let rss = usage::of_process(self.pid).map_or(0, |usage| usage.rss_kib);
-        self.memory.peak = self.memory.peak.max(rss);
         let past = moment.now.saturating_sub(moment.began);
-        let end = BEFORE + self.arguments.duration;
+        let half = half(self.arguments);
+        let plays = [BEFORE, BEFORE + half + AFTER];
         if past < BEFORE {
             self.memory.before = rss;
-        } else if past < end {
-            if let (Some(attack), None) = (self.attack, &self.attackers) {
-                let miners = self.arguments.miners;
-                match Attackers::begin(attack, miners, self.destination, self.clock) {
-                    Ok(attackers) => self.attackers = Some(attackers),
-                    Err(error) => self.error = Some(error),
-                }
-            }
-        } else if let Some(attackers) = self.attackers.take() {
-            self.deeds = attackers.end();
-            self.attack = None;
         }
+        let peak = &mut self.memory.peaks[usize::from(past >= plays[1])];
+        *peak = rss.max(*peak);
         self.memory.after = rss;
-        self.error.is_some() || past > end + AFTER
+        let is_on = plays
+            .iter()
+            .any(|begin| (*begin..*begin + half).contains(&past));
+        if !is_on {
+            if let Some(attackers) = self.attackers.take() {
+                self.deeds.add(attackers.end());
+            }
+        } else if let (Some(attack), None) = (self.attack, &self.attackers) {
+            let miners = self.arguments.miners;
+            match Attackers::begin(attack, miners, self.destination, self.clock) {
+                Ok(attackers) => self.attackers = Some(attackers),
+                Err(error) => self.error = Some(error),
+            }
+        }
+        self.error.is_some() || past > plays[1] + half + AFTER
     }
+}
+
+/// How long the attack is played each time.
+fn half(arguments: &HostileArguments) -> Duration {
+    arguments.duration / 2
 }
 
 /// For each job that most miners heard of: how long after its announcement the last one had it. The pool
@@ -198,7 +237,18 @@ fn job_times(report: &Report, clock: Clock) -> Vec<Duration> {
     times.collect()
 }
 
-fn config(pool: SocketAddr) -> String {
+/// Its times are short, so that they are met while the attack lasts, and there are fewer places for TLS
+/// handshakes than `tls-unfinished` wants.
+fn config(pool: SocketAddr, arguments: &HostileArguments) -> String {
+    let seconds = (half(arguments) / 2)
+        .min(TIMEOUT_MAX)
+        .as_secs_f64()
+        .max(0.1);
+    // No less may be asked for.
+    let subscribe = seconds.max(1.0);
+    let cpus = || std::thread::available_parallelism().map_or(1, NonZero::get);
+    let shards = arguments.cores.map_or_else(cpus, |cores| cores as usize);
+    let handshakes = (arguments.miners as usize).div_ceil(shards);
     format!(
         r#"admin:
   listen: 127.0.0.1:0
@@ -209,10 +259,17 @@ proxies:
     listen:
       - address: 127.0.0.1:0
         tls: {{ certificate: {CERTIFICATE}, key: {KEY}, mode: auto }}
+    # Small, so that who sends wrong shares is found out within a short attack.
+    limits: {{ rejected_window: 40 }}
     pools:
       - url: stratum+tcp://{pool}
         worker: loadgen
         password: x
+    limits:
+      first_byte_timeout_seconds: {seconds}
+      tls_handshake_timeout_seconds: {seconds}
+      subscribe_timeout_seconds: {subscribe}
+      tls_handshakes_max: {handshakes}
 "#
     )
 }
@@ -223,8 +280,20 @@ mod tests {
 
     #[test]
     fn the_config_is_one_that_the_proxy_reads() {
-        let text = config(SocketAddr::from(([127, 0, 0, 1], 3333)));
-        let config = stratum_uring::config::Config::load(&text);
-        assert!(config.is_ok(), "{config:?}\n{text}");
+        for (miners, seconds, cores) in [(1, 0, None), (15_000, 1000, Some(256)), (60, 2, Some(1))]
+        {
+            let arguments = HostileArguments {
+                names: Vec::new(),
+                miners,
+                duration: Duration::from_secs(seconds),
+                share_rate: 1.0,
+                cores,
+                tls: None,
+                json: None,
+            };
+            let text = config(SocketAddr::from(([127, 0, 0, 1], 3333)), &arguments);
+            let config = stratum_uring::config::Config::load(&text);
+            assert!(config.is_ok(), "{config:?}\n{text}");
+        }
     }
 }

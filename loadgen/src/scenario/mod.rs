@@ -26,6 +26,7 @@ use crate::run::{JsonFile, raise_descriptor_limit, watch_signals};
 use crate::scenario::director::Director;
 use crate::scenario::outcome::Outcome;
 use crate::text;
+use crate::tls::TlsMiners;
 
 /// A fault, and what it may do to the miners.
 #[derive(Debug)]
@@ -335,6 +336,7 @@ fn play(
         connect_rate: None,
         handshakes: None,
         tls: None,
+        tls_miners: TlsMiners::All,
         mixture: Mixture::default(),
         churn_percent: 0.0,
         times_rise: true,

@@ -4,11 +4,12 @@
 //! that are touched at a connection's accept and at its end; none of them at all where nothing is bounded.
 
 use std::hash::{BuildHasher, RandomState};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::metrics::DoorEnd;
+use crate::shard::connection::household;
 
 /// A number that does not pass its bound.
 #[derive(Debug)]
@@ -117,14 +118,7 @@ impl Addresses {
 
     /// The bucket of an address, and how its place begins.
     fn find(&self, address: IpAddr) -> (&[AtomicU64], u64) {
-        let who = match address.to_canonical() {
-            IpAddr::V6(ip) => {
-                let network = ip.to_bits() & (u128::MAX << 64);
-                IpAddr::V6(Ipv6Addr::from_bits(network))
-            }
-            v4 @ IpAddr::V4(_) => v4,
-        };
-        let hash = self.hasher.hash_one(who);
+        let hash = self.hasher.hash_one(household(address));
         let buckets = self.places.len() / BUCKET;
         let low = usize::try_from(hash & Self::COUNT_MASK).expect("24 bits");
         let bucket = low % buckets * BUCKET;

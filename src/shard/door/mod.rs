@@ -42,6 +42,8 @@ pub(crate) struct Entering {
     stage: Stage,
     /// Whether its real address is known, and counted.
     pub(crate) has_address: bool,
+    /// Whether a header came, from a load balancer.
+    had_header: bool,
     /// Bytes that came and did not tell enough; mostly none.
     held: Vec<u8>,
 }
@@ -114,6 +116,7 @@ impl Entering {
         match proxy_header::read(head) {
             Ok(Header::Whole { len, source }) => {
                 self.stage = Stage::FirstBytes;
+                self.had_header = true;
                 self.held = Vec::new();
                 // What was held was no whole header.
                 let taken = len.saturating_sub(held);
@@ -179,6 +182,7 @@ impl Door {
                 Stage::FirstBytes
             },
             has_address: !has_header,
+            had_header: false,
             held: Vec::new(),
         })
     }
@@ -219,6 +223,11 @@ pub(crate) struct Moved {
 }
 
 impl Entering {
+    /// Whether a load balancer that is trusted has spoken.
+    pub(crate) const fn had_header(&self) -> bool {
+        self.had_header
+    }
+
     /// It has another place among those that wait.
     pub(crate) fn moved(&mut self, moved: Moved) {
         self.place = moved.place;

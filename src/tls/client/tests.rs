@@ -104,20 +104,26 @@ impl Wire {
         }
     }
 
+    /// The pool reads what we have said; returns what it says.
+    fn pool_answers(&mut self) -> Vec<u8> {
+        let out = std::mem::take(&mut self.out);
+        let mut rest = out.as_slice();
+        while !rest.is_empty() {
+            self.pool.read_tls(&mut rest).expect("room");
+            // What the pool thinks of it shows in what it says.
+            drop(self.pool.process_new_packets());
+        }
+        let mut bytes = Vec::new();
+        while self.pool.wants_write() {
+            self.pool.write_tls(&mut bytes).expect("memory");
+        }
+        bytes
+    }
+
     /// Carries bytes to and fro until nobody has any, those of the pool in parts of this length.
     fn carry(&mut self, part: usize) -> Result<(), TlsError> {
         loop {
-            let out = std::mem::take(&mut self.out);
-            let mut rest = out.as_slice();
-            while !rest.is_empty() {
-                self.pool.read_tls(&mut rest).expect("room");
-                // What the pool thinks of it shows in what it says.
-                drop(self.pool.process_new_packets());
-            }
-            let mut bytes = Vec::new();
-            while self.pool.wants_write() {
-                self.pool.write_tls(&mut bytes).expect("memory");
-            }
+            let mut bytes = self.pool_answers();
             if bytes.is_empty() && self.out.is_empty() {
                 return Ok(());
             }
@@ -166,7 +172,7 @@ fn lines_go_both_ways_however_the_bytes_come() {
             wire.carry(part).expect("a conversation");
             assert_eq!(wire.pool_heard(), b"hello\n");
             assert_eq!(wire.heard, job, "{part}");
-            assert!(wire.ours.tail.is_empty());
+            assert_eq!(wire.ours.tail_len(), 0);
             wire.ours.close(&mut wire.out);
             wire.carry(part).expect("an end");
             assert!(
@@ -202,6 +208,18 @@ fn what_is_longer_than_a_record_is_encrypted_in_several() {
 }
 
 #[test]
+fn a_pool_of_tls_1_2_is_offered_keys_that_last() {
+    let authority = Authority::new();
+    let pool = authority.signs(&["a"]).pool_of(&[&version::TLS12]);
+    let wire = meets(authority.trust(), "a", &pool).expect("a handshake");
+    let suite = wire.pool.negotiated_cipher_suite().expect("one");
+    let SupportedCipherSuite::Tls12(suite) = suite else {
+        panic!("{suite:?}");
+    };
+    assert_eq!(suite.common.confidentiality_limit, u64::MAX);
+}
+
+#[test]
 fn a_second_link_resumes_the_session_of_the_first() {
     let authority = Authority::new();
     for version in [&version::TLS12, &version::TLS13] {
@@ -229,6 +247,44 @@ fn new_keys_are_taken_up_and_answered() {
         assert_eq!(wire.pool_heard(), b"share\n");
     }
     assert_eq!(wire.heard, b"job\njob\njob\n");
+}
+
+/// Says something at every moment at which a part of a message of the pool's may lie there.
+#[test]
+fn a_share_can_be_said_while_half_a_message_of_the_pool_is_there() {
+    let authority = Authority::new();
+    for version in [&version::TLS12, &version::TLS13] {
+        let mut pool = (*authority.signs(&["a"]).pool_of(&[version])).clone();
+        // Its tickets need several records.
+        pool.max_fragment_size = Some(64);
+        let client = TlsClient::new(authority.trust(), None).expect("a client");
+        let mut wire = Wire::new(&client, "a", &Arc::new(pool));
+        let (mut said, mut heard) = (0, 0);
+        for round in 0..5 {
+            if round == 3 && version == &version::TLS13 {
+                wire.pool.refresh_traffic_keys().expect("TLS 1.3");
+            }
+            let mut bytes = wire.pool_answers();
+            heard += wire.pool_heard().len();
+            if round == 2 {
+                wire.pool.writer().write_all(b"job\n").expect("memory");
+                bytes.append(&mut wire.pool_answers());
+            }
+            for byte in bytes {
+                let (heard, out) = (&mut wire.heard, &mut wire.out);
+                wire.ours
+                    .handle_bytes(&mut [byte], heard, out)
+                    .expect("good records");
+                if wire.ours.is_ready() {
+                    wire.ours.encrypt(b"share\n", out).expect("ready");
+                    said += 1;
+                }
+            }
+        }
+        assert!(said > 20, "{said}");
+        assert_eq!(heard, said * b"share\n".len());
+        assert_eq!(wire.heard, b"job\n");
+    }
 }
 
 #[test]

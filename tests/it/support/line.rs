@@ -11,7 +11,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 pub(crate) enum Heard {
     /// A line, without its line feed.
     Line(String),
-    /// The far end closed or reset.
+    /// The far end closed or reset; [`LineSocket::was_reset`] says which.
     Closed,
     /// Nothing.
     Silence,
@@ -22,6 +22,7 @@ pub(crate) enum Heard {
 pub(crate) struct LineSocket {
     reader: BufReader<TcpStream>,
     partial: Vec<u8>,
+    was_reset: bool,
 }
 
 impl LineSocket {
@@ -48,6 +49,7 @@ impl LineSocket {
         Self {
             reader: BufReader::new(stream),
             partial: Vec::new(),
+            was_reset: false,
         }
     }
 
@@ -70,7 +72,10 @@ impl LineSocket {
                 Ok(_) => {}
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted => {}
-                    ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => return Heard::Closed,
+                    ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
+                        self.was_reset = true;
+                        return Heard::Closed;
+                    }
                     other => panic!("read: {other}: {error}"),
                 },
             }
@@ -79,16 +84,14 @@ impl LineSocket {
 
     /// Sends bytes as they are. An end that is gone is no failure here: reading will tell.
     pub(crate) fn send(&mut self, bytes: &[u8]) {
-        match self.reader.get_ref().write_all(bytes) {
-            Err(error)
-                if !matches!(
-                    error.kind(),
-                    ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
-                ) =>
-            {
-                panic!("the proxy takes no bytes: {error}")
-            }
-            _ => {}
+        let Err(error) = self.reader.get_ref().write_all(bytes) else {
+            return;
+        };
+        match error.kind() {
+            // Told once alone: the next read has an end without an error.
+            ErrorKind::ConnectionReset => self.was_reset = true,
+            ErrorKind::BrokenPipe => {}
+            _ => panic!("the proxy takes no bytes: {error}"),
         }
     }
 
@@ -99,6 +102,11 @@ impl LineSocket {
     /// Ends the sending side and leaves the reading side open.
     pub(crate) fn finish(&mut self) {
         drop(self.reader.get_ref().shutdown(Shutdown::Write));
+    }
+
+    /// Whether it ended with a reset, and not with a FIN.
+    pub(crate) const fn was_reset(&self) -> bool {
+        self.was_reset
     }
 
     /// Closes with a reset instead of a FIN.

@@ -371,6 +371,11 @@ impl FakeMiner {
         self.socket.hear(patience)
     }
 
+    /// Whether the connection ended with a reset, and not with a FIN.
+    pub(crate) fn was_reset(&self) -> bool {
+        self.socket.was_reset()
+    }
+
     pub(crate) fn finish(&mut self) {
         self.socket.finish();
     }

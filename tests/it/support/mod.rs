@@ -39,3 +39,14 @@ pub(crate) const TARGET: &str = "0007fffffffffffffffffffffffffffffffffffffffffff
 /// The worker and the password of the pools in [`Config`].
 pub(crate) const POOL_WORKER: &str = "t1account.farm";
 pub(crate) const POOL_PASSWORD: &str = "d=12,secret";
+
+/// Says that a test tries nothing, as this tool is not installed. That is a failure where
+/// `STRATUM_URING_NEED_TOOLS=1` says that all of them are.
+pub(crate) fn skip_without(tool: &str) {
+    let are_needed = std::env::var_os("STRATUM_URING_NEED_TOOLS").is_some_and(|it| it == "1");
+    assert!(
+        !are_needed,
+        "{tool} is not installed (apt-get install {tool})"
+    );
+    eprintln!("skipped: {tool} is not installed (apt-get install {tool})");
+}

@@ -52,6 +52,20 @@ impl Program {
         Self::spawn(command)
     }
 
+    /// Behind these words, which must end in becoming the program.
+    fn run_wrapped<S: AsRef<std::ffi::OsStr>>(
+        wrap: &[&str],
+        arguments: impl Iterator<Item = S>,
+    ) -> Self {
+        let mut words = wrap
+            .iter()
+            .copied()
+            .chain([env!("CARGO_BIN_EXE_stratum-uring")]);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words).args(arguments);
+        Self::spawn(command)
+    }
+
     /// Under limits of the shell, as `ulimit -n 64` sets them.
     pub(crate) fn run_limited(limits: &str, arguments: &[&str]) -> Self {
         let script = format!("{limits} && exec \"$0\" \"$@\"");
@@ -124,6 +138,26 @@ impl Program {
             .unwrap_or_else(|| panic!("no `{text}` in the log:\n{}", self.log()))
     }
 
+    /// The process's number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How many of its threads run at this niceness.
+    pub(crate) fn threads_at(&self, niceness: i32) -> usize {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        let at_it = tasks.filter(|task| {
+            let stat = task.as_ref().unwrap().path().join("stat");
+            // One that ends meanwhile has none. The name, in parentheses, may have anything in it; the
+            // niceness is the 17th field behind it.
+            let stat = std::fs::read_to_string(stat).unwrap_or_default();
+            let fields = stat.rsplit_once(')').map(|(_, fields)| fields);
+            let nice = fields.and_then(|fields| fields.split_whitespace().nth(16));
+            nice.and_then(|nice| nice.parse().ok()) == Some(niceness)
+        });
+        at_it.count()
+    }
+
     /// Resident memory in KiB.
     pub(crate) fn memory_kib(&self) -> u64 {
         let path = format!("/proc/{}/status", self.child.id());
@@ -164,9 +198,14 @@ impl Proxy {
     }
 
     pub(crate) fn start_with(arguments: &[&str], yaml: &str) -> Self {
+        Self::start_wrapped(&[], arguments, yaml)
+    }
+
+    /// Behind these words, which must end in becoming the proxy.
+    pub(crate) fn start_wrapped(wrap: &[&str], arguments: &[&str], yaml: &str) -> Self {
         let config = TempFile::new(yaml);
         let path = config.path().to_str().unwrap();
-        let program = Program::run(arguments.iter().copied().chain([path]));
+        let program = Program::run_wrapped(wrap, arguments.iter().copied().chain([path]));
         let deadline = Instant::now() + PATIENCE;
         let mut listening = Vec::new();
         loop {

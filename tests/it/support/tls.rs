@@ -160,6 +160,10 @@ pub(crate) const TLS_1_3: &SupportedProtocolVersion = &rustls::version::TLS13;
 pub(crate) struct Client {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
+    /// What is sent ahead of all else.
+    header: Vec<u8>,
+    /// Bytes of header and hello that go out first.
+    cut: usize,
 }
 
 impl Client {
@@ -190,11 +194,21 @@ impl Client {
         Self {
             config: Arc::new(config),
             name: ServerName::try_from("hall.example").unwrap(),
+            header: Vec::new(),
+            cut: 0,
         }
     }
 
     pub(crate) fn asking_for(mut self, name: &'static str) -> Self {
         self.name = ServerName::try_from(name).unwrap();
+        self
+    }
+
+    /// Comes through a balancer, which says this first. So many bytes of that and of the hello go out
+    /// together, and then the others.
+    pub(crate) fn behind(mut self, header: &[u8], cut: usize) -> Self {
+        self.header = header.to_vec();
+        self.cut = cut;
         self
     }
 
@@ -219,6 +233,13 @@ impl Client {
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket.set_write_timeout(Some(PATIENCE)).unwrap();
         let mut connection = self.connection();
+        if !self.header.is_empty() {
+            let mut first = self.header.clone();
+            connection.write_tls(&mut first).unwrap();
+            let (first, rest) = first.split_at(self.cut.min(first.len()));
+            socket.write_all(first).unwrap();
+            socket.write_all(rest).unwrap();
+        }
         while connection.is_handshaking() {
             connection
                 .complete_io(&mut socket)

@@ -1,0 +1,154 @@
+//! TLS under pressure: more handshakes than there is time or room for, peers that begin and never finish, and
+//! one that asks for more than it reads.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
+
+use crate::support::scrape::Admin;
+use crate::support::tls::{Certificates, Client, TLS_1_2, TLS_1_3};
+use crate::support::{AutoPool, Config, FakeMiner, Proxy};
+
+/// A proxy with TLS, on one shard.
+struct Hall {
+    proxy: Proxy,
+    _certificates: Certificates,
+    _pool: AutoPool,
+    admin: Admin,
+}
+
+impl Hall {
+    fn open(limits: &str) -> Self {
+        let (pool, certificates) = (AutoPool::accepts_all(), Certificates::new());
+        let config = Config::new(&pool.url())
+            .listen_key(&certificates.key(""))
+            .key(&format!("limits: {{ {limits} }}"));
+        let yaml = format!("{}{}", Admin::KEY, config.yaml());
+        let proxy = Proxy::start_with(&["--cores", "1"], &yaml);
+        Self {
+            admin: Admin::of(&proxy),
+            proxy,
+            _certificates: certificates,
+            _pool: pool,
+        }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.proxy.address("zcash")
+    }
+
+    fn value(&self, name: &str) -> f64 {
+        self.admin
+            .scrape()
+            .value(&format!("{name}{{proxy=\"zcash\"}}"))
+    }
+
+    fn failures(&self, reason: &str) -> f64 {
+        let name = "stratum_tls_failures_total";
+        let series = format!("{name}{{proxy=\"zcash\",reason=\"{reason}\"}}");
+        self.admin.scrape().value(&series)
+    }
+}
+
+/// Peers that send a whole hello and nothing more.
+fn silent(address: SocketAddr, count: usize) -> Vec<TcpStream> {
+    let hello = Client::new(TLS_1_3).hello();
+    let mut peers = Vec::new();
+    for _ in 0..count {
+        let mut peer = TcpStream::connect(address).unwrap();
+        peer.write_all(&hello).unwrap();
+        peers.push(peer);
+    }
+    peers
+}
+
+#[test]
+fn nobody_is_closed_for_the_time_that_it_waits_for_us() {
+    // Three seconds' worth of handshakes, each of which may take one.
+    let hall = Hall::open("tls_handshakes_per_second: 20, tls_handshake_timeout_seconds: 1");
+    let address = hall.address();
+    let clients: Vec<_> = (0..60)
+        .map(|number| {
+            let version = if number % 2 == 0 { TLS_1_2 } else { TLS_1_3 };
+            thread::spawn(move || Client::new(version).shake(address).map(drop))
+        })
+        .collect();
+    for client in clients {
+        assert_eq!(client.join().unwrap(), Ok(()));
+    }
+    for reason in ["timed_out", "made_room"] {
+        assert_eq!(hall.failures(reason), 0.0, "{reason}");
+    }
+    let paced = hall.value("stratum_tls_handshakes_paced_total");
+    assert!(paced > 20.0, "only {paced} have waited");
+    hall.proxy.log_contains("s for its TLS handshake");
+}
+
+#[test]
+fn who_begins_and_never_ends_makes_room_for_a_miner() {
+    let hall = Hall::open("tls_handshakes_max: 4, tls_handshake_timeout_seconds: 600");
+    let silent = silent(hall.address(), 10);
+    let series = "stratum_tls_handshakes_in_flight{proxy=\"zcash\"}";
+    hall.admin.scrape_until(|it| it.value(series) == 4.0);
+    let bridge = Client::new(TLS_1_3).bridge(hall.address());
+    let (mut miner, job) = FakeMiner::mining_at(bridge.address, "t1addr.rig");
+    let id = miner.submit(&job, 1);
+    miner.expect_accepted(id);
+    // Eight made room; the last two are in nobody's way.
+    assert!(hall.failures("made_room") >= 7.0);
+    assert_eq!(hall.failures("timed_out"), 0.0);
+    hall.proxy
+        .log_contains("many begin TLS here and don't go on");
+    drop(silent);
+    hall.admin.scrape_until(|it| it.value(series) == 0.0);
+}
+
+#[test]
+fn who_leaves_while_it_waits_is_not_counted_as_waiting() {
+    let hall = Hall::open("tls_handshakes_max: 1, tls_handshake_timeout_seconds: 600");
+    let peers = silent(hall.address(), 20);
+    let queued = "stratum_tls_handshakes_queued{proxy=\"zcash\"}";
+    hall.admin.scrape_until(|it| it.value(queued) >= 15.0);
+    drop(peers);
+    hall.admin.scrape_until(|it| it.value(queued) == 0.0);
+    let bridge = Client::new(TLS_1_2).bridge(hall.address());
+    FakeMiner::mining_at(bridge.address, "t1addr.rig");
+}
+
+#[test]
+fn who_asks_for_more_than_it_reads_is_closed_and_costs_little() {
+    // More than a socket takes at once, so that what was kept goes out in parts.
+    let hall = Hall::open("miner_outbox_bytes_max: 8388608, messages_per_second_max: 0");
+    for version in [TLS_1_2, TLS_1_3] {
+        let (mut connection, mut socket) = Client::new(version).shake(hall.address()).unwrap();
+        connection.set_buffer_limit(None);
+        let before = hall.proxy.memory_kib();
+        let mut asked = 0;
+        let mut part = vec![0; 30 * 1024];
+        // Each time it reads a seventh of what the proxy has to say.
+        let closed = loop {
+            let lines: String = (0..2000)
+                .map(|id| {
+                    format!("{{\"id\":{id},\"method\":\"mining.multi_version\",\"params\":[1]}}\n")
+                })
+                .collect();
+            asked += 2000;
+            connection.writer().write_all(lines.as_bytes()).unwrap();
+            let mut is_over = false;
+            while connection.wants_write() && !is_over {
+                is_over = connection.write_tls(&mut socket).is_err();
+            }
+            if is_over || !matches!(socket.read(&mut part), Ok(1..)) {
+                break true;
+            }
+            if asked >= 1_000_000 {
+                break false;
+            }
+        };
+        assert!(closed, "{asked} answers, and never closed");
+        let grown = hall.proxy.memory_kib().saturating_sub(before);
+        assert!(grown < 64 * 1024, "{grown} KiB for one miner");
+    }
+    let series = "stratum_miner_closes_total{proxy=\"zcash\",reason=\"outbox_full\"}";
+    hall.admin.scrape_until(|it| it.value(series) == 2.0);
+}
