@@ -359,6 +359,9 @@ pub enum Fact {
         worker: String,
         /// Why.
         reject: Reject,
+        /// The code and the text with which its pool said no, without control characters; empty where it
+        /// gave none.
+        said: String,
     },
     /// Too many of a miner's shares were its own fault, and it is closed.
     TooManyFaults {
@@ -471,6 +474,8 @@ pub struct Counters {
     pub worker_checks: u64,
     /// Names of workers for which pools were asked.
     pub names_asked: u64,
+    /// Names of workers that are known now, each for itself and for each link whose pool was asked.
+    pub names: u64,
     /// Workers that are or were kept out for their faults; each shard counts.
     pub kept_out: u64,
     /// User agents of miners that were cut, since they are longer than they may be.
@@ -557,6 +562,7 @@ impl Counters {
             lead_micros,
             worker_checks,
             names_asked,
+            names,
             kept_out,
             agents_cut,
             faults_excused,
@@ -594,6 +600,7 @@ impl Counters {
             lead_micros,
             worker_checks,
             names_asked,
+            names,
             kept_out,
             agents_cut,
             faults_excused,

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::{Exchange, MinerToken};
-use crate::exchange::names::AccountId;
+use crate::exchange::accounts::AccountId;
 use crate::exchange::settings::Limits;
 use crate::exchange::shares::Claim;
 use crate::proto::dialect::MinerRequest;

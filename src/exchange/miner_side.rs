@@ -1,12 +1,14 @@
 //! What miners do, and what time does to them.
 
+use std::time::Duration;
+
 use super::{CloseHow, CloseReason, Exchange, Fact, MinerToken, SWEEP_TICKS, Tag};
-use crate::exchange::authorize::Visitor;
+use crate::exchange::authorize::{Kept, Visitor};
 use crate::exchange::miners::{Miner, Stage};
 use crate::exchange::outbox::Owed;
 use crate::proto::dialect::{Dialect, MinerRequest};
 use crate::proto::miner::MinerEvent;
-use crate::proto::share::Reject;
+use crate::proto::share::{Reject, Submit};
 use crate::proto::time::Now;
 use crate::wire::request_id::RequestId;
 
@@ -58,8 +60,9 @@ impl Exchange {
             return;
         };
         let miner = self.miners.at(place);
-        miner.blocked = true;
-        miner.since = now.seconds();
+        if !std::mem::replace(&mut miner.blocked, true) {
+            miner.blocked_since = now.seconds();
+        }
         let mut start = 0;
         for (tag, len) in pieces {
             let end = start + len;
@@ -123,8 +126,8 @@ impl Exchange {
         if line.is_empty() || matches!(miner.stage, Stage::Leaving(..)) {
             return;
         }
-        if miner.pending_authorize {
-            return self.keep_line(token, line);
+        if miner.pending > 0 && !miner.session.is_authorized() && self.keep_line(token, line) {
+            return;
         }
         let limits = self.settings.limits.miner;
         let message = match self.reader.read(line) {
@@ -170,8 +173,19 @@ impl Exchange {
                 self.refuse_submit(now, token, &id, 0, reject);
             }
             MinerEvent::Request(id, MinerRequest::Submit(submit)) => {
+                let kept = match self.miners.at(place).pending {
+                    0 => Kept::No,
+                    _ => self.keep_for_name(token, &submit, line),
+                };
+                if matches!(kept, Kept::Yes) {
+                    return;
+                }
                 self.counters.submits += 1;
-                if let Err(reject) = self.handle_submit(now, token, &id, &submit, line) {
+                let handled = match kept {
+                    Kept::Full => Err(Reject::TooManyUnanswered),
+                    Kept::Yes | Kept::No => self.handle_submit(now, token, &id, &submit, line),
+                };
+                if let Err(reject) = handled {
                     let session = &self.miners.at(place).session;
                     let worker = session.place_of(submit.worker.as_deref());
                     self.refuse_submit(now, token, &id, worker.unwrap_or(0), reject);
@@ -209,6 +223,16 @@ impl Exchange {
             }
             MinerEvent::Request(id, MinerRequest::GetJob) => self.handle_get_job(token, &id),
             MinerEvent::Request(..) => debug_assert!(false, "the session answers the others"),
+        }
+    }
+
+    /// Keeps a share if it is under a name that is asked for on this connection.
+    fn keep_for_name(&mut self, token: MinerToken, submit: &Submit<'_>, line: &[u8]) -> Kept {
+        match (self.miners.get_mut(token), &submit.worker) {
+            (Some(miner), Some(worker)) if !miner.session.knows(worker) => {
+                self.keep_share(token, worker, line)
+            }
+            _ => Kept::No,
         }
     }
 
@@ -290,21 +314,22 @@ impl Exchange {
             };
             let miner = self.miners.at(self.sweep_start);
             // Whole seconds: what is counted may be one more than what has passed.
-            let waited = u64::from(now.seconds().saturating_sub(miner.since));
+            let is_over = |since: u32, timeout: Duration| {
+                u64::from(now.seconds().saturating_sub(since)) > timeout.as_secs()
+            };
             let reason = match miner.stage {
                 Stage::Leaving(..) => continue,
-                _ if miner.blocked => {
-                    if waited <= limits.miner_blocked.as_secs() {
-                        continue;
-                    }
+                _ if miner.blocked && is_over(miner.blocked_since, limits.miner_blocked) => {
                     CloseReason::Blocked
                 }
-                Stage::New if waited > limits.subscribe_timeout.as_secs() => {
+                // It waits for us.
+                _ if miner.pending > 0 => continue,
+                Stage::New if is_over(miner.since, limits.subscribe_timeout) => {
                     CloseReason::SubscribeTimeout
                 }
                 Stage::Placed { .. }
                     if !miner.session.is_authorized()
-                        && waited > limits.authorize_timeout.as_secs() =>
+                        && is_over(miner.since, limits.authorize_timeout) =>
                 {
                     CloseReason::AuthorizeTimeout
                 }

@@ -13,6 +13,7 @@
 //! one nonce space share a slot; a share leaves only under a job of its link's epoch; what is queued for
 //! anyone has a bound.
 
+mod accounts;
 mod alike;
 mod authorize;
 mod conduct;
@@ -48,13 +49,13 @@ use std::hash::BuildHasher;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::exchange::accounts::Accounts;
 use crate::exchange::alike::Likeness;
-use crate::exchange::authorize::PendingAuthorize;
+use crate::exchange::authorize::PendingAuthorizes;
 use crate::exchange::conduct::Ledger;
 use crate::exchange::lending::Borrower;
 use crate::exchange::link::{Link, LinkState, Role};
 use crate::exchange::miners::{Miner, Miners, Stage};
-use crate::exchange::names::Accounts;
 use crate::exchange::neighbours::Neighbours;
 use crate::exchange::outbox::{Outbox, Owed};
 use crate::exchange::patch::JobPatch;
@@ -133,10 +134,12 @@ pub struct Exchange {
     waiting_counts: [usize; 2],
     /// Where miners were that were moved off a link that still judges their shares.
     former: HashMap<MinerToken, Former, foldhash::quality::FixedState>,
-    /// Authorizes whose answer is not known yet, one for each miner at the most.
-    pending_authorizes: HashMap<MinerToken, Box<PendingAuthorize>, foldhash::quality::FixedState>,
+    /// Authorizes whose answers are not known yet.
+    pending_authorizes: PendingAuthorizes,
     /// The names of workers at the pools; `None` where all share one.
     accounts: Option<Accounts>,
+    /// When it was last looked which of them nothing names any more.
+    names_swept: Duration,
     /// A name while it is made.
     name: String,
     /// Who made too many faults.
@@ -214,10 +217,9 @@ impl Exchange {
             waiting: VecDeque::new(),
             waiting_counts: [0; 2],
             former: HashMap::with_hasher(foldhash::quality::FixedState::with_seed(seed)),
-            pending_authorizes: HashMap::with_hasher(foldhash::quality::FixedState::with_seed(
-                seed,
-            )),
+            pending_authorizes: PendingAuthorizes::new(),
             accounts: (!settings.authorize.worker_name.is_fixed()).then(|| Accounts::new(seed)),
+            names_swept: Duration::ZERO,
             name: String::new(),
             ledger: Ledger::new(settings.part.1),
             checks: VecDeque::new(),
@@ -260,6 +262,7 @@ impl Exchange {
         let mut counters = self.counters.clone();
         counters.miners = self.miners.len() as u64;
         counters.waiting = self.waiting_count() as u64;
+        counters.names = self.names_count() as u64;
         let up = |link: &&Link| link.is_up() && !link.is_spare() && link.lease.is_none();
         counters.links_up = self.links.iter().filter(up).count() as u64;
         let warm = self.links.iter().filter_map(|link| link.warm.as_ref());
@@ -372,6 +375,7 @@ impl Exchange {
             self.links[index].state = LinkState::Idle;
         }
         self.expire_waiting(now, Duration::ZERO);
+        self.expire_authorizes(now);
         let tokens: Vec<MinerToken> = self.miners.iter().map(|miner| miner.token).collect();
         for token in tokens {
             self.close_miner(token, CloseHow::Graceful, CloseReason::Shutdown);
@@ -676,7 +680,7 @@ impl Exchange {
         if let Some(accounts) = &mut self.accounts {
             accounts.forget(token);
         }
-        if miner.pending_authorize {
+        if miner.pending > 0 {
             self.forget_pending(token);
         }
         self.keep_outbox(miner.outbox);

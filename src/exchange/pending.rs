@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::exchange::accounts::AccountId;
 use crate::exchange::facts::MinerToken;
 use crate::exchange::letters::LeaseId;
-use crate::exchange::names::AccountId;
 use crate::proto::pool::SHARE_ID_FIRST;
 use crate::wire::request_id::RequestId;
 

@@ -4,11 +4,12 @@ use std::borrow::Cow;
 use std::hash::BuildHasher;
 
 use super::{Exchange, Fact, MinerToken, Settings, ShareEnd};
+use crate::exchange::accounts::AccountId;
 use crate::exchange::conduct::{Judgement, was_never_given};
 use crate::exchange::held::Held;
 use crate::exchange::jobs::Remembered;
 use crate::exchange::miners::Stage;
-use crate::exchange::names::{AccountId, Asked};
+use crate::exchange::names::Asked;
 use crate::exchange::pending::{Owner, Pending};
 use crate::exchange::pool_side::printable;
 use crate::exchange::settings::ShareReply;
@@ -262,7 +263,12 @@ impl Exchange {
         if !link.names.held.has_room(limits) {
             return Err(Reject::PoolBusy);
         }
-        if link.is_up() && matches!(self.ask_name(now, claim.link, account, None), Asked::Denied) {
+        if link.is_up()
+            && matches!(
+                self.ask_name(now, claim.link, account, None),
+                Asked::Denied(_)
+            )
+        {
             return Err(Reject::UnauthorizedWorker);
         }
         self.links[claim.link].names.held.push(Held {

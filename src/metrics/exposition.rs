@@ -236,7 +236,7 @@ fn encode_tls(proxies: &[ProxySample], families: &mut Families<'_, '_>) -> fmt::
 }
 
 fn encode_miners(proxies: &[ProxySample], families: &mut Families<'_, '_>) -> fmt::Result {
-    let gauges: [Row; 4] = [
+    let gauges: [Row; 5] = [
         ("stratum_miners", "Miners connected now", |it| it.miners),
         (
             "stratum_miners_mining",
@@ -252,6 +252,11 @@ fn encode_miners(proxies: &[ProxySample], families: &mut Families<'_, '_>) -> fm
             "stratum_miners_kept_warm",
             "Miners that are given an old job since no pool is up; nothing that they find counts",
             |it| it.kept_warm,
+        ),
+        (
+            "stratum_worker_names",
+            "Names of workers that are known, each for itself and for each link whose pool was asked",
+            |it| it.names,
         ),
     ];
     for (name, help, of) in gauges {

@@ -269,6 +269,19 @@ fn a_miner_that_sends_too_many_lines_is_closed() {
     assert_eq!(farm.closed(), [CloseReason::TooManyMessages]);
 }
 
+#[test]
+fn a_worker_that_is_kept_out_leaves_the_others_of_a_connection_in_peace() {
+    let mut farm = Farm::new(20, |_| {});
+    farm.shares(3, "rig-3", WINDOW, LOW);
+    assert_eq!(farm.closed(), [CloseReason::TooManyFaults]);
+    farm.join(30, "proxy", 3);
+    let told = farm.introduce(30, "rig-3", 3);
+    assert!(told.contains("[24,\"Kept out for a while"), "{told}");
+    farm.shares(30, "proxy", 1, ACCEPTED);
+    assert_eq!(farm.closed(), []);
+    assert_eq!(farm.scene.exchange.counters().accepted, 1);
+}
+
 // What is a fault.
 
 #[test]

@@ -146,12 +146,17 @@ pub(super) fn configure(
     result.push(b'}');
 }
 
-/// The elements of a miner's params from `first` on, as the miner wrote them, with the comma in front.
+/// The elements of a miner's params from `first` on, as the miner wrote them, with the comma in front; none
+/// of them where there is a control character between: JSON takes a CR for a space, and a pool may not.
 pub(super) fn rest_as_written<'a>(params: Option<Raw<'a>>, first: Option<Raw<'a>>) -> &'a [u8] {
-    match (params, first) {
+    let rest = match (params, first) {
         (Some(params), Some(first)) => behind_comma(params, first),
         _ => b"",
+    };
+    if rest.iter().any(|&byte| byte < b' ') {
+        return b"";
     }
+    rest
 }
 
 /// The text of an array from the comma in front of `first` to its last element.
