@@ -125,11 +125,11 @@ fn who_asks_for_more_than_it_reads_is_closed_and_costs_little() {
         let before = hall.proxy.memory_kib();
         let mut asked = 0;
         let mut part = vec![0; 30 * 1024];
-        // Each time it reads a seventh of what the proxy has to say.
+        // Each time it reads a small part of what the proxy has to say, whose answers repeat its long ids.
         let closed = loop {
             let lines: String = (0..2000)
                 .map(|id| {
-                    format!("{{\"id\":{id},\"method\":\"mining.multi_version\",\"params\":[1]}}\n")
+                    format!("{{\"id\":\"{id:060}\",\"method\":\"mining.multi_version\",\"params\":[1]}}\n")
                 })
                 .collect();
             asked += 2000;
