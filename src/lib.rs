@@ -14,6 +14,9 @@
 //! - [`shard`]: the shell. One pinned thread that drives an exchange with a ring.
 //! - [`practice`]: the embedded pool, for a first run, for tests and for load.
 
+#[macro_use]
+mod reasons;
+
 pub mod config;
 pub mod exchange;
 pub mod metrics;

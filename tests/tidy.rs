@@ -281,7 +281,7 @@ fn arrows(source: &Source) -> Vec<String> {
     };
     let Some((_, allowed)) = ARROWS.iter().find(|(name, _)| *name == layer) else {
         return match layer {
-            "lib" | "main" | "cli" | "gen_cert" | "log_queue" => Vec::new(),
+            "lib" | "main" | "cli" | "gen_cert" | "log_queue" | "reasons" => Vec::new(),
             _ => vec![source.at(0, "a layer that the table of arrows does not know")],
         };
     };

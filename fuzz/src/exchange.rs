@@ -6,6 +6,7 @@
 //! - what reaches anybody is whole lines of JSON;
 //! - every submit gets exactly one answer, and no miner gets an answer that it did not ask for;
 //! - a share reaches a pool only under a job of the link's session, and byte for byte as it was found;
+//! - where workers have names of their own, it goes out under its own, which the pool has taken;
 //! - no two live miners share nonce space;
 //! - what is queued has a bound, and who is blocked is sent nothing;
 //! - after the drain nothing is owned.
@@ -23,10 +24,11 @@ mod scene;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use stratum_uring::exchange::{Command, LinkKey, MinerToken, ShareReply};
+use stratum_uring::exchange::{CheckEnd, Command, LinkKey, MinerToken, ShareReply};
 use stratum_uring::proto::dialect::equihash::Parameters;
 use stratum_uring::proto::dialect::{Coin, Dialect};
 use stratum_uring::proto::extranonce::SlotWidth;
+use stratum_uring::proto::worker_name::WorkerName;
 use stratum_uring::wire::Reader;
 
 use super::input::Input;
@@ -66,6 +68,7 @@ pub fn run(data: &[u8]) {
 /// A share that a miner made, by the number that stands in it.
 struct Share {
     miner: MinerToken,
+    worker: &'static str,
     /// What the miner had in front of its own part of the nonce, and its own part.
     nonce_1: Option<String>,
     nonce_2: String,
@@ -86,6 +89,8 @@ struct Farm {
     shares: Vec<Share>,
     fan_out_max: usize,
     outbox_bytes_max: usize,
+    /// Each worker has a name of its own at the pools.
+    is_named: bool,
     /// A miner said a share that we did not make: what goes out may be that one.
     raw_submits: bool,
     is_ending: bool,
@@ -98,6 +103,8 @@ impl Farm {
         let (ways, width, bounds) = (input.byte(), input.byte(), input.byte());
         let hosts: &[&str] = if ways & 1 == 0 { &["a"] } else { &["a", "b"] };
         let outbox_bytes_max = if bounds & 1 > 0 { 900 } else { 1024 * 1024 };
+        // A login of Monero is one worker's, and its pools have no word for another.
+        let is_named = width & 8 > 0 && coin != Coin::Monero;
         let scene = Scene::of(coin, hosts, |settings| {
             settings.standby = ways & 2 > 0;
             settings.keep_warm = ways & 4 > 0;
@@ -116,6 +123,17 @@ impl Farm {
                 len => SlotWidth::Fixed(len),
             };
             settings.miners_per_link = if width & 4 > 0 { 2 } else { 65_536 };
+            if is_named {
+                settings.authorize.worker_name = WorkerName::pass_through();
+            }
+            settings.authorize.is_local = width & 16 > 0;
+            settings.authorize.shows_passwords = width & 32 > 0;
+            settings.authorize.denied_retry = Duration::from_secs(u64::from(width >> 6));
+            if width & 128 > 0 {
+                let conduct = &mut settings.limits.conduct;
+                (conduct.rejected_window, conduct.rejected_percent_max) = (4, 50);
+                conduct.rejected_ban = Duration::from_secs(2);
+            }
             let limits = &mut settings.limits;
             if bounds & 1 > 0 {
                 limits.miner_outbox_bytes_max = outbox_bytes_max;
@@ -146,6 +164,7 @@ impl Farm {
             shares: Vec::new(),
             fan_out_max: 1 + usize::from(bounds >> 5),
             outbox_bytes_max,
+            is_named,
             raw_submits: false,
             is_ending: false,
             trace: std::env::var("FUZZ_TRACE").is_ok(),
@@ -182,7 +201,22 @@ impl Farm {
         for _ in 0..ticks {
             self.scene.pass(TICK);
             self.scene.exchange.handle_tick(self.scene.now);
+            self.look_workers_up();
             self.finish_round();
+        }
+    }
+
+    /// What the shell finds in the workers file: one of two workers, and now and then no time to look.
+    fn look_workers_up(&mut self) {
+        while let Some(check) = self.scene.exchange.poll_check() {
+            let end = match (&*check.worker, check.number % 5) {
+                (_, 4) => CheckEnd::Busy,
+                ("rig", _) => CheckEnd::Right,
+                ("rig.2", 0..2) => CheckEnd::Right,
+                _ => CheckEnd::Wrong,
+            };
+            let exchange = &mut self.scene.exchange;
+            exchange.handle_worker_checked(self.scene.now, check.miner, check.number, end);
         }
     }
 

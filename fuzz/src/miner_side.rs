@@ -69,6 +69,12 @@ fn handle(
         MinerEvent::Refused(_) => {
             written::answer(&out, &own_id.unwrap_or(RequestId::NULL));
         }
+        MinerEvent::BadSubmit(id, reject) => {
+            assert!(out.is_empty() && session.is_subscribed());
+            assert_eq!(Some(&id), own_id.as_ref());
+            dialect.write_error(&mut out, id.as_bytes(), reject.code(), reject.text());
+            written::answer(&out, &id);
+        }
         MinerEvent::Violation => {
             written::answer(&out, &own_id.unwrap_or(RequestId::NULL));
             return false;
@@ -100,7 +106,7 @@ fn answer(
         MinerRequest::Authorize { worker, .. } | MinerRequest::Login { worker, .. } => {
             match session.authorize(worker, &LIMITS) {
                 Ok(()) => {
-                    assert!(session.knows(worker) && session.may_submit(Some(worker)));
+                    assert!(session.knows(worker) && session.place_of(Some(worker)).is_some());
                     assert!((1..=LIMITS.worker_len_max).contains(&worker.len()));
                     dialect.write_accepted(&mut out, id.as_bytes());
                 }

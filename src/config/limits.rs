@@ -112,7 +112,7 @@ table! {
             1_048_576, 1024..=67_108_864;
         /// Worker names that one miner may authorize.
         workers_per_miner_max as workers_per_miner_max: usize = 16, 1..=1024;
-        /// Longest worker name, user agent or password of a miner.
+        /// Longest worker name or password of a miner; a longer one is refused. A longer user agent is cut.
         worker_bytes_max as worker_bytes_max: usize = 256, 16..=1024;
         /// Malformed lines, and unknown methods before the subscribe, before a miner is closed.
         protocol_errors_max as protocol_errors_max: usize = 8, 1..=255;
@@ -120,11 +120,12 @@ table! {
         messages_per_second_max as messages_per_second_max: u32 = 20_000, 0..=1_000_000;
         /// Shares of one miner in a second, over ten seconds. Above it they are refused. 0 is no bound.
         shares_per_second_max as shares_per_second_max: u32 = 10_000, 0..=1_000_000;
-        /// Shares of one miner over which its own faults are counted. 0 looks at none.
+        /// Shares of one miner, each looked at here or by the pool, over which its own faults are counted: 20
+        /// or more. 0 looks at none.
         rejected_window as rejected_window: u32 = 500, 0..=60_000;
         /// So many of a hundred of these: the miner is closed, and kept out for a while.
         rejected_percent_max as rejected_percent_max: u32 = 50, 1..=100;
-        /// How long such a worker is kept out at its address.
+        /// How long the worker of these shares is kept out at its address, or the /64 of an IPv6 address.
         rejected_ban_seconds as rejected_ban: Duration = 600.0, 1.0..=86_400.0;
         /// Hash checks of workers' passwords that wait, on one shard. Above it a miner is to try again.
         password_checks_max as password_checks_max: usize = 1024, 1..=65_536;

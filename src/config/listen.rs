@@ -89,5 +89,5 @@ fn pair(section: &mut Section<'_>) -> Option<CertificateConfig> {
 const CERTIFICATE_WANTED: &str = "write the path of a PEM file, e.g. certificate: hall.pem";
 const KEY_WANTED: &str = "write the path of a PEM file, e.g. key: hall.key";
 const CA_WANTED: &str = "write the path of a PEM file, e.g. client_ca: miners-ca.pem";
-const CA_WITH_AUTO: &str = "with mode: auto plain miners come in without any certificate; write mode: required, \
-    and give miners without one a listener of their own, or leave client_ca out";
+const CA_WITH_AUTO: &str = "with mode: auto plain miners come in without any certificate; write \
+    mode: required, and give miners without one a listener of their own, or leave client_ca out";

@@ -49,6 +49,9 @@ pub(super) fn config(root: &Node<'_>) -> Option<Config> {
 /// Each shard's number is one byte of its job ids.
 const CORES_MAX: usize = 256;
 
+/// Shares below which a part of them says nothing of a miner.
+const REJECTED_WINDOW_MIN: u32 = 20;
+
 /// With the most shards, and the most that each can hold.
 const MINERS_EXPECTED_MAX: u32 = 256 * 65_536;
 
@@ -626,6 +629,16 @@ fn limits(section: &mut Section<'_>, coin: Option<CoinConfig>) -> Limits {
                 format!("{small} is more than {large_key}, which is {large}"),
             );
         }
+    }
+    let window = limits.rejected_window;
+    if (1..REJECTED_WINDOW_MIN).contains(&window) {
+        section.mistake(
+            "rejected_window",
+            format!(
+                "{window} shares say nothing of a miner, and a few bad ones would close it; write 0, which \
+                 looks at none, or {REJECTED_WINDOW_MIN} to 60000"
+            ),
+        );
     }
     limits
 }

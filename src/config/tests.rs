@@ -576,6 +576,20 @@ fn limits_that_contradict_each_other_are_mistakes() {
 }
 
 #[test]
+fn a_window_of_a_few_shares_is_a_mistake() {
+    for window in [1, 19] {
+        prints(
+            "    dialect: equihash",
+            &format!("    dialect: equihash\n    limits: {{ rejected_window: {window} }}"),
+            &format!(
+                "line 4: proxies[0].limits.rejected_window: {window} shares say nothing of a miner, and a few bad \
+                 ones would close it; write 0, which looks at none, or 20 to 60000"
+            ),
+        );
+    }
+}
+
+#[test]
 fn the_admin_port_is_an_address_that_no_proxy_has() {
     let proxies = r#"
 proxies:

@@ -5,23 +5,34 @@
 //!                 └─ refused     (local) └─ refused       at the pool └─ refused
 //! ```
 //!
-//! While somebody else is asked the miner's request is *pending*, and what the miner sends meanwhile is kept
-//! as it came, to be read when the answer is known: a share right behind an authorize is so judged after it,
-//! and no reply overtakes another.
+//! While somebody else is asked the request is *pending*. What a miner without a worker sends meanwhile is
+//! kept as it came, to be read when the answer is known: simple firmware pairs replies with requests by their
+//! order alone. Where a connection mines already, its lines go their way: a sub-proxy authorizes one worker
+//! behind the other, and must not lose a share for it. Then only shares under the pending name are kept.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::{CloseHow, CloseReason, Exchange, Fact, LinkKey, MinerToken};
-use crate::exchange::names::{AccountId, AccountKey, Asked};
+use crate::exchange::accounts::{AccountId, AccountKey, Denial};
+use crate::exchange::names::Asked;
 use crate::proto::share::Reject;
 use crate::proto::time::Now;
 use crate::proto::worker_name::MinerAddress;
 use crate::wire::request_id::RequestId;
 
 /// Bytes of lines that are kept for one miner while its authorize is pending. What follows it at once is
-/// a subscribe and little more.
+/// a subscribe and little more. A line for which there is no room is read at once, and its reply may come
+/// ahead of others; a share is refused then.
 const KEPT_BYTES_MAX: usize = 16 * 1024;
+
+/// Who waits for an answer: a miner, and the number of its authorize.
+pub(crate) type Waiter = (MinerToken, u32);
+
+/// The authorizes whose answers are not known yet.
+pub(crate) type PendingAuthorizes = BTreeMap<Waiter, Box<PendingAuthorize>>;
 
 /// A worker and its password, for the shell to look up.
 #[derive(Clone, PartialEq, Eq)]
@@ -70,24 +81,25 @@ pub(super) struct Visitor<'a> {
 /// What a pending authorize waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    /// The shell looks the worker up.
+    /// The shell looks the worker up; it always answers.
     Check,
     /// A pool says whether it takes the name: the one of this connection, once it was asked.
-    Name(Option<LinkKey>),
+    Name(AccountId, Option<LinkKey>),
 }
 
 /// An authorize whose answer is not known yet.
 pub(crate) struct PendingAuthorize {
-    number: u32,
     id: RequestId,
     worker: Box<str>,
+    /// Empty once nobody needs it any more.
     password: Box<str>,
     agent: Option<Box<str>>,
     address: MinerAddress,
+    /// Since when it waits for the name.
     since: Duration,
     /// What is waited for.
     step: Step,
-    /// Lines that the miner sent since, each with its LF.
+    /// Lines that the miner sent since and that wait for it, each with its LF.
     lines: Vec<u8>,
 }
 
@@ -98,6 +110,26 @@ impl fmt::Debug for PendingAuthorize {
             .field("since", &self.since)
             .finish_non_exhaustive()
     }
+}
+
+impl PendingAuthorize {
+    /// The account whose name it waits for.
+    pub(super) const fn account(&self) -> Option<AccountId> {
+        match self.step {
+            Step::Check => None,
+            Step::Name(account, _) => Some(account),
+        }
+    }
+}
+
+/// What becomes of a share under a name that the connection has not authorized yet.
+pub(super) enum Kept {
+    /// It waits for the name's answer.
+    Yes,
+    /// There is no room for it.
+    Full,
+    /// Nobody was asked for this name.
+    No,
 }
 
 impl Exchange {
@@ -120,24 +152,18 @@ impl Exchange {
         number: u32,
         end: CheckEnd,
     ) {
-        let is_it =
-            |pending: &PendingAuthorize| pending.number == number && pending.step == Step::Check;
-        if !self
-            .pending_authorizes
-            .get(&miner)
-            .is_some_and(|it| is_it(it))
-        {
+        let waiter = (miner, number);
+        let pending = self.pending_authorizes.get(&waiter);
+        if !pending.is_some_and(|pending| pending.step == Step::Check) {
             return;
         }
-        let Some(pending) = self.take_pending(miner) else {
-            return;
+        let denial = match end {
+            CheckEnd::Right if self.accounts.is_some() => return self.name_worker(now, waiter),
+            CheckEnd::Right => None,
+            CheckEnd::Wrong => Some(Reject::WorkerDenied.into()),
+            CheckEnd::Busy => Some(Reject::AuthorizeBusy.into()),
         };
-        match end {
-            CheckEnd::Right => return self.name_worker(now, miner, pending),
-            CheckEnd::Wrong => self.deny(miner, &pending, Reject::WorkerDenied),
-            CheckEnd::Busy => self.deny(miner, &pending, Reject::AuthorizeBusy),
-        }
-        self.read_kept_lines(now, miner, &pending);
+        self.settle_authorize(now, waiter, denial.as_ref());
     }
 
     /// A miner authorizes a worker, or logs in.
@@ -152,29 +178,40 @@ impl Exchange {
         let Some(miner) = self.miners.get_mut(token) else {
             return;
         };
+        let pending_max = limits.workers_max.min(u16::MAX.into());
         // A second answer to a login would hold the job that it works on, at which xmrig closes the
         // connection.
         let result = if who.agent.is_some() && miner.session.is_authorized() {
             Err(Reject::Malformed("logged in before"))
         } else if who.password.len() > limits.worker_len_max {
-            Err(Reject::Malformed("the password is too long"))
+            Err(Reject::TooLong("the password is too long"))
+        } else if who.worker.contains(char::is_control) {
+            // Some pools keep names as C does: what stands behind a zero would be another name there.
+            Err(Reject::Malformed(
+                "the worker's name has control characters",
+            ))
+        } else if usize::from(miner.pending) >= pending_max {
+            Err(Reject::AuthorizeBusy)
         } else {
             miner.session.may_authorize(who.worker, &limits)
         };
         if let Err(reject) = result {
-            return self.refuse_request(token, &id, reject);
+            return self.refuse_authorize(token, &id, &reject.into());
         }
-        if miner.session.knows(who.worker) {
+        let is_known = miner.session.knows(who.worker);
+        let is_alone = !miner.session.is_authorized();
+        if is_known && self.accounts.is_none() {
             return self.accept_request(token, &id);
         }
-        let person = self.person(who.worker, self.speaker);
-        if self.is_kept_out(now, person) {
-            self.refuse_request(token, &id, Reject::KeptOut);
-            return self.close_miner(token, CloseHow::Graceful, CloseReason::KeptOut);
+        let person = self.person(who.worker, self.home(self.speaker));
+        if !is_known && self.is_kept_out(now, person) {
+            self.refuse_authorize(token, &id, &Reject::KeptOut.into());
+            if is_alone {
+                self.close_miner(token, CloseHow::Graceful, CloseReason::KeptOut);
+            }
+            return;
         }
-        self.authorizes = self.authorizes.wrapping_add(1);
         let pending = PendingAuthorize {
-            number: self.authorizes,
             id,
             worker: who.worker.into(),
             password: who.password.into(),
@@ -184,137 +221,152 @@ impl Exchange {
             step: Step::Check,
             lines: Vec::new(),
         };
-        if self.settings.authorize.is_local {
+        let is_checked = self.settings.authorize.is_local && !is_known;
+        if !is_checked && self.accounts.is_none() {
+            return self.finish_authorize(now, token, &pending);
+        }
+        self.authorizes = self.authorizes.wrapping_add(1);
+        let waiter = (token, self.authorizes);
+        if is_checked {
             self.counters.worker_checks += 1;
             self.checks.push_back(WorkerCheck {
                 miner: token,
-                number: pending.number,
+                number: waiter.1,
                 worker: pending.worker.clone(),
                 password: pending.password.clone(),
             });
-            return self.keep_pending(token, Box::new(pending));
         }
-        if self.accounts.is_none() {
-            return self.finish_authorize(now, token, &pending);
-        }
-        self.name_worker(now, token, Box::new(pending));
-    }
-
-    fn keep_pending(&mut self, token: MinerToken, pending: Box<PendingAuthorize>) {
         if let Some(miner) = self.miners.get_mut(token) {
-            miner.pending_authorize = true;
-            self.pending_authorizes.insert(token, pending);
+            miner.pending += 1;
+        }
+        self.pending_authorizes.insert(waiter, Box::new(pending));
+        if !is_checked {
+            self.name_worker(now, waiter);
         }
     }
 
-    fn take_pending(&mut self, token: MinerToken) -> Option<Box<PendingAuthorize>> {
-        if let Some(miner) = self.miners.get_mut(token) {
-            miner.pending_authorize = false;
-        }
-        self.pending_authorizes.remove(&token)
+    /// The worker may mine as far as we know. It has a name of its own, for which its pool is asked.
+    fn name_worker(&mut self, now: Now, waiter: Waiter) {
+        let authorize = &self.settings.authorize;
+        let (Some(accounts), Some(pending)) =
+            (&mut self.accounts, self.pending_authorizes.get_mut(&waiter))
+        else {
+            return;
+        };
+        let password = std::mem::take(&mut pending.password);
+        let account = accounts.open(AccountKey {
+            worker: pending.worker.clone(),
+            address: if authorize.worker_name.has_address() {
+                pending.address
+            } else {
+                MinerAddress::default()
+            },
+            password: authorize.shows_passwords.then_some(password),
+        });
+        pending.step = Step::Name(account, None);
+        pending.since = now.since_start;
+        self.ask_for_one(now, waiter, account);
     }
 
-    /// The worker may mine as far as we know. Where it has a name of its own its pool is asked for that.
-    fn name_worker(&mut self, now: Now, token: MinerToken, mut pending: Box<PendingAuthorize>) {
-        let index = self.link_to_ask(token);
-        let asked = match &mut self.accounts {
-            None => Asked::Allowed,
-            Some(accounts) => {
-                let authorize = &self.settings.authorize;
-                let has_address = authorize.worker_name.has_address();
-                let key = AccountKey {
-                    worker: pending.worker.clone(),
-                    address: Some(pending.address)
-                        .filter(|_| has_address)
-                        .unwrap_or_default(),
-                    password: authorize.shows_passwords.then(|| pending.password.clone()),
-                };
-                let account = accounts.open(key, token);
-                match index {
-                    Some(index) => self.ask_name(now, index, account, Some(token)),
-                    None => Asked::Waits,
+    /// Asks the miner's pool for the name that an authorize waits for. Says whether it can be asked now.
+    fn ask_for_one(&mut self, now: Now, waiter: Waiter, account: AccountId) -> bool {
+        let Some(index) = self.link_to_ask(waiter.0) else {
+            return false;
+        };
+        match self.ask_name(now, index, account, Some(waiter)) {
+            Asked::Allowed => self.settle_authorize(now, waiter, None),
+            Asked::Denied(denial) => self.settle_authorize(now, waiter, Some(&denial)),
+            Asked::Waits => {
+                let key = self.links[index].key;
+                if let Some(pending) = self.pending_authorizes.get_mut(&waiter) {
+                    pending.step = Step::Name(account, Some(key));
                 }
             }
-        };
-        match asked {
-            Asked::Allowed => self.finish_authorize(now, token, &pending),
-            Asked::Denied => self.deny(token, &pending, Reject::WorkerDenied),
-            Asked::Waits => {
-                pending.step = Step::Name(index.map(|index| self.links[index].key));
-                return self.keep_pending(token, pending);
-            }
         }
-        self.read_kept_lines(now, token, &pending);
+        true
     }
 
-    /// A pool has said whether it takes the name that a miner waits for.
+    /// A pool has said whether it takes the name that a miner waits for. The miner may be gone by now.
     pub(super) fn handle_worker_named(
         &mut self,
         now: Now,
-        token: MinerToken,
-        account: AccountId,
-        refused: Option<Reject>,
+        waiter: Waiter,
+        denial: Option<&Denial>,
     ) {
-        let waits = self.pending_authorizes.get(&token).is_some_and(|pending| {
-            let accounts = self.accounts.as_ref();
-            let own = accounts.and_then(|accounts| accounts.find(token, &pending.worker));
-            matches!(pending.step, Step::Name(_)) && own == Some(account)
-        });
-        if !waits {
-            return;
-        }
-        let Some(pending) = self.take_pending(token) else {
-            return;
-        };
-        match refused {
-            None => self.finish_authorize(now, token, &pending),
-            Some(reject) => self.deny(token, &pending, reject),
-        }
-        self.read_kept_lines(now, token, &pending);
+        self.settle_authorize(now, waiter, denial);
     }
 
     /// Asks for the names of those whose pool could not be asked, or was lost before it answered; refuses
     /// them where that takes too long.
     pub(super) fn ask_for_waiting(&mut self, now: Now) {
-        let is_asked = |key: Option<LinkKey>| {
-            key.is_some_and(|key| {
-                let link = &self.links[key.index];
-                link.key == key && link.is_up()
-            })
-        };
-        let mut tokens: Vec<MinerToken> = self
-            .pending_authorizes
-            .iter()
-            .filter(|(_, pending)| matches!(pending.step, Step::Name(key) if !is_asked(key)))
-            .map(|(token, _)| *token)
-            .collect();
-        tokens.sort_unstable();
-        for token in tokens {
-            let Some(pending) = self.take_pending(token) else {
+        let can_ask = self.links.iter().any(|link| link.is_up());
+        let wait_max = self.settings.limits.subscribe_wait;
+        let mut waiting = Vec::new();
+        for (waiter, pending) in &self.pending_authorizes {
+            let Step::Name(account, key) = pending.step else {
                 continue;
             };
-            if now.since(pending.since) >= self.settings.limits.subscribe_wait {
-                self.deny(token, &pending, Reject::NoPool);
-                self.read_kept_lines(now, token, &pending);
-            } else {
-                self.name_worker(now, token, pending);
+            let is_asked = key.is_some_and(|key| {
+                let link = &self.links[key.index];
+                link.key == key && link.is_up()
+            });
+            let is_late = now.since(pending.since) >= wait_max;
+            if !is_asked && (can_ask || is_late) {
+                waiting.push((*waiter, account, is_late));
             }
         }
+        for (waiter, account, is_late) in waiting {
+            if !self.ask_for_one(now, waiter, account) && is_late {
+                self.settle_authorize(now, waiter, Some(&Reject::NoPool.into()));
+            }
+        }
+    }
+
+    /// Refuses every authorize that is pending, and answers what waits behind them.
+    pub(super) fn expire_authorizes(&mut self, now: Now) {
+        // Among the lines that are read then there may be authorizes, of which there are fewer each time.
+        while let Some((&waiter, _)) = self.pending_authorizes.first_key_value() {
+            self.settle_authorize(now, waiter, Some(&Reject::AuthorizeBusy.into()));
+        }
+        self.checks.clear();
+    }
+
+    /// It is known whether a worker may mine: its authorize is answered, and what waited for that is read.
+    fn settle_authorize(&mut self, now: Now, waiter: Waiter, denial: Option<&Denial>) {
+        let Some(pending) = self.pending_authorizes.remove(&waiter) else {
+            return;
+        };
+        let token = waiter.0;
+        if let Some(miner) = self.miners.get_mut(token) {
+            miner.pending -= 1;
+            // What it has to do is only to be done from now on.
+            if !miner.session.is_authorized() {
+                miner.since = now.seconds();
+            }
+        }
+        match denial {
+            None => self.finish_authorize(now, token, &pending),
+            Some(denial) => self.deny(token, &pending, denial),
+        }
+        self.read_kept_lines(now, token, &pending);
     }
 
     /// The worker may mine.
     fn finish_authorize(&mut self, now: Now, token: MinerToken, pending: &PendingAuthorize) {
         let limits = self.settings.limits.miner;
-        let person = self.person(&pending.worker, pending.address);
+        let home = self.home(pending.address);
         let Some(miner) = self.miners.get_mut(token) else {
             return;
         };
         let first = !miner.session.is_authorized();
         if let Err(reject) = miner.session.authorize(&pending.worker, &limits) {
-            return self.refuse_request(token, &pending.id, reject);
+            return self.refuse_authorize(token, &pending.id, &reject.into());
         }
         if first {
-            miner.person = person;
+            miner.home = home;
+        }
+        if let (Some(accounts), Some(account)) = (&mut self.accounts, pending.account()) {
+            accounts.give(account, token);
         }
         if pending.agent.is_some() {
             miner.session.log_in();
@@ -337,35 +389,63 @@ impl Exchange {
     }
 
     /// The worker may not mine, at least for now.
-    fn deny(&mut self, token: MinerToken, pending: &PendingAuthorize, reject: Reject) {
-        self.refuse_request(token, &pending.id, reject);
-        self.close_account(token, &pending.worker);
+    fn deny(&mut self, token: MinerToken, pending: &PendingAuthorize, denial: &Denial) {
+        self.refuse_authorize(token, &pending.id, denial);
         self.fact(Fact::WorkerDenied {
             miner: token,
             worker: pending.worker.clone().into(),
-            reject,
+            reject: denial.reject,
+            said: denial.said(),
         });
         let limits = self.settings.limits.miner;
-        // Who guesses passwords gets few of them on one connection.
-        if reject == Reject::WorkerDenied
+        // Who guesses gets few tries on one connection. One that mines, for others maybe, is not closed for
+        // one of many workers.
+        if denial.reject == Reject::WorkerDenied
             && let Some(miner) = self.miners.get_mut(token)
+            && !miner.session.is_authorized()
             && miner.session.protocol_error(&limits)
         {
             self.close_miner(token, CloseHow::Graceful, CloseReason::Denied);
         }
     }
 
-    /// Keeps a line of a miner whose authorize is pending.
-    pub(super) fn keep_line(&mut self, token: MinerToken, line: &[u8]) {
-        let Some(pending) = self.pending_authorizes.get_mut(&token) else {
-            debug_assert!(false, "the miner says that there is one");
-            return;
+    /// Answers an authorize that is not granted.
+    fn refuse_authorize(&mut self, token: MinerToken, id: &RequestId, denial: &Denial) {
+        self.counters.refused[denial.reject.index()] += 1;
+        self.answer(token, |dialect, out| {
+            dialect.write_error(out, id.as_bytes(), denial.code(), denial.text());
+        });
+    }
+
+    /// Bytes of lines that are kept for a miner.
+    fn kept_bytes(&self, token: MinerToken) -> usize {
+        let pending = self.pending_authorizes.range(all_of(token));
+        pending.map(|(_, pending)| pending.lines.len()).sum()
+    }
+
+    /// Keeps a line of a miner without a worker, for when its authorize is answered. Says whether there was
+    /// room.
+    pub(super) fn keep_line(&mut self, token: MinerToken, line: &[u8]) -> bool {
+        let is_full = self.kept_bytes(token) + line.len() >= KEPT_BYTES_MAX;
+        let mut pending = self.pending_authorizes.range_mut(all_of(token));
+        let Some((_, pending)) = pending.next().filter(|_| !is_full) else {
+            return false;
         };
-        if pending.lines.len() + line.len() < KEPT_BYTES_MAX {
-            pending.lines.extend_from_slice(line);
-            pending.lines.push(b'\n');
-        } else {
-            self.close_miner(token, CloseHow::Graceful, CloseReason::TooManyMessages);
+        pending.keep(line);
+        true
+    }
+
+    /// Keeps the line of a share if an authorize of its worker is pending.
+    pub(super) fn keep_share(&mut self, token: MinerToken, worker: &str, line: &[u8]) -> Kept {
+        let is_full = self.kept_bytes(token) + line.len() >= KEPT_BYTES_MAX;
+        let mut pending = self.pending_authorizes.range_mut(all_of(token));
+        match pending.find(|(_, pending)| *pending.worker == *worker) {
+            None => Kept::No,
+            Some(_) if is_full => Kept::Full,
+            Some((_, pending)) => {
+                pending.keep(line);
+                Kept::Yes
+            }
         }
     }
 
@@ -383,6 +463,22 @@ impl Exchange {
 
     /// Forgets what a miner that is gone had pending.
     pub(super) fn forget_pending(&mut self, token: MinerToken) {
-        self.pending_authorizes.remove(&token);
+        let of_miner = self.pending_authorizes.range(all_of(token));
+        let gone: Vec<Waiter> = of_miner.map(|(waiter, _)| *waiter).collect();
+        for waiter in gone {
+            self.pending_authorizes.remove(&waiter);
+        }
+    }
+}
+
+/// Every authorize of a miner.
+const fn all_of(token: MinerToken) -> RangeInclusive<Waiter> {
+    (token, 0)..=(token, u32::MAX)
+}
+
+impl PendingAuthorize {
+    fn keep(&mut self, line: &[u8]) {
+        self.lines.extend_from_slice(line);
+        self.lines.push(b'\n');
     }
 }

@@ -4,18 +4,24 @@
 //! was out may all come at once. A miner that sends too many lines is closed; shares that are too many are
 //! refused.
 //!
-//! **Faults.** A share is the miner's own fault when it is malformed, a duplicate or above its target,
-//! whether we find that or its pool. One that is late or lost is nobody's. A miner half of whose last shares
-//! are its own fault is closed, and its first worker kept out at its address for a while. Never so where more
-//! than a tenth of all miners are like that, or were lately: then it is not theirs. And where others with the
-//! same name and address mine well, as behind one address with one name for all, the miner is closed and
-//! nobody kept out.
+//! **Faults.** A share is the miner's own fault when it is malformed, a duplicate, above its target or for a
+//! job that nobody ever gave, whether we find that or its pool. One that is late or lost is nobody's: it was
+//! never looked at, and counts neither for its miner nor against it. A miner half of whose last shares are
+//! its own fault is closed, and the worker under which most of them came is kept out at its address for a
+//! while, on all shards of the proxy. Never so where more than a tenth of all miners are like that, or were
+//! lately: then it is not theirs. And where others with the same name and address mine well, as behind one
+//! address with one name for all, the miner is closed and nobody kept out.
+//!
+//! **All miners** are those of all shards. At its tick each shard tells the others how many of its miners are
+//! over the ratio, where that changed; so each decides by what the others were a quarter of a second ago.
 
+use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
 use std::time::Duration;
 
-use super::{CloseHow, CloseReason, Exchange, Fact, Letter, MinerToken};
+use super::{CloseHow, CloseReason, Exchange, Fact, Letter, MinerToken, Settings};
 use crate::exchange::miners::Miner;
+use crate::proto::job::JobId;
 use crate::proto::share::Reject;
 use crate::proto::time::Now;
 use crate::proto::worker_name::MinerAddress;
@@ -26,8 +32,11 @@ const PACE_SECONDS: u32 = 10;
 /// Workers that are kept out at a time, on one shard; past it whoever was first may come back first.
 const KEPT_OUT_MAX: usize = 4096;
 
-/// So many of ten miners may be over the ratio before nobody is closed for it.
+/// One of so many miners may be over the ratio before nobody is closed for it.
 const OVER_PARTS: u64 = 10;
+
+/// So many more jobs than this exchange another one of the process may have given.
+const OTHERS_LEAD_MAX: u32 = 1 << 16;
 
 /// What a miner may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +81,10 @@ pub(crate) struct Conduct {
     faults: u16,
     /// Of the half before; none is known until there was one.
     faults_before: Option<u16>,
+    /// The worker under which most of the faults came, by its place on the connection.
+    suspect: u16,
+    /// How much more of them came under it than under others.
+    votes: u16,
     /// Whether too many of the last whole window were.
     over: bool,
 }
@@ -116,59 +129,149 @@ impl Conduct {
 
     /// Counts a share that was judged. Gives whether its faults are too many where a window has just ended.
     #[inline]
-    fn judge(&mut self, is_fault: bool, limits: &ConductLimits) -> Option<bool> {
+    fn judge(&mut self, judgement: Judgement, limits: &ConductLimits) -> Option<bool> {
         let half = limits.rejected_window / 2;
         self.judged = self.judged.saturating_add(1);
-        self.faults = self.faults.saturating_add(u16::from(is_fault));
+        if let Judgement::Fault(worker) = judgement {
+            self.faults = self.faults.saturating_add(1);
+            self.vote(worker);
+        }
         if self.judged < half {
             return None;
         }
         let faults = std::mem::take(&mut self.faults);
         self.judged = 0;
+        // Whoever is at fault in the next half is soon ahead.
+        self.votes = 0;
         let before = self.faults_before.replace(faults)?;
         let all = u32::from(faults) + u32::from(before);
         let max = 2 * u32::from(half) * u32::from(limits.rejected_percent_max);
         Some(all * 100 >= max)
     }
+
+    /// A fault of this worker. Who has more than half of them is the suspect in the end (Boyer and Moore's
+    /// majority vote), and where nobody has, one of those that have some.
+    fn vote(&mut self, worker: u16) {
+        if self.votes == 0 {
+            self.suspect = worker;
+        }
+        if self.suspect == worker {
+            self.votes = self.votes.saturating_add(1);
+        } else {
+            self.votes -= 1;
+        }
+    }
+
+    /// Whether it is not over the ratio, and a share that was judged lately was good.
+    fn mines_well(&self, limits: &ConductLimits) -> bool {
+        let half = limits.rejected_window / 2;
+        let was_good = self.faults_before.is_some_and(|faults| faults < half);
+        !self.over && (self.faults < self.judged || was_good)
+    }
+}
+
+/// What somebody found who looked at a share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Judgement {
+    /// It counts.
+    Good,
+    /// It is wrong, by the fault of the worker at this place of its connection.
+    Fault(u16),
 }
 
 /// A worker that is kept out at its address.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct KeptOut {
+struct KeptOut {
     person: u64,
     until: Duration,
 }
 
+/// A miner that was closed for its faults.
+#[derive(Clone, Copy, Debug)]
+struct Parted {
+    at: Duration,
+    home: u64,
+}
+
+/// How many miners of a shard are over the ratio, or were lately, and of how many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Standing {
+    over: u64,
+    miners: u64,
+}
+
+/// What is kept of the conduct of all miners.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    /// Miners of whose last shares too many were their own fault.
+    over: u64,
+    /// Workers that may not mine for a while.
+    kept_out: VecDeque<KeptOut>,
+    /// Miners that were closed for their faults lately.
+    parted: VecDeque<Parted>,
+    /// Those of them that count: see [`Exchange::count_parted`].
+    parted_count: u64,
+    /// By shard, what the others told.
+    others: Vec<Standing>,
+    /// What they know of us.
+    told: Standing,
+}
+
+impl Ledger {
+    /// Of one of so many shards.
+    pub(crate) fn new(shards: u32) -> Self {
+        Self {
+            others: vec![Standing::default(); shards as usize],
+            ..Self::default()
+        }
+    }
+}
+
 impl Exchange {
-    /// Stands for a worker at an address: the same number in all exchanges of a proxy.
-    pub(super) fn person(&self, worker: &str, address: MinerAddress) -> u64 {
-        let seed = self.settings.authorize.people_seed;
-        foldhash::quality::FixedState::with_seed(seed).hash_one((worker, address))
+    /// Stands for the address of a miner, or its /64: the same number in all exchanges of a proxy.
+    pub(super) fn home(&self, address: MinerAddress) -> u64 {
+        self.people().hash_one(address.network())
+    }
+
+    /// Stands for a worker at home.
+    pub(super) fn person(&self, worker: &str, home: u64) -> u64 {
+        self.people().hash_one((worker, home))
+    }
+
+    const fn people(&self) -> foldhash::quality::FixedState {
+        foldhash::quality::FixedState::with_seed(self.settings.authorize.people_seed)
     }
 
     /// Whether a worker is kept out.
     pub(super) fn is_kept_out(&mut self, now: Now, person: u64) -> bool {
-        if self.kept_out.is_empty() {
+        let kept_out = &mut self.ledger.kept_out;
+        if kept_out.is_empty() {
             return false;
         }
-        self.kept_out.retain(|kept| kept.until > now.since_start);
-        self.kept_out.iter().any(|kept| kept.person == person)
+        kept_out.retain(|kept| kept.until > now.since_start);
+        kept_out.iter().any(|kept| kept.person == person)
     }
 
-    /// A share was refused here.
-    pub(super) fn judge_refused(&mut self, now: Now, token: MinerToken, reject: Reject) {
-        match reject {
-            Reject::Malformed(_) | Reject::Duplicate | Reject::VersionBits => {
-                self.judge_miner(now, token, true);
-            }
-            Reject::UnknownJob => self.judge_miner(now, token, false),
-            // It was never looked at, or nobody knows what would have become of it.
-            _ => {}
+    /// A share of this worker was refused here.
+    pub(super) fn judge_refused(
+        &mut self,
+        now: Now,
+        token: MinerToken,
+        worker: u16,
+        reject: Reject,
+    ) {
+        let is_fault = matches!(
+            reject,
+            Reject::Malformed(_) | Reject::Duplicate | Reject::VersionBits | Reject::JobNeverGiven
+        );
+        // Any other was never looked at, or nobody knows what would have become of it.
+        if is_fault {
+            self.judge_miner(now, token, Judgement::Fault(worker));
         }
     }
 
     /// Counts a share that was judged, here or by a pool.
-    pub(super) fn judge_miner(&mut self, now: Now, token: MinerToken, is_fault: bool) {
+    pub(super) fn judge_miner(&mut self, now: Now, token: MinerToken, judgement: Judgement) {
         let limits = &self.settings.limits.conduct;
         if limits.rejected_window == 0 {
             return;
@@ -176,11 +279,11 @@ impl Exchange {
         let Some(miner) = self.miners.get_mut(token) else {
             return;
         };
-        let Some(over) = miner.conduct.judge(is_fault, limits) else {
+        let Some(over) = miner.conduct.judge(judgement, limits) else {
             return;
         };
         let was_over = std::mem::replace(&mut miner.conduct.over, over);
-        self.miners_over = self.miners_over + u64::from(over) - u64::from(was_over);
+        self.ledger.over = self.ledger.over + u64::from(over) - u64::from(was_over);
         if over {
             self.part_with(now, token);
         }
@@ -188,31 +291,42 @@ impl Exchange {
 
     /// A miner is gone, and no more over the ratio.
     pub(super) fn forget_conduct(&mut self, conduct: Conduct) {
-        self.miners_over -= u64::from(conduct.over);
+        self.ledger.over -= u64::from(conduct.over);
     }
 
     /// Closes a miner for its faults, unless too many miners are like it.
     fn part_with(&mut self, now: Now, token: MinerToken) {
-        // Those that were closed for it count on, or one after the other all would be.
-        let ban = self.settings.limits.conduct.rejected_ban;
-        while self.parted.front().is_some_and(|&at| now.since(at) >= ban) {
-            self.parted.pop_front();
-        }
-        let parted = self.parted.len() as u64;
-        let (over, all) = (self.miners_over + parted, self.miners.len() as u64 + parted);
+        let own = self.conduct_standing();
+        let others = &self.ledger.others;
+        let over = own.over + others.iter().map(|other| other.over).sum::<u64>();
+        let all = own.miners + others.iter().map(|other| other.miners).sum::<u64>();
         if over * OVER_PARTS > all {
             self.counters.faults_excused += 1;
             return;
         }
-        self.parted.push_back(now.since_start);
-        let Some(person) = self.miners.get_mut(token).map(|miner| miner.person) else {
+        let Some(miner) = self.miners.get_mut(token) else {
             return;
         };
-        let until = now.since_start + ban;
-        let kept_out = self.keep_out(person, until);
-        if kept_out {
-            self.tell_all(&Letter::KeptOut { person, until });
-        }
+        let home = miner.home;
+        let worker: Option<Box<str>> = miner
+            .session
+            .worker_at(miner.conduct.suspect)
+            .map(Into::into);
+        let at = now.since_start;
+        self.ledger.parted.push_back(Parted { at, home });
+        self.ledger.parted_count += 1;
+        let until = at + self.settings.limits.conduct.rejected_ban;
+        let kept_out = worker.is_some_and(|worker| {
+            let kept_out = self.keep_out(&worker, home, until);
+            if kept_out {
+                self.tell_all(&Letter::KeptOut {
+                    worker,
+                    home,
+                    until,
+                });
+            }
+            kept_out
+        });
         self.fact(Fact::TooManyFaults {
             miner: token,
             kept_out,
@@ -221,49 +335,112 @@ impl Exchange {
     }
 
     /// Keeps a worker out, unless somebody of the same name and address mines well here.
-    pub(super) fn keep_out(&mut self, person: u64, until: Duration) -> bool {
-        let is_well = |miner: &Miner| miner.person == person && !miner.conduct.over;
-        let authorized = |miner: &&Miner| miner.session.is_authorized();
-        if self.miners.iter().filter(authorized).any(is_well) {
+    fn keep_out(&mut self, worker: &str, home: u64, until: Duration) -> bool {
+        let limits = &self.settings.limits.conduct;
+        let is_well = |miner: &Miner| {
+            miner.home == home && miner.conduct.mines_well(limits) && miner.session.knows(worker)
+        };
+        if self.miners.iter().any(is_well) {
             return false;
         }
-        if self.kept_out.len() >= KEPT_OUT_MAX {
-            self.kept_out.pop_front();
+        let person = self.person(worker, home);
+        let kept_out = &mut self.ledger.kept_out;
+        if kept_out.len() >= KEPT_OUT_MAX {
+            kept_out.pop_front();
         }
-        self.kept_out.push_back(KeptOut { person, until });
+        kept_out.push_back(KeptOut { person, until });
         self.counters.kept_out += 1;
         true
     }
+
+    /// Another shard keeps a worker out. Where somebody of its name and address mines well here, none does.
+    pub(super) fn handle_kept_out(&mut self, worker: Box<str>, home: u64, until: Duration) {
+        if !self.keep_out(&worker, home, until) {
+            self.tell_all(&Letter::Vouched { worker, home });
+        }
+    }
+
+    /// A worker mines well on another shard.
+    pub(super) fn handle_vouched(&mut self, worker: &str, home: u64) {
+        let person = self.person(worker, home);
+        self.ledger.kept_out.retain(|kept| kept.person != person);
+    }
+
+    /// How our own miners are.
+    const fn conduct_standing(&self) -> Standing {
+        // Those that were closed for it count on, or one after the other all would be.
+        let parted = self.ledger.parted_count;
+        Standing {
+            over: self.ledger.over + parted,
+            miners: self.counters.mining + parted,
+        }
+    }
+
+    /// Another shard told how its miners are.
+    pub(super) fn handle_conduct(&mut self, from: usize, over: u64, miners: u64) {
+        if let Some(other) = self.ledger.others.get_mut(from) {
+            *other = Standing { over, miners };
+        }
+    }
+
+    /// Forgets those whose time is over, and tells the other shards how our miners are where that changed.
+    pub(super) fn tick_conduct(&mut self, now: Now) {
+        if self.settings.limits.conduct.rejected_window == 0 {
+            return;
+        }
+        let ban = self.settings.limits.conduct.rejected_ban;
+        let parted = &mut self.ledger.parted;
+        while parted.front().is_some_and(|it| now.since(it.at) >= ban) {
+            parted.pop_front();
+        }
+        self.ledger.parted_count = self.count_parted();
+        let standing = self.conduct_standing();
+        if self.settings.part.1 > 1 && self.ledger.told != standing {
+            self.ledger.told = standing;
+            let Standing { over, miners } = standing;
+            self.tell_all(&Letter::Conduct { over, miners });
+        }
+    }
+
+    /// How many of those that were closed count: of one address as many as it has miners, and one at least.
+    /// Else whoever comes back under ever new names would soon be a tenth of all, and nobody closed.
+    fn count_parted(&self) -> u64 {
+        let parted = &self.ledger.parted;
+        if parted.len() < 2 {
+            return parted.len() as u64;
+        }
+        // By home, how many were closed and how many are here.
+        let mut homes: HashMap<u64, (u64, u64), _> = HashMap::with_hasher(self.hasher.clone());
+        for gone in parted {
+            homes.entry(gone.home).or_default().0 += 1;
+        }
+        for miner in self.miners.iter().filter(|miner| miner.counted) {
+            if let Some((_, here)) = homes.get_mut(&miner.home) {
+                *here += 1;
+            }
+        }
+        let counts = homes.values().map(|&(gone, here)| gone.min(here.max(1)));
+        counts.sum()
+    }
 }
 
-/// Whether a pool's rejection says that the miner is at fault: 22 and 23, or 20 where its text does not say
-/// that the share came late or that the pool could not look at it. Some pools say 20 of everything.
-pub(super) fn is_own_fault(code: i64, text: &str) -> bool {
-    const NOT_ITS_OWN: [&str; 9] = [
-        "stale",
-        "not found",
-        "expired",
-        "old",
-        "time",
-        "busy",
-        "unavailable",
-        "again",
-        "internal",
-    ];
-    match code {
-        22 | 23 => true,
-        20 => {
-            let text = text.to_ascii_lowercase();
-            let is_bare = text == "rejected by the pool";
-            !is_bare && !NOT_ITS_OWN.iter().any(|word| text.contains(word))
-        }
-        _ => false,
-    }
+/// Whether no exchange of ours can have given this id, where this one has given so many by now. Ids of
+/// earlier runs of the process lie behind, as long as jobs came slower than one each second.
+pub(super) fn was_never_given(id: JobId, settings: &Settings, sequence: u64) -> bool {
+    let count = settings.start_unix_seconds.wrapping_add(sequence);
+    let lead_max = if id.series() == settings.series {
+        0
+    } else {
+        OTHERS_LEAD_MAX
+    };
+    id.lead(count) > lead_max
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const FAULT: Judgement = Judgement::Fault(0);
 
     const LIMITS: ConductLimits = ConductLimits {
         messages_per_second_max: 5,
@@ -302,7 +479,10 @@ mod tests {
         let mut conduct = Conduct::default();
         let mut judge = |faults: &str| -> Vec<Option<bool>> {
             let faults = faults.bytes().map(|byte| byte == b'x');
-            faults.map(|fault| conduct.judge(fault, &LIMITS)).collect()
+            faults
+                .map(|fault| if fault { FAULT } else { Judgement::Good })
+                .map(|judgement| conduct.judge(judgement, &LIMITS))
+                .collect()
         };
         let end = |verdicts: Vec<Option<bool>>| verdicts.last().copied().flatten();
         assert_eq!(end(judge("xxxxx")), None, "there is no whole window yet");
@@ -313,20 +493,73 @@ mod tests {
     }
 
     #[test]
-    fn what_a_pool_calls_late_is_nobodys_fault() {
-        assert!(is_own_fault(22, "duplicate share"));
-        assert!(is_own_fault(23, "low difficulty"));
-        assert!(is_own_fault(20, "invalid solution"));
-        for (code, text) in [
-            (21, "job not found"),
-            (20, "Stale"),
-            (20, "Job not found"),
-            (20, "Rejected by the pool"),
-            (20, "Timed out"),
-            (24, "unauthorized"),
-            (-1, "params"),
+    fn who_has_most_of_the_faults_is_the_suspect() {
+        let suspect = |workers: &[u16]| {
+            let mut conduct = Conduct::default();
+            for &worker in workers {
+                conduct.vote(worker);
+            }
+            conduct.suspect
+        };
+        assert_eq!(suspect(&[3, 3, 3]), 3);
+        assert_eq!(suspect(&[0, 0, 1, 1, 1]), 1);
+        assert_eq!(suspect(&[5, 0, 5, 1, 5, 2, 5]), 5);
+    }
+
+    #[test]
+    fn who_was_never_judged_mines_no_better_than_who_is_always_wrong() {
+        let mut conduct = Conduct::default();
+        assert!(!conduct.mines_well(&LIMITS));
+        for _ in 0..9 {
+            conduct.judge(FAULT, &LIMITS);
+        }
+        assert!(!conduct.mines_well(&LIMITS));
+        conduct.judge(Judgement::Good, &LIMITS);
+        let mut conduct = Conduct::default();
+        conduct.judge(Judgement::Good, &LIMITS);
+        assert!(conduct.mines_well(&LIMITS));
+        for _ in 0..4 {
+            conduct.judge(FAULT, &LIMITS);
+        }
+        conduct.judge(FAULT, &LIMITS);
+        assert!(
+            conduct.mines_well(&LIMITS),
+            "it was good in the half before"
+        );
+    }
+
+    #[test]
+    fn a_job_id_that_nobody_gave_is_known() {
+        let settings = |series| Settings {
+            part: (0, 1),
+            series,
+            start_unix_seconds: 1_800_000_000,
+            seed: 1,
+            pools: Vec::new(),
+            slot_width: crate::proto::extranonce::SlotWidth::Auto,
+            miners_per_link: 1,
+            links_max: 1,
+            standby: false,
+            pass_through_agents: Vec::new(),
+            pool_links: crate::exchange::PoolLinks::PerShard,
+            job_exchange: None,
+            authorize: crate::exchange::Authorize::default(),
+            share_reply: crate::exchange::ShareReply::Pool,
+            keep_warm: false,
+            limits: crate::exchange::Limits::default(),
+        };
+        let own = settings(3);
+        let id = |count: u64, series| JobId::new(1_800_000_000 + count, series);
+        for given in [
+            id(0, 3),
+            id(7, 3),
+            id(40_000, 4),
+            JobId::new(1_799_990_000, 9),
         ] {
-            assert!(!is_own_fault(code, text), "{code} {text}");
+            assert!(!was_never_given(given, &own, 7), "{given}");
+        }
+        for made_up in [id(8, 3), id(80_000, 4)] {
+            assert!(was_never_given(made_up, &own, 7), "{made_up}");
         }
     }
 }

@@ -112,7 +112,7 @@ impl Exchange {
                 self.lose_link(now, index, LinkEnd::HandshakeTimeout, detail);
             }
             LinkState::Up(..) => {
-                if link.output.unwritten().is_empty() && link.handshake.is_empty() {
+                if link.unwritten().is_empty() {
                     link.took_bytes = now.since_start;
                 } else if now.since(link.took_bytes) >= limits.pool_outbox_stalled {
                     self.lose_link(now, index, LinkEnd::Stalled, String::new());

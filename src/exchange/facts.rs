@@ -22,25 +22,6 @@ pub struct LinkKey {
     pub dial: u32,
 }
 
-macro_rules! reasons {
-    ($(#[$doc:meta])* $name:ident { $($(#[$why:meta])* $variant:ident = $label:literal,)+ }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum $name { $($(#[$why])* $variant,)+ }
-
-        impl $name {
-            /// Every reason, in order.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
-
-            /// The label in logs and counters.
-            #[must_use]
-            pub const fn reason(self) -> &'static str {
-                match self { $(Self::$variant => $label,)+ }
-            }
-        }
-    };
-}
-
 reasons! {
     /// Why a miner's link ended.
     CloseReason {
@@ -378,6 +359,9 @@ pub enum Fact {
         worker: String,
         /// Why.
         reject: Reject,
+        /// The code and the text with which its pool said no, without control characters; empty where it
+        /// gave none.
+        said: String,
     },
     /// Too many of a miner's shares were its own fault, and it is closed.
     TooManyFaults {
@@ -490,8 +474,12 @@ pub struct Counters {
     pub worker_checks: u64,
     /// Names of workers for which pools were asked.
     pub names_asked: u64,
+    /// Names of workers that are known now, each for itself and for each link whose pool was asked.
+    pub names: u64,
     /// Workers that are or were kept out for their faults; each shard counts.
     pub kept_out: u64,
+    /// User agents of miners that were cut, since they are longer than they may be.
+    pub agents_cut: u64,
     /// Times that a miner was not closed for its faults, since too many were like it.
     pub faults_excused: u64,
 }
@@ -574,7 +562,9 @@ impl Counters {
             lead_micros,
             worker_checks,
             names_asked,
+            names,
             kept_out,
+            agents_cut,
             faults_excused,
         } = self;
         [
@@ -610,7 +600,9 @@ impl Counters {
             lead_micros,
             worker_checks,
             names_asked,
+            names,
             kept_out,
+            agents_cut,
             faults_excused,
         ]
         .into_iter()

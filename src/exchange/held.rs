@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::{Exchange, MinerToken};
-use crate::exchange::names::AccountId;
+use crate::exchange::accounts::AccountId;
 use crate::exchange::settings::Limits;
 use crate::exchange::shares::Claim;
 use crate::proto::dialect::MinerRequest;
@@ -28,6 +28,8 @@ pub(crate) struct Held {
     pub(crate) id: RequestId,
     /// Its slot in the nonce space of the link.
     pub(crate) slot: u16,
+    /// The place of its worker among those of the miner.
+    pub(crate) worker: u16,
     /// The job for which it was found.
     pub(crate) job: JobId,
     /// Under whose name it is to go, where names differ.
@@ -120,6 +122,7 @@ impl Exchange {
             id: &share.id,
             link,
             slot: share.slot,
+            worker: share.worker,
             // It is counted since it came.
             unanswered: 0,
             // It was held against its own mask when it came.

@@ -328,6 +328,7 @@ impl Exchange {
                 work: 0,
                 resent: false,
                 answered: false,
+                worker: 0,
                 account: None,
             });
         }

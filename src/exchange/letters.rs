@@ -37,12 +37,28 @@ pub enum Letter {
         /// How it fell silent; `None` where a lost link could not be taken up again in time.
         silence: Option<LinkEnd>,
     },
+    /// How many of the sender's miners make too many faults, or did lately; the last one holds.
+    Conduct {
+        /// How many.
+        over: u64,
+        /// Of how many.
+        miners: u64,
+    },
     /// A worker made too many faults and is kept out everywhere.
     KeptOut {
-        /// Stands for its name and address.
-        person: u64,
+        /// Its name.
+        worker: Box<str>,
+        /// Stands for its address, or its /64.
+        home: u64,
         /// Until when, in time since the process started.
         until: Duration,
+    },
+    /// Somebody of this name and address mines well on the sender's shard: it is not kept out.
+    Vouched {
+        /// Its name.
+        worker: Box<str>,
+        /// Stands for its address, or its /64.
+        home: u64,
     },
     /// A link of the sender announced a job.
     JobHeard(Box<HeardJob>),
@@ -252,7 +268,13 @@ impl Exchange {
                 }
             }
             Letter::PoolBad { pool, silence } => self.handle_pool_bad(now, pool, silence),
-            Letter::KeptOut { person, until } => drop(self.keep_out(person, until)),
+            Letter::Conduct { over, miners } => self.handle_conduct(from, over, miners),
+            Letter::KeptOut {
+                worker,
+                home,
+                until,
+            } => self.handle_kept_out(worker, home, until),
+            Letter::Vouched { worker, home } => self.handle_vouched(&worker, home),
             Letter::Guest(says) => self.handle_guest(now, from, says),
             Letter::Host(says) => self.handle_host(now, from, says),
             Letter::JobHeard(heard) => self.handle_heard_job(now, from, &heard),

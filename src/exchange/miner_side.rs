@@ -1,12 +1,14 @@
 //! What miners do, and what time does to them.
 
+use std::time::Duration;
+
 use super::{CloseHow, CloseReason, Exchange, Fact, MinerToken, SWEEP_TICKS, Tag};
-use crate::exchange::authorize::Visitor;
+use crate::exchange::authorize::{Kept, Visitor};
 use crate::exchange::miners::{Miner, Stage};
 use crate::exchange::outbox::Owed;
 use crate::proto::dialect::{Dialect, MinerRequest};
 use crate::proto::miner::MinerEvent;
-use crate::proto::share::Reject;
+use crate::proto::share::{Reject, Submit};
 use crate::proto::time::Now;
 use crate::wire::request_id::RequestId;
 
@@ -58,8 +60,9 @@ impl Exchange {
             return;
         };
         let miner = self.miners.at(place);
-        miner.blocked = true;
-        miner.since = now.seconds();
+        if !std::mem::replace(&mut miner.blocked, true) {
+            miner.blocked_since = now.seconds();
+        }
         let mut start = 0;
         for (tag, len) in pieces {
             let end = start + len;
@@ -123,8 +126,8 @@ impl Exchange {
         if line.is_empty() || matches!(miner.stage, Stage::Leaving(..)) {
             return;
         }
-        if miner.pending_authorize {
-            return self.keep_line(token, line);
+        if miner.pending > 0 && !miner.session.is_authorized() && self.keep_line(token, line) {
+            return;
         }
         let limits = self.settings.limits.miner;
         let message = match self.reader.read(line) {
@@ -156,27 +159,41 @@ impl Exchange {
                 self.counters.lines_unreadable += 1;
                 self.close_miner(token, CloseHow::Graceful, CloseReason::Violation);
             }
-            MinerEvent::Request(id, MinerRequest::Submit(submit)) => {
+            MinerEvent::BadSubmit(id, reject) => {
                 self.counters.submits += 1;
-                if let Err(reject) = self.handle_submit(now, token, &id, &submit, line) {
-                    // Stale shares and duplicates are everyday's; these mean that something is set wrong.
-                    let odd = matches!(
-                        reject,
-                        Reject::Malformed(_)
-                            | Reject::UnauthorizedWorker
-                            | Reject::NotSubscribed
-                            | Reject::VersionBits
-                    );
-                    if odd && Self::is_told(&mut self.refusal_told, now) {
-                        let miner = token;
-                        self.fact(Fact::ShareRefused { miner, reject });
-                    }
-                    self.refuse_request(token, &id, reject);
-                    self.judge_refused(now, token, reject);
+                let limits = &self.settings.limits.conduct;
+                let miner = self.miners.at(place);
+                let is_within = miner.conduct.share(now.seconds(), limits);
+                let reject = if is_within {
+                    reject
+                } else {
+                    Reject::TooManyShares
+                };
+                // Whose it is can't be read either.
+                self.refuse_submit(now, token, &id, 0, reject);
+            }
+            MinerEvent::Request(id, MinerRequest::Submit(submit)) => {
+                let kept = match self.miners.at(place).pending {
+                    0 => Kept::No,
+                    _ => self.keep_for_name(token, &submit, line),
+                };
+                if matches!(kept, Kept::Yes) {
+                    return;
+                }
+                self.counters.submits += 1;
+                let handled = match kept {
+                    Kept::Full => Err(Reject::TooManyUnanswered),
+                    Kept::Yes | Kept::No => self.handle_submit(now, token, &id, &submit, line),
+                };
+                if let Err(reject) = handled {
+                    let session = &self.miners.at(place).session;
+                    let worker = session.place_of(submit.worker.as_deref());
+                    self.refuse_submit(now, token, &id, worker.unwrap_or(0), reject);
                 }
             }
             MinerEvent::Request(id, MinerRequest::Subscribe { agent }) => {
-                self.handle_subscribe(now, token, id, &agent);
+                let agent = self.cut_agent(&agent);
+                self.handle_subscribe(now, token, id, agent);
             }
             MinerEvent::Request(id, MinerRequest::Authorize { worker, password }) => {
                 let who = Visitor {
@@ -197,7 +214,7 @@ impl Exchange {
                 let who = Visitor {
                     worker: &worker,
                     password: &password,
-                    agent: Some(&agent),
+                    agent: Some(self.cut_agent(&agent)),
                 };
                 self.handle_authorize(now, token, id, who);
             }
@@ -207,6 +224,54 @@ impl Exchange {
             MinerEvent::Request(id, MinerRequest::GetJob) => self.handle_get_job(token, &id),
             MinerEvent::Request(..) => debug_assert!(false, "the session answers the others"),
         }
+    }
+
+    /// Keeps a share if it is under a name that is asked for on this connection.
+    fn keep_for_name(&mut self, token: MinerToken, submit: &Submit<'_>, line: &[u8]) -> Kept {
+        match (self.miners.get_mut(token), &submit.worker) {
+            (Some(miner), Some(worker)) if !miner.session.knows(worker) => {
+                self.keep_share(token, worker, line)
+            }
+            _ => Kept::No,
+        }
+    }
+
+    /// Refuses a share of the worker at this place.
+    fn refuse_submit(
+        &mut self,
+        now: Now,
+        token: MinerToken,
+        id: &RequestId,
+        worker: u16,
+        reject: Reject,
+    ) {
+        // Stale shares and duplicates are everyday's; these mean that something is set wrong.
+        let odd = matches!(
+            reject,
+            Reject::Malformed(_)
+                | Reject::JobNeverGiven
+                | Reject::UnauthorizedWorker
+                | Reject::NotSubscribed
+                | Reject::VersionBits
+        );
+        if odd && Self::is_told(&mut self.refusal_told, now) {
+            let miner = token;
+            self.fact(Fact::ShareRefused { miner, reject });
+        }
+        self.refuse_request(token, id, reject);
+        self.judge_refused(now, token, worker, reject);
+    }
+
+    /// As much of a user agent as is kept and logged. No miner is refused for a long one.
+    fn cut_agent<'a>(&mut self, agent: &'a str) -> &'a str {
+        let len_max = self.settings.limits.miner.worker_len_max;
+        if agent.len() <= len_max {
+            return agent;
+        }
+        self.counters.agents_cut += 1;
+        let is_end = |len: &usize| agent.is_char_boundary(*len);
+        let end = (0..=len_max).rev().find(is_end).unwrap_or(0);
+        agent.get(..end).unwrap_or_default()
     }
 
     pub(super) fn refuse_request(&mut self, token: MinerToken, id: &RequestId, reject: Reject) {
@@ -249,21 +314,22 @@ impl Exchange {
             };
             let miner = self.miners.at(self.sweep_start);
             // Whole seconds: what is counted may be one more than what has passed.
-            let waited = u64::from(now.seconds().saturating_sub(miner.since));
+            let is_over = |since: u32, timeout: Duration| {
+                u64::from(now.seconds().saturating_sub(since)) > timeout.as_secs()
+            };
             let reason = match miner.stage {
                 Stage::Leaving(..) => continue,
-                _ if miner.blocked => {
-                    if waited <= limits.miner_blocked.as_secs() {
-                        continue;
-                    }
+                _ if miner.blocked && is_over(miner.blocked_since, limits.miner_blocked) => {
                     CloseReason::Blocked
                 }
-                Stage::New if waited > limits.subscribe_timeout.as_secs() => {
+                // It waits for us.
+                _ if miner.pending > 0 => continue,
+                Stage::New if is_over(miner.since, limits.subscribe_timeout) => {
                     CloseReason::SubscribeTimeout
                 }
                 Stage::Placed { .. }
                     if !miner.session.is_authorized()
-                        && waited > limits.authorize_timeout.as_secs() =>
+                        && is_over(miner.since, limits.authorize_timeout) =>
                 {
                     CloseReason::AuthorizeTimeout
                 }

@@ -73,16 +73,18 @@ pub(crate) struct Miner {
     pub(crate) counted: bool,
     /// Whether its firmware takes only the pool's own extranonce1.
     pub(crate) pass_through: bool,
-    /// Whether the answer to its authorize is not known yet: what it sends meanwhile is kept.
-    pub(crate) pending_authorize: bool,
-    /// When it connected or subscribed or was blocked, in seconds since the start.
+    /// How many of its authorizes are not answered yet.
+    pub(crate) pending: u16,
+    /// When it connected or subscribed, or was last told whether it may mine, in seconds since the start.
     pub(crate) since: u32,
+    /// When its socket took no more, likewise.
+    pub(crate) blocked_since: u32,
     /// Its shares that the pool has not answered.
     pub(crate) unanswered: u32,
     /// How it behaves.
     pub(crate) conduct: Conduct,
-    /// Stands for its first worker at its address, once there is one.
-    pub(crate) person: u64,
+    /// Stands for its address, or its /64, once it has a worker.
+    pub(crate) home: u64,
 }
 
 impl Miner {
@@ -100,11 +102,12 @@ impl Miner {
             queued: false,
             counted: false,
             pass_through: false,
-            pending_authorize: false,
+            pending: 0,
             since,
+            blocked_since: 0,
             unanswered: 0,
             conduct: Conduct::default(),
-            person: 0,
+            home: 0,
         }
     }
 

@@ -13,6 +13,7 @@
 //! one nonce space share a slot; a share leaves only under a job of its link's epoch; what is queued for
 //! anyone has a bound.
 
+mod accounts;
 mod alike;
 mod authorize;
 mod conduct;
@@ -48,13 +49,13 @@ use std::hash::BuildHasher;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::exchange::accounts::Accounts;
 use crate::exchange::alike::Likeness;
-use crate::exchange::authorize::PendingAuthorize;
-use crate::exchange::conduct::KeptOut;
+use crate::exchange::authorize::PendingAuthorizes;
+use crate::exchange::conduct::Ledger;
 use crate::exchange::lending::Borrower;
 use crate::exchange::link::{Link, LinkState, Role};
 use crate::exchange::miners::{Miner, Miners, Stage};
-use crate::exchange::names::Accounts;
 use crate::exchange::neighbours::Neighbours;
 use crate::exchange::outbox::{Outbox, Owed};
 use crate::exchange::patch::JobPatch;
@@ -133,18 +134,16 @@ pub struct Exchange {
     waiting_counts: [usize; 2],
     /// Where miners were that were moved off a link that still judges their shares.
     former: HashMap<MinerToken, Former, foldhash::quality::FixedState>,
-    /// Authorizes whose answer is not known yet, one for each miner at the most.
-    pending_authorizes: HashMap<MinerToken, Box<PendingAuthorize>, foldhash::quality::FixedState>,
+    /// Authorizes whose answers are not known yet.
+    pending_authorizes: PendingAuthorizes,
     /// The names of workers at the pools; `None` where all share one.
     accounts: Option<Accounts>,
+    /// When it was last looked which of them nothing names any more.
+    names_swept: Duration,
     /// A name while it is made.
     name: String,
-    /// Workers that may not mine for a while, for their faults.
-    kept_out: VecDeque<KeptOut>,
-    /// When miners were closed for their faults, lately.
-    parted: VecDeque<Duration>,
-    /// Miners of whose last shares too many were their own fault.
-    miners_over: u64,
+    /// Who made too many faults.
+    ledger: Ledger,
     /// Workers that the shell is to look up.
     checks: VecDeque<WorkerCheck>,
     /// Authorizes so far.
@@ -218,14 +217,11 @@ impl Exchange {
             waiting: VecDeque::new(),
             waiting_counts: [0; 2],
             former: HashMap::with_hasher(foldhash::quality::FixedState::with_seed(seed)),
-            pending_authorizes: HashMap::with_hasher(foldhash::quality::FixedState::with_seed(
-                seed,
-            )),
+            pending_authorizes: PendingAuthorizes::new(),
             accounts: (!settings.authorize.worker_name.is_fixed()).then(|| Accounts::new(seed)),
+            names_swept: Duration::ZERO,
             name: String::new(),
-            kept_out: VecDeque::new(),
-            parted: VecDeque::new(),
-            miners_over: 0,
+            ledger: Ledger::new(settings.part.1),
             checks: VecDeque::new(),
             authorizes: 0,
             speaker: MinerAddress::default(),
@@ -266,6 +262,7 @@ impl Exchange {
         let mut counters = self.counters.clone();
         counters.miners = self.miners.len() as u64;
         counters.waiting = self.waiting_count() as u64;
+        counters.names = self.names_count() as u64;
         let up = |link: &&Link| link.is_up() && !link.is_spare() && link.lease.is_none();
         counters.links_up = self.links.iter().filter(up).count() as u64;
         let warm = self.links.iter().filter_map(|link| link.warm.as_ref());
@@ -378,6 +375,7 @@ impl Exchange {
             self.links[index].state = LinkState::Idle;
         }
         self.expire_waiting(now, Duration::ZERO);
+        self.expire_authorizes(now);
         let tokens: Vec<MinerToken> = self.miners.iter().map(|miner| miner.token).collect();
         for token in tokens {
             self.close_miner(token, CloseHow::Graceful, CloseReason::Shutdown);
@@ -409,6 +407,7 @@ impl Exchange {
         self.expire_waiting(now, self.settings.limits.subscribe_wait);
         self.close_leaving(now);
         self.sweep_miners(now);
+        self.tick_conduct(now);
         self.last_tick = now.since_start;
         self.watch_links(now);
     }
@@ -681,7 +680,7 @@ impl Exchange {
         if let Some(accounts) = &mut self.accounts {
             accounts.forget(token);
         }
-        if miner.pending_authorize {
+        if miner.pending > 0 {
             self.forget_pending(token);
         }
         self.keep_outbox(miner.outbox);
@@ -706,13 +705,7 @@ impl Exchange {
     fn next_job_id(&mut self) -> JobId {
         self.sequence += 1;
         let count = self.settings.start_unix_seconds.wrapping_add(self.sequence);
-        let [low, middle, high, ..] = count.to_le_bytes();
-        JobId(u32::from_be_bytes([
-            high,
-            middle,
-            low,
-            self.settings.series,
-        ]))
+        JobId::new(count, self.settings.series)
     }
 
     fn random(&mut self) -> u64 {

@@ -1,198 +1,92 @@
-//! The names that miners have at the pools, where the template gives each one of its own.
+//! What pools say of miners' names, where the template gives each worker one of its own.
 //!
-//! A pool takes shares under a name only on a connection that has authorized it. So each worker of a miner
-//! has an *account* (its name, and what else the template and the mode ask for), and each link knows which
-//! accounts its pool has authorized on this connection. A miner's authorize is answered when its pool has
-//! answered ours. Where its miners come to another connection (the link was lost and is back, or another one
-//! takes over) all their names are asked for again at once; a share whose name is not answered yet is held
-//! until it is, and shares that go out for the second time wait for the names of all. A name that is denied
-//! then closes its miners: they come again, and are refused from memory until the pool may be asked again.
+//! A pool takes shares under a name only on a connection that has authorized it. So each link knows which
+//! accounts (`accounts.rs`) its pool has authorized on this connection. A miner's authorize is answered when
+//! its pool has answered ours. Where its miners come to another connection (the link was lost and is back,
+//! or another one takes over) all their names are asked for again at once, first of all those of shares that
+//! wait; a share whose name is not answered yet is held until it is. Shares that go out for the second time
+//! wait until all of *their* names are answered: the *gate*. A name that is denied then closes the miners
+//! that have no other: they come again, and are refused from memory until the pool may be asked again.
+//!
+//! ```text
+//! miners that mine, shares ──▶ returning ──┐
+//!                                          ├──▶ asked, 256 at the most ──▶ allowed | denied | silent for 5 s
+//! newcomers ──▶ newcomers, at a pace ──────┘
+//! ```
 //!
 //! With one name for all (the template is fixed) nothing of this is there, and nothing is looked up.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::fmt;
-use std::hash::BuildHasher;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use foldhash::quality::FixedState;
-
 use super::{CloseHow, CloseReason, Exchange, MinerToken};
+use crate::exchange::accounts::{AccountId, Denial};
+use crate::exchange::authorize::Waiter;
 use crate::exchange::held::HeldShares;
 use crate::exchange::link::{LinkState, Role};
 use crate::exchange::miners::Stage;
 use crate::proto::pool::Verdict;
 use crate::proto::share::Reject;
 use crate::proto::time::Now;
-use crate::proto::worker_name::{MinerAddress, WorkerName};
 
 /// Names that one link asks its pool for at a time; the others wait for their turn.
 const ASKED_MAX: usize = 256;
 
+/// Names of newcomers that one link asks its pool for in each tick, of which there are four in a second: so
+/// whoever guesses names is 500 requests in a second to a pool, and ten thousand miners that come at once
+/// are all asked for in 20 seconds.
+const NEWCOMERS_PER_TICK: usize = 125;
+
+/// Those that it may ask for at once after a quiet time.
+const NEWCOMERS_AT_ONCE: usize = 2 * NEWCOMERS_PER_TICK;
+
 /// How long a name waits for the pool's answer, and with it the shares under it.
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
 
-/// Denials that are remembered. Past it the pool is asked again.
-const DENIED_MAX: usize = 16_384;
-
-/// Names one account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct AccountId(u32);
-
-/// What makes two accounts one.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub(super) struct AccountKey {
-    pub(super) worker: Box<str>,
-    /// Where the template has it; else none.
-    pub(super) address: MinerAddress,
-    /// Where the pool is shown the miner's own; else the pool's is taken.
-    pub(super) password: Option<Box<str>>,
-}
-
-impl fmt::Debug for AccountKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AccountKey")
-            .field("worker", &self.worker)
-            .finish_non_exhaustive()
-    }
-}
-
-#[derive(Debug)]
-struct Account {
-    key: AccountKey,
-    miners: BTreeSet<MinerToken>,
-}
-
-/// The accounts of all miners of an exchange.
-#[derive(Debug)]
-pub(crate) struct Accounts {
-    accounts: HashMap<AccountId, Account, FixedState>,
-    by_key: HashMap<AccountKey, AccountId, FixedState>,
-    of_miner: HashMap<MinerToken, Vec<AccountId>, FixedState>,
-    /// Pool and account that were denied, and when.
-    denied: HashMap<u64, Duration, FixedState>,
-    last: u32,
-}
-
-impl Accounts {
-    pub(super) fn new(seed: u64) -> Self {
-        let hasher = || FixedState::with_seed(seed);
-        Self {
-            accounts: HashMap::with_hasher(hasher()),
-            by_key: HashMap::with_hasher(hasher()),
-            of_miner: HashMap::with_hasher(hasher()),
-            denied: HashMap::with_hasher(hasher()),
-            last: 0,
-        }
-    }
-
-    /// The account under this key, for this miner too.
-    pub(super) fn open(&mut self, key: AccountKey, miner: MinerToken) -> AccountId {
-        let id = *self.by_key.entry(key.clone()).or_insert_with(|| {
-            self.last = self.last.wrapping_add(1);
-            AccountId(self.last)
-        });
-        let account = self.accounts.entry(id).or_insert_with(|| Account {
-            key,
-            miners: BTreeSet::new(),
-        });
-        account.miners.insert(miner);
-        let of_miner = self.of_miner.entry(miner).or_default();
-        if !of_miner.contains(&id) {
-            of_miner.push(id);
-        }
-        id
-    }
-
-    /// The account of this worker of a miner.
-    pub(super) fn find(&self, miner: MinerToken, worker: &str) -> Option<AccountId> {
-        let of_miner = self.of_miner.get(&miner)?;
-        let is_it = |id: &&AccountId| {
-            let account = self.accounts.get(id);
-            account.is_some_and(|account| *account.key.worker == *worker)
-        };
-        of_miner.iter().find(is_it).copied()
-    }
-
-    /// A miner has this account no more.
-    fn close(&mut self, miner: MinerToken, id: AccountId) {
-        if let Some(of_miner) = self.of_miner.get_mut(&miner) {
-            of_miner.retain(|other| *other != id);
-            if of_miner.is_empty() {
-                self.of_miner.remove(&miner);
-            }
-        }
-        if let Some(account) = self.accounts.get_mut(&id) {
-            account.miners.remove(&miner);
-            if account.miners.is_empty() {
-                self.by_key.remove(&account.key);
-                self.accounts.remove(&id);
-            }
-        }
-    }
-
-    /// A miner is gone, and its accounts with it where nobody else has them.
-    pub(super) fn forget(&mut self, miner: MinerToken) {
-        for id in self.of_miner.remove(&miner).unwrap_or_default() {
-            self.close(miner, id);
-        }
-    }
-
-    /// Appends the name of an account at a pool.
-    pub(super) fn write_name(
-        &self,
-        out: &mut String,
-        template: &WorkerName,
-        pool_worker: &str,
-        id: AccountId,
-    ) {
-        if let Some(Account { key, .. }) = self.accounts.get(&id) {
-            template.write(out, pool_worker, &key.worker, key.address);
-        }
-    }
-
-    fn denial(&self, pool: usize, id: AccountId) -> Option<u64> {
-        let account = self.accounts.get(&id)?;
-        Some(self.denied.hasher().hash_one((pool, &account.key)))
-    }
-
-    fn is_denied(&self, now: Now, pool: usize, id: AccountId, retry: Duration) -> bool {
-        let at = self.denial(pool, id).and_then(|key| self.denied.get(&key));
-        at.is_some_and(|&at| now.since(at) < retry)
-    }
-
-    fn deny(&mut self, now: Now, pool: usize, id: AccountId, retry: Duration) {
-        let Some(key) = self.denial(pool, id) else {
-            return;
-        };
-        if self.denied.len() >= DENIED_MAX {
-            self.denied.retain(|_, at| now.since(*at) < retry);
-        }
-        if self.denied.len() < DENIED_MAX {
-            self.denied.insert(key, now.since_start);
-        }
-    }
-}
+/// Between two looks at what nothing names any more.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a pool said of an account on this connection.
 #[derive(Debug)]
 enum Standing {
-    /// It was asked, or will be; these miners wait for the answer to their authorize.
-    Asked(Vec<MinerToken>),
+    /// It was asked, or will be; these wait for the answer.
+    Asked(Vec<Waiter>),
     Allowed,
 }
 
 /// The names of one link.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct LinkNames {
     standing: BTreeMap<AccountId, Standing>,
     /// By our request id: which account, and since when.
     asked: BTreeMap<u64, (AccountId, Duration)>,
-    to_ask: VecDeque<AccountId>,
+    /// To be asked for: of miners that mine, or of shares.
+    returning: VecDeque<AccountId>,
+    /// To be asked for behind those, and at a pace.
+    newcomers: VecDeque<AccountId>,
+    /// How many of these may be asked for before the next tick.
+    credit: usize,
     /// Shares whose names are not answered yet.
     pub(crate) held: HeldShares,
-    /// Since when shares that go out once more wait for their names.
-    gated: Option<Duration>,
+    /// Names that are not answered yet, of shares that are to go out once more.
+    gate: BTreeSet<AccountId>,
+    /// Whether some of these shares were refused: their lines are in the output still.
+    has_refused: bool,
+}
+
+impl Default for LinkNames {
+    fn default() -> Self {
+        Self {
+            standing: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            returning: VecDeque::new(),
+            newcomers: VecDeque::new(),
+            credit: NEWCOMERS_AT_ONCE,
+            held: HeldShares::default(),
+            gate: BTreeSet::new(),
+            has_refused: false,
+        }
+    }
 }
 
 impl LinkNames {
@@ -200,18 +94,48 @@ impl LinkNames {
     pub(crate) fn end_connection(&mut self) {
         self.standing.clear();
         self.asked.clear();
-        self.to_ask.clear();
-        self.gated = None;
+        self.returning.clear();
+        self.newcomers.clear();
+        self.gate.clear();
+        self.has_refused = false;
     }
 
     /// Whether no share may go out yet.
-    pub(crate) const fn is_gated(&self) -> bool {
-        self.gated.is_some()
+    pub(crate) fn is_gated(&self) -> bool {
+        !self.gate.is_empty()
     }
 
     /// Whether a share may go out under this name.
     pub(crate) fn allows(&self, id: AccountId) -> bool {
         matches!(self.standing.get(&id), Some(Standing::Allowed))
+    }
+
+    /// How much is known, or to be known.
+    pub(super) fn len(&self) -> usize {
+        self.standing.len() + self.returning.len() + self.newcomers.len()
+    }
+
+    /// The next name that may be asked for now.
+    fn next_to_ask(&mut self) -> Option<AccountId> {
+        if self.asked.len() >= ASKED_MAX {
+            return None;
+        }
+        if let Some(id) = self.returning.pop_front() {
+            return Some(id);
+        }
+        let credit = self.credit.checked_sub(1)?;
+        let id = self.newcomers.pop_front()?;
+        self.credit = credit;
+        Some(id)
+    }
+
+    /// Takes out the names that wait for their answers for too long.
+    fn take_late(&mut self, now: Now) -> Vec<AccountId> {
+        let is_late = |since: Duration| now.since(since) >= ANSWER_WAIT;
+        let late = self.asked.iter().filter(|(_, (_, since))| is_late(*since));
+        let late: Vec<u64> = late.map(|(request, _)| *request).collect();
+        let taken = late.iter().filter_map(|request| self.asked.remove(request));
+        taken.map(|(id, _)| id).collect()
     }
 }
 
@@ -220,7 +144,7 @@ pub(super) enum Asked {
     /// The pool has allowed it.
     Allowed,
     /// It denied it not long ago.
-    Denied,
+    Denied(Denial),
     /// Its answer will come.
     Waits,
 }
@@ -237,17 +161,19 @@ impl Exchange {
         }
     }
 
-    /// Asks a link's pool for a name, unless it has answered already. `waiter` is told when it has.
+    /// Asks a link's pool for a name, unless it has answered already. `waiter` is told when it has; without
+    /// one it is for a miner that mines, or for a share.
     pub(super) fn ask_name(
         &mut self,
         now: Now,
         index: usize,
         id: AccountId,
-        waiter: Option<MinerToken>,
+        waiter: Option<Waiter>,
     ) -> Asked {
         let retry = self.settings.authorize.denied_retry;
         let Some(accounts) = &self.accounts else {
-            return Asked::Denied;
+            debug_assert!(false, "there are accounts where one is named");
+            return Asked::Allowed;
         };
         let link = &mut self.links[index];
         match link.names.standing.get_mut(&id) {
@@ -258,12 +184,17 @@ impl Exchange {
             }
             None => {}
         }
-        if accounts.is_denied(now, link.pool, id, retry) {
-            return Asked::Denied;
+        if let Some(denial) = accounts.denial(now, link.pool, id, retry) {
+            return Asked::Denied(denial);
         }
+        let queue = if waiter.is_some() {
+            &mut link.names.newcomers
+        } else {
+            &mut link.names.returning
+        };
+        queue.push_back(id);
         let waiters = waiter.into_iter().collect();
         link.names.standing.insert(id, Standing::Asked(waiters));
-        link.names.to_ask.push_back(id);
         self.ask_next(now, index);
         Asked::Waits
     }
@@ -275,18 +206,11 @@ impl Exchange {
         };
         let link = &mut self.links[index];
         let pool = &self.settings.pools[link.pool];
-        while link.names.asked.len() < ASKED_MAX {
-            let Some(id) = link.names.to_ask.pop_front() else {
-                return;
-            };
-            let Some(Account { key, .. }) = accounts.accounts.get(&id) else {
-                link.names.standing.remove(&id);
-                continue;
-            };
+        while let Some(id) = link.names.next_to_ask() {
             self.name.clear();
             let template = &self.settings.authorize.worker_name;
             accounts.write_name(&mut self.name, template, &pool.worker, id);
-            let password = key.password.as_deref().unwrap_or(&pool.password);
+            let password = accounts.password(id).unwrap_or(&pool.password);
             let request = link.pending.reserve_id();
             // While shares wait nothing of them is written, so the names go ahead of all. Else they go
             // behind, for a share may be written in part.
@@ -314,98 +238,124 @@ impl Exchange {
         let Some((id, _)) = link.names.asked.remove(&request) else {
             return false;
         };
-        let is_allowed = matches!(verdict, Verdict::Accepted);
-        let retry = self.settings.authorize.denied_retry;
-        let pool = link.pool;
-        if !is_allowed && let Some(accounts) = &mut self.accounts {
-            accounts.deny(now, pool, id, retry);
+        let denial = match verdict {
+            Verdict::Accepted => None,
+            Verdict::Rejected { code, text } => Some(Denial::of_pool(*code, text)),
+        };
+        if let (Some(denial), Some(accounts)) = (&denial, &mut self.accounts) {
+            accounts.deny(now, link.pool, id, denial);
         }
-        self.settle_name(
-            now,
-            index,
-            id,
-            if is_allowed {
-                None
-            } else {
-                Some(Reject::WorkerDenied)
-            },
-        );
+        self.settle_name(now, index, id, denial.as_ref());
         self.ask_next(now, index);
-        self.open_gate(now, index);
         true
     }
 
-    /// It is known what becomes of a name on this link: it is allowed, or refused for this reason.
-    fn settle_name(&mut self, now: Now, index: usize, id: AccountId, refused: Option<Reject>) {
+    /// It is known what becomes of a name on this link: it is allowed, or denied.
+    fn settle_name(&mut self, now: Now, index: usize, id: AccountId, denial: Option<&Denial>) {
         let names = &mut self.links[index].names;
-        let standing = match refused {
+        let standing = match denial {
             None => names.standing.insert(id, Standing::Allowed),
             Some(_) => names.standing.remove(&id),
         };
-        let Some(Standing::Asked(waiters)) = standing else {
-            return;
-        };
-        for token in waiters {
-            self.handle_worker_named(now, token, id, refused);
+        self.settle_gate(now, index, id, denial);
+        if let Some(Standing::Asked(waiters)) = standing {
+            for waiter in waiters {
+                self.handle_worker_named(now, waiter, denial);
+            }
         }
-        let held = self.links[index].names.held.take_of(id);
-        for share in held {
-            let sent = match refused {
+        for share in self.links[index].names.held.take_of(id) {
+            let sent = match denial {
                 None => self.send_held_share(now, index, &share),
-                Some(reject) => Err(reject),
+                Some(denial) => Err(denial.reject),
             };
             if let Err(reject) = sent {
                 self.refuse_held(&share, reject);
             }
         }
         // Who mined under it on another connection can't any more.
-        if refused == Some(Reject::WorkerDenied) {
-            let account = self.accounts.as_ref().and_then(|it| it.accounts.get(&id));
-            let miners: Vec<MinerToken> = account
-                .map(|account| account.miners.iter().copied().collect())
-                .unwrap_or_default();
+        if denial.is_some_and(|denial| denial.reject == Reject::WorkerDenied)
+            && let Some(accounts) = &self.accounts
+        {
+            let miners: Vec<MinerToken> = accounts.miners_of(id).collect();
             for token in miners {
-                let is_here = self
-                    .miners
-                    .get_mut(token)
-                    .is_some_and(|miner| miner.mines_on(index) && !miner.pending_authorize);
-                if is_here {
-                    self.close_miner(token, CloseHow::Graceful, CloseReason::Denied);
+                let miner = self.miners.get_mut(token);
+                if miner.is_some_and(|miner| miner.mines_on(index)) {
+                    self.close_denied(now, index, token);
                 }
             }
         }
     }
 
-    /// Asks for the names of all miners of a link, and of the shares that it has yet to send.
+    /// Closes a miner if the pool of its link has denied all of its workers. While it has another one, the
+    /// shares of those that are denied are refused, and their names are asked for again in time.
+    fn close_denied(&mut self, now: Now, index: usize, token: MinerToken) {
+        let retry = self.settings.authorize.denied_retry;
+        let pool = self.links[index].pool;
+        let Some(accounts) = &self.accounts else {
+            return;
+        };
+        let is_denied = |&id: &AccountId| accounts.denial(now, pool, id, retry).is_some();
+        if accounts.of(token).iter().all(is_denied) {
+            self.close_miner(token, CloseHow::Graceful, CloseReason::Denied);
+        }
+    }
+
+    /// A link is ready: asks for the names of all its miners and of the shares that it has yet to send, and
+    /// lets no share out that went out before until those of such shares are answered.
+    pub(super) fn ask_names_when_ready(&mut self, now: Now, index: usize) {
+        if self.accounts.is_none() {
+            return;
+        }
+        let link = &mut self.links[index];
+        debug_assert!(
+            !link.names.is_gated() && link.names.asked.is_empty(),
+            "what an earlier connection knew is forgotten"
+        );
+        if !link.output.unwritten().is_empty() {
+            link.names.gate = link
+                .pending
+                .iter_mut()
+                .filter_map(|share| share.account)
+                .collect();
+        }
+        let of_shares: Vec<AccountId> = link.names.gate.iter().copied().collect();
+        self.ask_names(now, index, of_shares);
+        self.ask_names_of(now, index);
+    }
+
+    /// Asks for the names of the shares that a link holds, and of all its miners.
     pub(super) fn ask_names_of(&mut self, now: Now, index: usize) {
         let Some(accounts) = &self.accounts else {
             return;
         };
-        if !self.links[index].is_up() {
+        let link = &self.links[index];
+        if !link.is_up() {
             return;
         }
-        let mut wanted = BTreeSet::new();
+        let mut wanted: Vec<AccountId> = link.names.held.accounts().collect();
         for miner in self.miners.iter() {
             if miner.mines_on(index) {
-                wanted.extend(accounts.of_miner.get(&miner.token).into_iter().flatten());
+                wanted.extend(accounts.of(miner.token));
             }
         }
-        let link = &mut self.links[index];
-        wanted.extend(link.names.held.accounts());
-        if !link.output.unwritten().is_empty() {
-            wanted.extend(link.pending.iter_mut().filter_map(|share| share.account));
-            link.names.gated = Some(now.since_start);
-        }
+        self.ask_names(now, index, wanted);
+    }
+
+    fn ask_names(&mut self, now: Now, index: usize, wanted: Vec<AccountId>) {
         for id in wanted {
-            if let Asked::Denied = self.ask_name(now, index, id, None) {
-                self.links[index]
-                    .names
-                    .standing
-                    .insert(id, Standing::Asked(Vec::new()));
-                self.settle_name(now, index, id, Some(Reject::WorkerDenied));
+            if let Asked::Denied(denial) = self.ask_name(now, index, id, None) {
+                self.settle_name(now, index, id, Some(&denial));
             }
         }
-        self.open_gate(now, index);
+    }
+
+    /// How many names are known, each for itself and for each link whose pool was asked.
+    pub(super) fn names_count(&self) -> usize {
+        let Some(accounts) = &self.accounts else {
+            return 0;
+        };
+        let links: usize = self.links.iter().map(|link| link.names.len()).sum();
+        accounts.len() + links
     }
 
     /// Asks for the names of one miner on its own link, where it was not there before.
@@ -413,82 +363,118 @@ impl Exchange {
         let Some(accounts) = &self.accounts else {
             return;
         };
-        if self.pending_authorizes.contains_key(&token) {
-            return;
-        }
-        let ids = accounts.of_miner.get(&token).cloned().unwrap_or_default();
+        let ids = accounts.of(token).to_vec();
         let link = self.miners.get_mut(token).and_then(|miner| miner.link());
         let Some(index) = link.filter(|&index| self.links[index].is_up()) else {
             return;
         };
         for id in ids {
-            if let Asked::Denied = self.ask_name(now, index, id, None) {
-                return self.close_miner(token, CloseHow::Graceful, CloseReason::Denied);
+            if let Asked::Denied(_) = self.ask_name(now, index, id, None) {
+                self.close_denied(now, index, token);
             }
         }
     }
 
-    /// Lets shares go that waited for their names, when these are known or have waited for too long.
-    fn open_gate(&mut self, now: Now, index: usize) {
+    /// One of the names is answered for which shares wait that went out before. When all are, those that
+    /// are left go out.
+    fn settle_gate(&mut self, now: Now, index: usize, id: AccountId, denial: Option<&Denial>) {
         let link = &mut self.links[index];
-        let Some(since) = link.names.gated else {
-            return;
-        };
-        let waits = !link.names.asked.is_empty() || !link.names.to_ask.is_empty();
-        if waits && now.since(since) < ANSWER_WAIT {
+        if !link.names.gate.remove(&id) {
             return;
         }
-        link.names.gated = None;
-        link.took_bytes = now.since_start;
-        let names = &link.names;
-        let refused = link
-            .pending
-            .ids_where(|share| share.account.is_some_and(|id| !names.allows(id)));
-        if refused.is_empty() {
-            return;
-        }
-        for id in refused {
-            if let Some(share) = self.links[index].pending.take(id) {
-                self.refuse_share(index, &share, Reject::UnauthorizedWorker);
+        let opens = link.names.gate.is_empty();
+        if let Some(denial) = denial {
+            link.names.has_refused = true;
+            for request in link.pending.ids_where(|share| share.account == Some(id)) {
+                if let Some(share) = self.links[index].pending.take(request) {
+                    self.refuse_share(index, &share, denial.reject);
+                }
             }
         }
-        let link = &mut self.links[index];
-        link.output.rewind(&mut link.pending);
+        if opens {
+            let link = &mut self.links[index];
+            link.took_bytes = now.since_start;
+            if std::mem::take(&mut link.names.has_refused) {
+                link.output.rewind(&mut link.pending);
+            }
+        }
     }
 
-    /// What time does to the names of a link.
+    /// What time does to the names of all links.
     pub(super) fn tick_names(&mut self, now: Now) {
         if self.accounts.is_none() {
             return;
         }
         for index in 0..self.links.len() {
-            let is_late = |since: Duration| now.since(since) >= ANSWER_WAIT;
-            let names = &self.links[index].names;
-            let late: Vec<u64> = names
-                .asked
-                .iter()
-                .filter(|(_, (_, since))| is_late(*since))
-                .map(|(request, _)| *request)
-                .collect();
-            for request in late {
-                if let Some((id, _)) = self.links[index].names.asked.remove(&request) {
-                    self.settle_name(now, index, id, Some(Reject::PoolSilent));
-                }
+            let names = &mut self.links[index].names;
+            names.credit = (names.credit + NEWCOMERS_PER_TICK).min(NEWCOMERS_AT_ONCE);
+            for id in names.take_late(now) {
+                self.settle_name(now, index, id, Some(&Reject::PoolSilent.into()));
             }
             if matches!(self.links[index].state, LinkState::Up(..)) {
                 self.ask_next(now, index);
-                self.open_gate(now, index);
+            }
+            let reply_timeout = self.settings.limits.reply_timeout;
+            if let Some(deadline) = now.since_start.checked_sub(reply_timeout) {
+                while let Some(share) = self.links[index].names.held.take_older(deadline) {
+                    self.refuse_held(&share, Reject::PoolSilent);
+                }
             }
         }
         self.ask_for_waiting(now);
+        if now.since(self.names_swept) >= SWEEP_INTERVAL {
+            self.names_swept = now.since_start;
+            self.sweep_names();
+        }
     }
 
-    /// Drops the account that a worker was denied under.
-    pub(super) fn close_account(&mut self, token: MinerToken, worker: &str) {
-        if let Some(accounts) = &mut self.accounts
-            && let Some(id) = accounts.find(token, worker)
+    /// Forgets the accounts that nothing names any more, and what pools said of them.
+    fn sweep_names(&mut self) {
+        let Some(accounts) = &mut self.accounts else {
+            return;
+        };
+        if accounts.unowned().is_empty() {
+            return;
+        }
+        let mut unnamed = accounts.unowned().clone();
+        for id in self
+            .pending_authorizes
+            .values()
+            .filter_map(|it| it.account())
         {
-            accounts.close(token, id);
+            unnamed.remove(&id);
+        }
+        for link in &mut self.links {
+            let shares = link.pending.iter_mut().filter_map(|share| share.account);
+            let held = link.early.held.accounts();
+            let held = held.chain(link.names.held.accounts());
+            let asked = link.names.asked.values().map(|(id, _)| *id);
+            let asked = asked.chain(link.names.gate.iter().copied());
+            for id in shares.chain(held).chain(asked) {
+                unnamed.remove(&id);
+            }
+        }
+        // Of those that stay, who asked may be gone.
+        let is_there = |waiter: &Waiter| self.pending_authorizes.contains_key(waiter);
+        for link in &mut self.links {
+            for id in accounts.unowned() {
+                if let Some(Standing::Asked(waiters)) = link.names.standing.get_mut(id) {
+                    waiters.retain(is_there);
+                }
+            }
+        }
+        if unnamed.is_empty() {
+            return;
+        }
+        for &id in &unnamed {
+            accounts.free(id);
+            for link in &mut self.links {
+                link.names.standing.remove(&id);
+            }
+        }
+        for link in &mut self.links {
+            link.names.newcomers.retain(|&id| accounts.has(id));
+            link.names.returning.retain(|&id| accounts.has(id));
         }
     }
 }

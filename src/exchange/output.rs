@@ -159,6 +159,7 @@ mod tests {
             work: 1,
             resent: false,
             answered: false,
+            worker: 0,
             account: None,
         });
         id

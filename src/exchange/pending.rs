@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::exchange::accounts::AccountId;
 use crate::exchange::facts::MinerToken;
 use crate::exchange::letters::LeaseId;
-use crate::exchange::names::AccountId;
 use crate::proto::pool::SHARE_ID_FIRST;
 use crate::wire::request_id::RequestId;
 
@@ -37,6 +37,8 @@ pub(crate) struct Pending {
     pub(crate) resent: bool,
     /// Whether its miner was told at once that it is accepted, and so is told nothing more.
     pub(crate) answered: bool,
+    /// Whose it is, by the place among its miner's workers.
+    pub(crate) worker: u16,
     /// Under whose name it goes, where names differ.
     pub(crate) account: Option<AccountId>,
 }
@@ -191,6 +193,7 @@ mod tests {
             work: 1,
             resent: false,
             answered: false,
+            worker: 0,
             account: None,
         });
         id

@@ -166,7 +166,7 @@ impl Exchange {
                 capacity: plan.capacity().min(self.settings.miners_per_link),
             });
         }
-        self.ask_names_of(now, index);
+        self.ask_names_when_ready(now, index);
         self.say_unsaid(index);
         self.serve_waiting(now);
         self.serve_borrowers();

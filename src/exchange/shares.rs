@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 use std::hash::BuildHasher;
 
-use super::{Exchange, Fact, MinerToken, ShareEnd};
-use crate::exchange::conduct::is_own_fault;
+use super::{Exchange, Fact, MinerToken, Settings, ShareEnd};
+use crate::exchange::accounts::AccountId;
+use crate::exchange::conduct::{Judgement, was_never_given};
 use crate::exchange::held::Held;
 use crate::exchange::jobs::Remembered;
 use crate::exchange::miners::Stage;
-use crate::exchange::names::{AccountId, Asked};
+use crate::exchange::names::Asked;
 use crate::exchange::pending::{Owner, Pending};
 use crate::exchange::pool_side::printable;
 use crate::exchange::settings::ShareReply;
@@ -31,6 +32,8 @@ pub(super) struct Claim<'a> {
     pub(super) link: usize,
     /// The miner's slot there.
     pub(super) slot: u16,
+    /// The place of its worker among those of the miner.
+    pub(super) worker: u16,
     /// Shares of the miner that were unanswered before.
     pub(super) unanswered: u32,
     /// The version bits that it can roll itself.
@@ -58,9 +61,8 @@ impl Exchange {
         if !miner.session.is_subscribed() {
             return Err(Reject::NotSubscribed);
         }
-        if !miner.session.may_submit(submit.worker.as_deref()) {
-            return Err(Reject::UnauthorizedWorker);
-        }
+        let worker = miner.session.place_of(submit.worker.as_deref());
+        let worker = worker.ok_or(Reject::UnauthorizedWorker)?;
         let account = match (&self.accounts, submit.worker.as_deref()) {
             (None, _) => None,
             (Some(accounts), Some(worker)) => Some(
@@ -91,6 +93,7 @@ impl Exchange {
             id,
             link,
             slot,
+            worker,
             unanswered: miner.unanswered,
             version_mask: miner.session.version_mask(VersionMask::ALL),
             line: Some(line),
@@ -133,9 +136,10 @@ impl Exchange {
         // While the link is lost nobody can say that the share will be carried: it waits.
         let answered = self.settings.share_reply == ShareReply::Immediate && link.is_up();
         let space = link.space.as_ref().ok_or(Reject::UnknownJob)?.borrow();
-        let job = JobId::parse(submit.job_id)
-            .and_then(|id| link.jobs.find(id))
-            .ok_or(Reject::UnknownJob)?;
+        let id = JobId::parse(submit.job_id).ok_or(Reject::JobNeverGiven)?;
+        let Some(job) = link.jobs.find(id) else {
+            return Err(missing(id, &self.settings, self.sequence));
+        };
         debug_assert!(
             job.pool_target <= job.miner_target,
             "no miner is held to more than its pool wants"
@@ -168,6 +172,7 @@ impl Exchange {
                 miner: claim.miner,
                 id: claim.id.clone(),
                 slot: claim.slot,
+                worker: claim.worker,
                 job: job.id,
                 since: now.since_start,
                 line: line.into(),
@@ -224,6 +229,7 @@ impl Exchange {
             work: job.work,
             resent: false,
             answered,
+            worker: claim.worker,
             account: claim.account,
         });
         drop(space);
@@ -243,11 +249,13 @@ impl Exchange {
     ) -> Result<(), Reject> {
         let limits = &self.settings.limits;
         let link = self.links.get_mut(claim.link).ok_or(Reject::UnknownJob)?;
-        let (Some(line), Some(job)) = (claim.line, JobId::parse(submit.job_id)) else {
+        let line = claim.line.ok_or(Reject::UnknownJob)?;
+        if !link.takes_shares() {
             return Err(Reject::UnknownJob);
-        };
-        if !link.takes_shares() || link.jobs.find(job).is_none() {
-            return Err(Reject::UnknownJob);
+        }
+        let job = JobId::parse(submit.job_id).ok_or(Reject::JobNeverGiven)?;
+        if link.jobs.find(job).is_none() {
+            return Err(missing(job, &self.settings, self.sequence));
         }
         if claim.unanswered >= limits.pending_shares_per_miner_max {
             return Err(Reject::TooManyUnanswered);
@@ -255,13 +263,19 @@ impl Exchange {
         if !link.names.held.has_room(limits) {
             return Err(Reject::PoolBusy);
         }
-        if link.is_up() && matches!(self.ask_name(now, claim.link, account, None), Asked::Denied) {
+        if link.is_up()
+            && matches!(
+                self.ask_name(now, claim.link, account, None),
+                Asked::Denied(_)
+            )
+        {
             return Err(Reject::UnauthorizedWorker);
         }
         self.links[claim.link].names.held.push(Held {
             miner: claim.miner,
             id: claim.id.clone(),
             slot: claim.slot,
+            worker: claim.worker,
             job,
             since: now.since_start,
             line: line.into(),
@@ -311,13 +325,17 @@ impl Exchange {
                 }
             }
         }
-        let is_fault = match &answer {
-            Answer::Accepted => false,
-            Answer::Rejected(code, text) => is_own_fault(*code, text),
+        let judgement = match &answer {
+            Answer::Accepted => Some(Judgement::Good),
+            Answer::Rejected(code, text) if self.dialect.is_own_fault(*code, text) => {
+                Some(Judgement::Fault(share.worker))
+            }
+            // It came late, or nobody looked at it.
+            Answer::Rejected(..) => None,
         };
         self.answer_share(&share, &answer);
-        if let Owner::Miner(token) = share.owner {
-            self.judge_miner(now, token, is_fault);
+        if let (Some(judgement), Owner::Miner(token)) = (judgement, share.owner) {
+            self.judge_miner(now, token, judgement);
         }
     }
 
@@ -406,6 +424,16 @@ impl Exchange {
         }
         let answer = Answer::Rejected(reject.code(), Cow::Borrowed(reject.text()));
         self.answer_share(share, &answer);
+    }
+}
+
+/// Why a job is not known.
+#[cold]
+fn missing(id: JobId, settings: &Settings, sequence: u64) -> Reject {
+    if was_never_given(id, settings, sequence) {
+        Reject::JobNeverGiven
+    } else {
+        Reject::UnknownJob
     }
 }
 

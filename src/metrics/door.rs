@@ -1,26 +1,6 @@
 //! What the door counts: the connections that are between accept and their first line, and those that
 //! never got further.
 
-/// Makes an enum of reasons with a label for each.
-macro_rules! reasons {
-    ($(#[$doc:meta])* $name:ident { $($(#[$why:meta])* $variant:ident = $label:literal,)+ }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum $name { $($(#[$why])* $variant,)+ }
-
-        impl $name {
-            /// Every reason, in order.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
-
-            /// The label in logs and counters.
-            #[must_use]
-            pub const fn reason(self) -> &'static str {
-                match self { $(Self::$variant => $label,)+ }
-            }
-        }
-    };
-}
-
 reasons! {
     /// Why a connection ended before it was a miner's.
     DoorEnd {

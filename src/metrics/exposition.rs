@@ -236,7 +236,7 @@ fn encode_tls(proxies: &[ProxySample], families: &mut Families<'_, '_>) -> fmt::
 }
 
 fn encode_miners(proxies: &[ProxySample], families: &mut Families<'_, '_>) -> fmt::Result {
-    let gauges: [Row; 4] = [
+    let gauges: [Row; 5] = [
         ("stratum_miners", "Miners connected now", |it| it.miners),
         (
             "stratum_miners_mining",
@@ -253,6 +253,11 @@ fn encode_miners(proxies: &[ProxySample], families: &mut Families<'_, '_>) -> fm
             "Miners that are given an old job since no pool is up; nothing that they find counts",
             |it| it.kept_warm,
         ),
+        (
+            "stratum_worker_names",
+            "Names of workers that are known, each for itself and for each link whose pool was asked",
+            |it| it.names,
+        ),
     ];
     for (name, help, of) in gauges {
         families.gauges(name, help, of_proxies(proxies, |it| of(&it.counters)))?;
@@ -267,7 +272,7 @@ fn encode_miners(proxies: &[ProxySample], families: &mut Families<'_, '_>) -> fm
         "Connections of miners that ended, by reason",
         by_reason(proxies, |it| it.counters.closes_by_reason()),
     )?;
-    let counters: [Row; 7] = [
+    let counters: [Row; 8] = [
         (
             "stratum_worker_names_asked",
             "Names of workers for which pools were asked, again for each connection",
@@ -277,6 +282,11 @@ fn encode_miners(proxies: &[ProxySample], families: &mut Families<'_, '_>) -> fm
             "stratum_workers_kept_out",
             "Workers kept out at their address for their faults; each shard counts",
             |it| it.kept_out,
+        ),
+        (
+            "stratum_miner_agents_cut",
+            "User agents of miners that were cut, since they are longer than they may be",
+            |it| it.agents_cut,
         ),
         (
             "stratum_miner_faults_excused",

@@ -22,7 +22,7 @@ pub struct TlsCounters {
     /// Sends of ciphertext that were not taken whole, and whose rest was kept.
     pub kept: u64,
     /// Connections that failed, by [`TlsFailure`].
-    pub failures: [u64; TlsFailure::REASONS.len()],
+    pub failures: [u64; TlsFailure::ALL.len()],
 }
 
 impl TlsCounters {
@@ -36,7 +36,8 @@ impl TlsCounters {
 
     /// The failures with their labels.
     pub fn failures_by_reason(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        TlsFailure::REASONS.into_iter().zip(self.failures)
+        let reasons = TlsFailure::ALL.iter().map(|failure| failure.reason());
+        reasons.zip(self.failures)
     }
 
     pub(super) fn cells_mut(&mut self) -> impl Iterator<Item = &mut u64> {

@@ -15,7 +15,7 @@ use crate::proto::dialect::{Dialect, Granted, MinerRequest};
 use crate::proto::share::Reject;
 use crate::proto::version_mask::VersionMask;
 use crate::wire::json::Message;
-use crate::wire::request_id::RequestId;
+use crate::wire::request_id::{REQUEST_ID_LEN_MAX, RequestId};
 
 /// What a miner may cost us.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +35,8 @@ pub enum MinerEvent<'a> {
     Answered,
     /// The session refused it, and has said so.
     Refused(Reject),
+    /// A submit that can't be read as one: to be refused like this, and counted as any other.
+    BadSubmit(RequestId, Reject),
     /// The link has sent too much that can't be read.
     Violation,
     /// A request with its id.
@@ -144,21 +146,46 @@ impl MinerSession {
     ///
     /// A reject where it has as many as one connection may have, or the name is too long.
     pub fn may_authorize(&self, worker: &str, limits: &MinerLimits) -> Result<(), Reject> {
-        if worker.is_empty() || worker.len() > limits.worker_len_max {
-            return Err(Reject::Malformed("the worker's name is empty or too long"));
+        if worker.is_empty() {
+            return Err(Reject::Malformed("the worker's name is empty"));
+        }
+        if worker.len() > limits.worker_len_max {
+            return Err(Reject::TooLong("the worker's name is too long"));
         }
         let more = self.more_workers.as_ref().map_or(0, |more| more.len());
         let count = usize::from(self.worker.is_some()) + more;
         if count >= limits.workers_max && !self.knows(worker) {
-            return Err(Reject::Malformed("too many workers on one connection"));
+            return Err(Reject::TooManyWorkers);
         }
         Ok(())
     }
 
-    /// Whether a share of this worker may come on this connection, or of the only one it has.
+    /// The place of a share's worker among those of this connection; of the first one where the share names
+    /// none. `None` where it may not submit here.
     #[must_use]
-    pub fn may_submit(&self, worker: Option<&str>) -> bool {
-        worker.map_or_else(|| self.is_authorized(), |worker| self.knows(worker))
+    pub fn place_of(&self, worker: Option<&str>) -> Option<u16> {
+        let (Some(first), Some(worker)) = (self.worker.as_deref(), worker) else {
+            return self.worker.is_some().then_some(0);
+        };
+        if first == worker {
+            return Some(0);
+        }
+        let mut more = self.more_workers.as_deref()?.iter();
+        let behind = more.position(|known| **known == *worker)?;
+        u16::try_from(behind + 1).ok()
+    }
+
+    /// The worker at this place.
+    #[must_use]
+    pub fn worker_at(&self, place: u16) -> Option<&str> {
+        match usize::from(place).checked_sub(1) {
+            None => self.worker(),
+            Some(behind) => self
+                .more_workers
+                .as_deref()?
+                .get(behind)
+                .map(|name| &**name),
+        }
     }
 
     /// Takes what says all at once: it can be moved by any job.
@@ -169,11 +196,7 @@ impl MinerSession {
     /// Whether this worker was authorized on this connection.
     #[must_use]
     pub fn knows(&self, worker: &str) -> bool {
-        self.worker.as_deref() == Some(worker)
-            || self
-                .more_workers
-                .as_deref()
-                .is_some_and(|more| more.iter().any(|known| **known == *worker))
+        self.place_of(Some(worker)).is_some()
     }
 
     /// Counts a line that can't be read. Returns whether the link has now sent too many of them.
@@ -202,19 +225,23 @@ impl MinerSession {
                 return MinerEvent::Answered;
             }
             let id = id.unwrap_or(RequestId::NULL);
-            return self.refuse(dialect, out, &id, "a line without a method", limits);
+            let reject = Reject::Malformed("a line without a method");
+            return self.refuse(dialect, out, &id, reject, limits);
         };
         let Some(id) = id else {
-            return self.refuse(
-                dialect,
-                out,
-                &RequestId::NULL,
-                "an id is a number, a string or null, of at most 64 bytes",
-                limits,
-            );
+            let is_long = message
+                .id
+                .is_some_and(|id| id.bytes().len() > REQUEST_ID_LEN_MAX);
+            let reject = if is_long {
+                Reject::TooLong("an id has at most 64 bytes")
+            } else {
+                Reject::Malformed("an id is a number, a string or null")
+            };
+            return self.refuse(dialect, out, &RequestId::NULL, reject, limits);
         };
         let Some(name) = method.as_str() else {
-            return self.refuse(dialect, out, &id, "a method is a string", limits);
+            let reject = Reject::Malformed("a method is a string");
+            return self.refuse(dialect, out, &id, reject, limits);
         };
         match dialect.read_miner_request(name, message.params) {
             Ok(MinerRequest::Polite(result)) => {
@@ -228,15 +255,16 @@ impl MinerSession {
             }
             Ok(MinerRequest::Ignored) => MinerEvent::Answered,
             Ok(request) => MinerEvent::Request(id, request),
-            Err(reject) => {
-                dialect.write_error(out, id.as_bytes(), reject.code(), reject.text());
-                // Firmware asks for many a thing that we don't know: it is told so, and lives on.
-                if !self.subscribed && self.protocol_error(limits) {
-                    MinerEvent::Violation
-                } else {
-                    MinerEvent::Refused(reject)
-                }
+            // A bad share is judged as one, by whoever counts them.
+            Err(reject) if self.subscribed && dialect.is_submit(name) => {
+                MinerEvent::BadSubmit(id, reject)
             }
+            // Firmware asks for many a thing that we don't know: it is told so, and lives on.
+            Err(reject) if self.subscribed => {
+                dialect.write_error(out, id.as_bytes(), reject.code(), reject.text());
+                MinerEvent::Refused(reject)
+            }
+            Err(reject) => self.refuse(dialect, out, &id, reject, limits),
         }
     }
 
@@ -245,11 +273,10 @@ impl MinerSession {
         dialect: &dyn Dialect,
         out: &mut Vec<u8>,
         id: &RequestId,
-        text: &'static str,
+        reject: Reject,
         limits: &MinerLimits,
     ) -> MinerEvent<'a> {
-        let reject = Reject::Malformed(text);
-        dialect.write_error(out, id.as_bytes(), reject.code(), text);
+        dialect.write_error(out, id.as_bytes(), reject.code(), reject.text());
         if self.protocol_error(limits) {
             MinerEvent::Violation
         } else {
@@ -351,10 +378,44 @@ mod tests {
         assert_eq!(session.authorize("a.rig1", &LIMITS), Ok(()));
         assert_eq!(session.authorize("a.rig1", &LIMITS), Ok(()));
         assert_eq!(session.authorize("a.rig2", &LIMITS), Ok(()));
-        assert!(session.authorize("a.rig3", &LIMITS).is_err());
+        let refused = session.authorize("a.rig3", &LIMITS);
+        assert_eq!(refused, Err(Reject::TooManyWorkers));
         assert!(session.authorize("", &LIMITS).is_err());
-        assert!(session.authorize("a.rig4567890123456789", &LIMITS).is_err());
+        let refused = session.authorize("a.rig4567890123456789", &LIMITS);
+        assert_eq!(refused.unwrap_err().reason(), "too_long");
         assert!(session.knows("a.rig1") && session.knows("a.rig2"));
         assert!(!session.knows("a.rig") && !session.knows("a.rig3"));
+        for (worker, place) in [
+            (None, Some(0)),
+            (Some("a.rig1"), Some(0)),
+            (Some("a.rig2"), Some(1)),
+            (Some("a.rig3"), None),
+        ] {
+            assert_eq!(session.place_of(worker), place, "{worker:?}");
+        }
+        assert_eq!(session.worker_at(0), Some("a.rig1"));
+        assert_eq!(session.worker_at(1), Some("a.rig2"));
+        assert_eq!(session.worker_at(2), None);
+        assert_eq!(MinerSession::default().place_of(None), None);
+    }
+
+    #[test]
+    fn a_share_that_can_not_be_read_is_told_apart_from_other_requests() {
+        let dialect = Equihash::new(Parameters::new(200, 9).unwrap());
+        let mut reader = Reader::new();
+        let mut session = MinerSession::default();
+        let line = br#"{"id":7,"method":"mining.submit","params":[]}"#;
+        let mut out = Vec::new();
+        let message = reader.read(line).unwrap();
+        let event = session.handle_message(&dialect, &message, &LIMITS, &mut out);
+        assert!(matches!(event, MinerEvent::Refused(_)), "{event:?}");
+        session.subscribe();
+        out.clear();
+        let event = session.handle_message(&dialect, &message, &LIMITS, &mut out);
+        let MinerEvent::BadSubmit(id, reject) = event else {
+            panic!("{event:?}");
+        };
+        assert_eq!((id.as_bytes(), reject.reason()), (&b"7"[..], "malformed"));
+        assert!(out.is_empty(), "whoever counts it answers it");
     }
 }

@@ -27,8 +27,14 @@ pub enum Reject {
     Malformed(&'static str),
     /// The method is none that we know.
     UnknownMethod,
-    /// The job is not one of those still known: too old, of a lost pool, or never ours.
+    /// A name, a password or an id is longer than it may be.
+    TooLong(&'static str),
+    /// The connection has as many workers as it may have.
+    TooManyWorkers,
+    /// The job is not one of those still known: too old, or of a lost pool.
     UnknownJob,
+    /// The job was never given to anybody: its id is none of ours, or one that is not due yet.
+    JobNeverGiven,
     /// The same nonce and solution came before.
     Duplicate,
     /// The worker was not authorized on this connection.
@@ -68,9 +74,11 @@ impl Reject {
     #[must_use]
     pub const fn text(self) -> &'static str {
         match self {
-            Self::Malformed(text) => text,
+            Self::Malformed(text) | Self::TooLong(text) => text,
+            Self::TooManyWorkers => "Too many workers on one connection",
             Self::UnknownMethod => "Method not found",
             Self::UnknownJob => "Job not found (=stale)",
+            Self::JobNeverGiven => "Job not found, it was never given",
             Self::Duplicate => "Duplicate share",
             Self::UnauthorizedWorker => "Unauthorized worker",
             Self::NotSubscribed => "Not subscribed",
@@ -94,7 +102,11 @@ impl Reject {
     #[must_use]
     pub const fn code(self) -> i64 {
         match self {
-            Self::UnknownJob | Self::LinkLost | Self::KeptWarm | Self::EarlyJob => 21,
+            Self::UnknownJob
+            | Self::JobNeverGiven
+            | Self::LinkLost
+            | Self::KeptWarm
+            | Self::EarlyJob => 21,
             Self::Duplicate => 22,
             Self::UnauthorizedWorker | Self::WorkerDenied | Self::AuthorizeBusy | Self::KeptOut => {
                 24
@@ -102,6 +114,8 @@ impl Reject {
             Self::NotSubscribed => 25,
             Self::UnknownMethod => -3,
             Self::Malformed(_)
+            | Self::TooLong(_)
+            | Self::TooManyWorkers
             | Self::PoolBusy
             | Self::TooManyUnanswered
             | Self::TooManyShares
@@ -113,7 +127,7 @@ impl Reject {
     }
 
     /// Every label that [`Reject::reason`] gives, in the order of [`Reject::index`].
-    pub const REASONS: [&'static str; 19] = [
+    pub const REASONS: [&'static str; 22] = [
         "malformed",
         "unknown_method",
         "unknown_job",
@@ -133,6 +147,9 @@ impl Reject {
         "authorize_busy",
         "too_many_shares",
         "kept_out",
+        "job_never_given",
+        "too_long",
+        "too_many_workers",
     ];
 
     /// The place of this reason among [`Reject::REASONS`], for arrays of counters.
@@ -158,6 +175,9 @@ impl Reject {
             Self::AuthorizeBusy => 16,
             Self::TooManyShares => 17,
             Self::KeptOut => 18,
+            Self::JobNeverGiven => 19,
+            Self::TooLong(_) => 20,
+            Self::TooManyWorkers => 21,
         }
     }
 

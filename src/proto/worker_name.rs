@@ -9,6 +9,19 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct MinerAddress(pub [u8; 16]);
 
+impl MinerAddress {
+    /// What stands for whoever has this address: an IPv4 address itself, the /64 of an IPv6 address, since
+    /// a machine chooses the rest itself.
+    #[must_use]
+    pub fn network(self) -> Self {
+        if self.0.starts_with(&IPV4_MAPPED) {
+            return self;
+        }
+        let network = u128::from_be_bytes(self.0) & (u128::MAX << 64);
+        Self(network.to_be_bytes())
+    }
+}
+
 /// What an IPv4 address has in front of its four bytes.
 const IPV4_MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
 
@@ -163,6 +176,21 @@ fn push_text(parts: &mut Vec<Part>, text: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_network_is_an_ipv4_address_or_a_64() {
+        let ip = |text: &str| {
+            let ip: std::net::IpAddr = text.parse().unwrap();
+            MinerAddress(match ip {
+                std::net::IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+                std::net::IpAddr::V6(ip) => ip.octets(),
+            })
+        };
+        let network = |text: &str| ip(text).network();
+        assert_eq!(network("2001:db8:1:2:3:4:5:6"), ip("2001:db8:1:2::"));
+        assert_ne!(network("2001:db8:1:2::1"), network("2001:db8:1:3::1"));
+        assert_eq!(network("10.0.0.1"), ip("10.0.0.1"));
+    }
 
     fn name(template: &str, worker: &str) -> String {
         let mut address = MinerAddress::default();

@@ -56,7 +56,7 @@ pub(crate) struct Reporter {
     /// For each end in the door.
     door: [Throttle; DoorEnd::ALL.len()],
     /// For each way in which TLS fails.
-    tls_failures: [Throttle; TlsFailure::REASONS.len()],
+    tls_failures: [Throttle; TlsFailure::ALL.len()],
 }
 
 impl Reporter {
@@ -186,16 +186,28 @@ impl Reporter {
         log::debug!("proxy={proxy} shard={shard} miner={peer} worker={worker:?}: authorized");
     }
 
-    pub(crate) fn worker_denied(&self, now: Now, peer: SocketAddr, worker: &str, reject: Reject) {
+    pub(crate) fn worker_denied(
+        &self,
+        now: Now,
+        peer: SocketAddr,
+        worker: &str,
+        reject: Reject,
+        said: &str,
+    ) {
         let Self { proxy, shard, .. } = self;
+        let why = if said.is_empty() {
+            reject.to_string()
+        } else {
+            format!("its pool says {said:?}")
+        };
         if self.worker_denied.passes(now) {
             log::warn!(
-                "proxy={proxy} shard={shard} miner={peer} worker={worker:?}: may not mine: {reject} (told \
+                "proxy={proxy} shard={shard} miner={peer} worker={worker:?}: may not mine: {why} (told \
                  every 10 s at the most; -v tells all)"
             );
         } else {
             log::debug!(
-                "proxy={proxy} shard={shard} miner={peer} worker={worker:?}: may not mine: {reject}"
+                "proxy={proxy} shard={shard} miner={peer} worker={worker:?}: may not mine: {why}"
             );
         }
     }

@@ -426,9 +426,12 @@ impl Shard {
                         miner,
                         worker,
                         reject,
+                        said,
                     } => {
                         if let Some(peer) = peer_of(&self.connections, *miner) {
-                            proxy.reporter.worker_denied(now, peer, worker, *reject);
+                            proxy
+                                .reporter
+                                .worker_denied(now, peer, worker, *reject, said);
                         }
                     }
                     Fact::TooManyFaults { miner, kept_out } => {

@@ -194,8 +194,8 @@ impl TlsClient {
     }
 }
 
-/// ring's cryptography, with ChaCha20 ahead of AES in TLS 1.2: that can't renew its keys, and those of AES are
-/// used up after 2^24 records, which are three hours at 1,500 records a second. A record of 1.5 KB takes
+/// ring's cryptography, with ChaCha20 ahead of AES in TLS 1.2: that can't renew its keys, and those of AES
+/// are used up after 2^24 records, which are three hours at 1,500 records a second. A record of 1.5 KB takes
 /// 0.9 µs so, and not 0.4.
 fn provider() -> CryptoProvider {
     let mut provider = default_provider();

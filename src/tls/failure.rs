@@ -4,56 +4,35 @@ use rustls::{Error, PeerIncompatible};
 
 use super::records::RecordsError;
 
-/// What ended a miner's TLS connection other than its wish.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(usize)]
-pub enum TlsFailure {
-    /// The first bytes are no `ClientHello`.
-    NotTls,
-    /// No `ClientHello` is so long.
-    HelloTooLong,
-    /// It was not done in time.
-    TimedOut,
-    /// Others waited for its place among the handshakes, and it had kept that for long.
-    MadeRoom,
-    /// The peer closed or reset the connection during the handshake.
-    PeerLeft,
-    /// The peer shares no version, cipher or signature with us; old firmware, as a rule.
-    Incompatible,
-    /// `client_ca` is set and the peer has no certificate.
-    NoClientCertificate,
-    /// The peer's certificate is not good.
-    BadClientCertificate,
-    /// The peer said with an alert that it does not want ours.
-    PeerAlert,
-    /// Records that can't be decrypted, or messages out of their order.
-    Protocol,
-    /// A session of TLS 1.2 has sent as many records as its keys are good for. Nobody's fault.
-    KeysUsedUp,
+reasons! {
+    /// What ended a miner's TLS connection other than its wish.
+    TlsFailure {
+        /// The first bytes are no `ClientHello`.
+        NotTls = "not_tls",
+        /// No `ClientHello` is so long.
+        HelloTooLong = "hello_too_long",
+        /// It was not done in time.
+        TimedOut = "timed_out",
+        /// Others waited for its place among the handshakes, and it had kept that for long.
+        MadeRoom = "made_room",
+        /// The peer closed or reset the connection during the handshake.
+        PeerLeft = "peer_left",
+        /// The peer shares no version, cipher or signature with us; old firmware, as a rule.
+        Incompatible = "incompatible",
+        /// `client_ca` is set and the peer has no certificate.
+        NoClientCertificate = "no_client_certificate",
+        /// The peer's certificate is not good.
+        BadClientCertificate = "bad_client_certificate",
+        /// The peer said with an alert that it does not want ours.
+        PeerAlert = "peer_alert",
+        /// Records that can't be decrypted, or messages out of their order.
+        Protocol = "protocol",
+        /// A session of TLS 1.2 has sent as many records as its keys are good for. Nobody's fault.
+        KeysUsedUp = "keys_used_up",
+    }
 }
 
 impl TlsFailure {
-    /// Each as a word, in the order of the variants.
-    pub const REASONS: [&'static str; 11] = [
-        "not_tls",
-        "hello_too_long",
-        "timed_out",
-        "made_room",
-        "peer_left",
-        "incompatible",
-        "no_client_certificate",
-        "bad_client_certificate",
-        "peer_alert",
-        "protocol",
-        "keys_used_up",
-    ];
-
-    /// The word for it.
-    #[must_use]
-    pub const fn reason(self) -> &'static str {
-        Self::REASONS[self as usize]
-    }
-
     /// What was found.
     pub(super) fn of(error: &RecordsError) -> Self {
         match error {

@@ -12,6 +12,7 @@ mod fan_out;
 mod farm;
 mod immediate;
 mod monero;
+mod names;
 mod next_pool;
 mod scene;
 mod shards;

@@ -141,8 +141,9 @@ fn what_comes_behind_an_authorize_is_answered_behind_it() {
     miner.expect_accepted(authorize);
     miner.expect_accepted(asks);
     miner.expect_subscribed(subscribe);
-    miner.expect_error(wrong, 24);
+    // From here on it has a worker, and waits for no other one.
     miner.expect_accepted(last);
+    miner.expect_error(wrong, 24);
     miner.expect_job();
 }
 

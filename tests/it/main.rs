@@ -15,6 +15,7 @@ mod auth;
 mod bad_input;
 mod bitcoin;
 mod cli;
+mod conduct;
 mod door;
 mod failover;
 mod fairness;

@@ -82,7 +82,10 @@ impl Socket {
 #[derive(Clone, Debug)]
 pub(crate) enum Request {
     Subscribe,
-    Authorize,
+    /// Of this worker.
+    Authorize {
+        worker: String,
+    },
     Polite,
     /// A share with its solution, and when it was sent. `must_not` is a share that is no good.
     Submit {
@@ -106,6 +109,8 @@ pub(crate) struct HeardJob {
 pub(crate) struct Miner {
     pub(crate) kind: Kind,
     pub(crate) worker: String,
+    /// Those for which it has asked on this connection.
+    pub(crate) workers: Vec<String>,
     /// Where it is, or was last.
     pub(crate) shard: usize,
     pub(crate) token: Option<MinerToken>,
@@ -140,6 +145,7 @@ impl Miner {
         Self {
             kind,
             worker: format!("w.rig{number}"),
+            workers: Vec::new(),
             shard: 0,
             token: None,
             last_close: None,

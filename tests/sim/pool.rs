@@ -33,6 +33,12 @@ pub(crate) struct Pool {
     pub(crate) reject_percent: u32,
     pub(crate) silent_percent: u32,
     pub(crate) delay_max: u64,
+    /// How late it says whether it takes a name, at the most.
+    pub(crate) names_late: u64,
+    /// It denies one name of so many, the same ones each time; 0 for none.
+    pub(crate) names_denied: usize,
+    /// Names of a hundred of which it never says a word.
+    pub(crate) names_silent_percent: u32,
     pub(crate) sessions: Vec<Session>,
     pub(crate) target: u64,
     nonce_1_len: usize,
@@ -57,6 +63,11 @@ pub(crate) struct Conn {
     pub(crate) pool: usize,
     pub(crate) session: Option<usize>,
     pub(crate) authorized: bool,
+    /// Names that it has taken.
+    pub(crate) names: HashSet<String>,
+    /// Requests for names that it has not answered, and how many of them it never will.
+    pub(crate) names_waiting: HashSet<String>,
+    pub(crate) names_unanswered: usize,
     /// Bytes that came and are not a line yet.
     pub(crate) inbox: Vec<u8>,
     /// Takes no bytes until then.
@@ -83,6 +94,9 @@ impl Conn {
             pool,
             session: None,
             authorized: false,
+            names: HashSet::new(),
+            names_waiting: HashSet::new(),
+            names_unanswered: 0,
             inbox: Vec::new(),
             stalled_until: 0,
             speaks_at: 0,
@@ -116,6 +130,9 @@ impl Pool {
             reject_percent: random.u32(..20),
             silent_percent: [0, 0, 5, 30][random.usize(..4)],
             delay_max: [5, 50, 400, 2500][random.usize(..4)],
+            names_late: [5, 200, 2000, 8000][random.usize(..4)],
+            names_denied: [0, 3, 8][random.usize(..3)],
+            names_silent_percent: [0, 0, 10, 50][random.usize(..4)],
             sessions: Vec::new(),
             target: random.u64(1..),
             nonce_1_len: NONCE_1_LENS[random.usize(..NONCE_1_LENS.len())],
@@ -131,6 +148,8 @@ impl Pool {
         self.closed_door = false;
         self.moves_links = false;
         self.delay_max = self.delay_max.min(400);
+        self.names_late = self.names_late.min(400);
+        self.names_silent_percent = 0;
     }
 
     /// A nonce_1 of this pool's: its first byte is no other pool's.

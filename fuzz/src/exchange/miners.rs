@@ -12,6 +12,8 @@ use super::super::input::Input;
 use super::super::written;
 use super::{Farm, SHARE_FIRST, Share};
 
+/// The workers that miners have.
+const WORKERS: [&str; 2] = ["rig", "rig.2"];
 /// Room beside the bound on what is queued: for the job, targets and nonce that are owed besides.
 const SEND_ROOM: usize = 16 * 1024;
 
@@ -183,7 +185,7 @@ impl Farm {
     pub(super) fn greet(&mut self, who: usize, input: &mut Input<'_>) {
         let place = self.place(who);
         let how = input.byte();
-        let worker = ["rig", "rig.2"][usize::from(how & 1)];
+        let worker = WORKERS[usize::from(how & 1)];
         if self.coin == Coin::Monero {
             let agent = ["xmrig/6", "pass/1"][usize::from(how & 2 > 0)];
             let params = format!(r#"{{"login":"{worker}","pass":"x","agent":"{agent}"}}"#);
@@ -220,12 +222,13 @@ impl Farm {
         let noise = u64::from(how) << 32 | number as u64;
         let params;
         let nonce_2;
+        let worker = WORKERS[usize::from(how & 4 > 0 && self.is_named)];
         match self.coin {
             Coin::Equihash(_) => {
                 let width = 64 - nonce_1.len().min(62);
                 nonce_2 = format!("{noise:0width$x}");
                 params = format!(
-                    r#"["rig","{job}","{}","{nonce_2}","24{number:072x}"]"#,
+                    r#"["{worker}","{job}","{}","{nonce_2}","24{number:072x}"]"#,
                     super::scene::job_time()
                 );
             }
@@ -235,7 +238,7 @@ impl Farm {
                 nonce_2 = digits[64 - width.min(64)..].to_owned();
                 let bits = if how & 2 > 0 { r#","00002000""# } else { "" };
                 params = format!(
-                    r#"["rig","{job}","{nonce_2}","{:08x}","{number:08x}"{bits}]"#,
+                    r#"["{worker}","{job}","{nonce_2}","{:08x}","{number:08x}"{bits}]"#,
                     super::scene::JOB_UNIX_SECONDS
                 );
             }
@@ -248,6 +251,7 @@ impl Farm {
         }
         self.shares.push(Share {
             miner: token,
+            worker,
             // Under another's job it is no share that was found, and any slot is as good.
             nonce_1: (from == place).then_some(nonce_1),
             nonce_2,

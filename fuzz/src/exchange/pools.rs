@@ -18,13 +18,18 @@ pub(super) struct Dialled {
     host: String,
     connected: bool,
     /// Our subscribe, or login, waits for its answer.
-    asked: bool,
+    subscribes: bool,
     stalled: bool,
-    /// Ids of shares that wait, as they stand on the wire.
+    /// Ids of shares that wait, and of names, as they stand on the wire.
     pending: Vec<String>,
+    /// Our own worker logged in; what is authorized behind it are names.
+    logged_in: bool,
+    /// Names that wait, by their ids, and those that the pool has taken.
+    asked: HashMap<String, String>,
+    names: HashSet<String>,
     inbox: Vec<u8>,
-    /// A line of ours was begun when the session became another: its rest comes all the same.
-    was_begun: bool,
+    /// Lines of ours waited when the session became another: they come all the same.
+    catches_up: bool,
 }
 
 impl Dialled {
@@ -33,11 +38,14 @@ impl Dialled {
             link,
             host,
             connected: false,
-            asked: false,
+            subscribes: false,
             stalled: false,
             pending: Vec::new(),
+            logged_in: false,
+            asked: HashMap::new(),
+            names: HashSet::new(),
             inbox: Vec::new(),
-            was_begun: false,
+            catches_up: false,
         }
     }
 }
@@ -89,6 +97,10 @@ impl Farm {
                 .handle_link_closed(now, link, end, "refused");
         } else {
             self.dialled[place].connected = true;
+            // What an earlier connection announced holds no more.
+            if let Some(told) = self.told.get_mut(&link.index) {
+                told.next = None;
+            }
             self.tell(|| format!("{link:?} connected"));
             self.scene.exchange.handle_link_connected(now, link);
         }
@@ -132,7 +144,9 @@ impl Farm {
                         && Some(&next) != told.extranonce.as_ref()
                     {
                         told.begin(host, next);
-                        self.dialled[place].was_begun = !self.dialled[place].inbox.is_empty();
+                        let dialled = &mut self.dialled[place];
+                        let unwritten = self.scene.exchange.unwritten(dialled.link);
+                        dialled.catches_up = !unwritten.is_empty() || !dialled.asked.is_empty();
                     }
                     told.jobs
                         .insert(String::from_utf8_lossy(&job.pool_id).into_owned());
@@ -151,7 +165,8 @@ impl Farm {
                 .and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
             id.as_u64().or(text) == Some(1)
         };
-        if !message.id.is_some_and(is_first) || !std::mem::take(&mut self.dialled[place].asked) {
+        if !message.id.is_some_and(is_first) || !std::mem::take(&mut self.dialled[place].subscribes)
+        {
             return;
         }
         let result = message
@@ -309,6 +324,12 @@ impl Farm {
         } else {
             pending.remove(at)
         };
+        // A second answer counts for nothing.
+        if let Some(name) = self.dialled[place].asked.remove(&id)
+            && how & 7 < 4
+        {
+            self.dialled[place].names.insert(name);
+        }
         let verdict = match how & 7 {
             0..=3 => r#""result":true,"error":null"#,
             4 => r#""result":null,"error":[23,"low difficulty",null]"#,
@@ -364,18 +385,35 @@ impl Farm {
             }
             inbox.drain(..whole);
             self.dialled[place].inbox = inbox;
+            let dialled = &mut self.dialled[place];
+            let is_all = self.scene.exchange.unwritten(link).is_empty();
+            dialled.catches_up &= !is_all || !dialled.asked.is_empty();
         }
     }
 
     fn reaches_pool(&mut self, place: usize, line: &Value) {
         self.tell(|| format!("{:?} < {line}", self.dialled[place].link));
-        let was_begun = std::mem::take(&mut self.dialled[place].was_begun);
+        let catches_up = self.dialled[place].catches_up;
         match line["method"].as_str() {
-            Some("mining.submit" | "submit") if was_begun => {}
-            Some("mining.subscribe" | "login") => self.dialled[place].asked = true,
+            Some("mining.submit" | "submit") if catches_up => {}
+            Some("mining.subscribe" | "login") => self.dialled[place].subscribes = true,
+            Some("mining.authorize") => self.name_reaches_pool(place, line),
             Some("mining.submit" | "submit") => self.share_reaches_pool(place, line),
             _ => {}
         }
+    }
+
+    fn name_reaches_pool(&mut self, place: usize, line: &Value) {
+        let dialled = &mut self.dialled[place];
+        if !std::mem::replace(&mut dialled.logged_in, true) {
+            return;
+        }
+        assert!(self.is_named, "OUR OWN WORKER LOGS IN ONCE: {line}");
+        let name = line["params"][0].as_str().expect("a name").to_owned();
+        assert!(!name.contains(char::is_control), "A NAME IS PLAIN: {line}");
+        let id = line["id"].to_string();
+        dialled.asked.insert(id.clone(), name);
+        dialled.pending.push(id);
     }
 
     fn share_reaches_pool(&mut self, place: usize, line: &Value) {
@@ -383,6 +421,13 @@ impl Farm {
         self.dialled[place].pending.push(line["id"].to_string());
         let told = self.told.get_mut(&link.index).expect("a session");
         let params = &line["params"];
+        if self.is_named {
+            let name = params[0].as_str().expect("a name");
+            assert!(
+                self.dialled[place].names.contains(name),
+                "A SHARE GOES OUT UNDER A NAME THAT ITS POOL HAS TAKEN: {line}"
+            );
+        }
         let (job, number) = match self.coin {
             Coin::Equihash(_) => (
                 &params[1],
@@ -406,6 +451,10 @@ impl Farm {
         let Some(share) = number.and_then(|number| self.shares.get(number)) else {
             return;
         };
+        assert!(
+            !self.is_named || params[0] == share.worker || self.raw_submits,
+            "A SHARE GOES OUT UNDER ITS OWN NAME: {line}"
+        );
         let Some(nonce_1) = &share.nonce_1 else {
             return;
         };

@@ -5,6 +5,8 @@ use std::time::Duration;
 use fastrand::Rng;
 use stratum_uring::tls::client::{TlsClient, Trust};
 
+use crate::hostile::ear::Ear;
+
 /// An attack: many connections that all behave alike.
 #[derive(Debug)]
 pub(crate) struct Attack {
@@ -14,11 +16,13 @@ pub(crate) struct Attack {
     /// What is sent when a connection stands.
     pub(super) opening: fn(&mut Rng) -> Vec<u8>,
     /// What is sent then, again and again.
-    pub(super) more: fn(&mut Rng) -> Vec<u8>,
+    pub(super) more: fn(&mut Rng, &mut Ear) -> Vec<u8>,
     /// How often.
     pub(super) pace: Duration,
     /// Whether it reads what it is told.
     pub(super) reads: bool,
+    /// Whether it is closed for what it sends, and kept out when it comes back.
+    pub(super) is_kept_out: bool,
     /// Whether it resets the connection as soon as it stands, and comes back at its pace.
     pub(super) resets: bool,
     /// Whether the proxy must close some of its connections in a play that is long enough.
@@ -35,9 +39,10 @@ pub(crate) static ATTACKS: [Attack; 10] = [
         name: "slow-loris",
         per_thousand: 1000,
         opening: |_| br#"{"id":1,"method":"mining.subscribe","params":[""#.to_vec(),
-        more: |_| b"x".to_vec(),
+        more: |_, _| b"x".to_vec(),
         pace: millis(1000),
         reads: true,
+        is_kept_out: false,
         resets: false,
         is_turned_away: true,
     },
@@ -46,9 +51,10 @@ pub(crate) static ATTACKS: [Attack; 10] = [
         // Few, for each is answered by the megabyte: only that fills what the kernel holds for it.
         per_thousand: 5,
         opening: |_| greeting(),
-        more: |random| repeat(random, 512, unknown_method),
+        more: |random, _| repeat(512, || unknown_method(random)),
         pace: millis(100),
         reads: false,
+        is_kept_out: false,
         resets: false,
         is_turned_away: false,
     },
@@ -56,9 +62,10 @@ pub(crate) static ATTACKS: [Attack; 10] = [
         name: "connect-reset",
         per_thousand: 16,
         opening: |_| Vec::new(),
-        more: |_| Vec::new(),
+        more: |_, _| Vec::new(),
         pace: millis(10),
         reads: false,
+        is_kept_out: false,
         resets: true,
         is_turned_away: false,
     },
@@ -66,9 +73,10 @@ pub(crate) static ATTACKS: [Attack; 10] = [
         name: "tls-open",
         per_thousand: 500,
         opening: client_hello_begun,
-        more: |_| Vec::new(),
+        more: |_, _| Vec::new(),
         pace: millis(1000),
         reads: true,
+        is_kept_out: false,
         resets: false,
         is_turned_away: true,
     },
@@ -77,9 +85,10 @@ pub(crate) static ATTACKS: [Attack; 10] = [
         // More than there are places for handshakes, see `tls_handshakes_max` in the config of these runs.
         per_thousand: 1300,
         opening: client_hello,
-        more: |_| Vec::new(),
+        more: |_, _| Vec::new(),
         pace: millis(1000),
         reads: true,
+        is_kept_out: false,
         resets: false,
         is_turned_away: true,
     },
@@ -87,9 +96,10 @@ pub(crate) static ATTACKS: [Attack; 10] = [
         name: "long-lines",
         per_thousand: 10,
         opening: |_| br#"{"id":1,"method":""#.to_vec(),
-        more: |_| vec![b'a'; LONG_LINE_BYTES],
+        more: |_, _| vec![b'a'; LONG_LINE_BYTES],
         pace: millis(50),
         reads: true,
+        is_kept_out: false,
         resets: false,
         is_turned_away: true,
     },
@@ -97,9 +107,10 @@ pub(crate) static ATTACKS: [Attack; 10] = [
         name: "json-bombs",
         per_thousand: 50,
         opening: |_| greeting(),
-        more: bomb,
+        more: |random, _| bomb(random),
         pace: millis(100),
         reads: true,
+        is_kept_out: false,
         resets: false,
         is_turned_away: false,
     },
@@ -107,9 +118,10 @@ pub(crate) static ATTACKS: [Attack; 10] = [
         name: "invalid-shares",
         per_thousand: 50,
         opening: |_| greeting(),
-        more: |random| repeat(random, 10, invalid_share),
+        more: |random, ear| repeat(10, || invalid_share(random, ear)),
         pace: millis(100),
         reads: true,
+        is_kept_out: true,
         resets: false,
         is_turned_away: false,
     },
@@ -117,9 +129,10 @@ pub(crate) static ATTACKS: [Attack; 10] = [
         name: "unknown-methods",
         per_thousand: 50,
         opening: |_| greeting(),
-        more: |random| repeat(random, 10, unknown_method),
+        more: |random, _| repeat(10, || unknown_method(random)),
         pace: millis(100),
         reads: true,
+        is_kept_out: false,
         resets: false,
         is_turned_away: false,
     },
@@ -127,9 +140,10 @@ pub(crate) static ATTACKS: [Attack; 10] = [
         name: "random-bytes",
         per_thousand: 100,
         opening: random_bytes,
-        more: random_bytes,
+        more: |random, _| random_bytes(random),
         pace: millis(100),
         reads: true,
+        is_kept_out: false,
         resets: false,
         is_turned_away: true,
     },
@@ -160,8 +174,8 @@ fn greeting() -> Vec<u8> {
     lines.as_bytes().to_vec()
 }
 
-fn repeat(random: &mut Rng, count: usize, line: fn(&mut Rng) -> String) -> Vec<u8> {
-    let lines = (0..count).map(|_| line(random) + "\n");
+fn repeat(count: usize, mut line: impl FnMut() -> String) -> Vec<u8> {
+    let lines = (0..count).map(|_| line() + "\n");
     lines.collect::<String>().into_bytes()
 }
 
@@ -171,19 +185,49 @@ fn unknown_method(random: &mut Rng) -> String {
     format!(r#"{{"id":"{id:060}","method":"mining.take_all","params":[]}}"#)
 }
 
-/// Of one job that is not there, of one that can't be one, with short or odd fields.
-fn invalid_share(random: &mut Rng) -> String {
-    let (id, job) = (random.u32(..), random.u32(..));
-    let solution = match random.u8(..4) {
-        0 => "24".to_owned() + &"0".repeat(72),
-        1 => "zz".repeat(37),
-        2 => String::new(),
-        _ => "f".repeat(4000),
+/// One that is malformed, for a job that was made up, sent twice, or of the right shape and no solution: only
+/// the last kind reaches the pool.
+fn invalid_share(random: &mut Rng, ear: &mut Ear) -> String {
+    let params = match (random.u8(..4), ear.job.clone()) {
+        (0, _) | (_, None) => malformed(random),
+        (1, Some((_, time))) => {
+            let job = random.u32(..);
+            well_formed(random, ear, &format!("{job:x}"), &time)
+        }
+        (2, Some(_)) if ear.last.is_some() => ear.last.clone().unwrap_or_default(),
+        (_, Some((job, time))) => {
+            let params = well_formed(random, ear, &job, &time);
+            ear.last = Some(params.clone());
+            params
+        }
     };
-    let worker = ["attacker", "somebody.else"][random.usize(..2)];
-    let nonce_2 = "1".repeat(random.usize(..64));
-    let params = format!(r#"["{worker}","{job:x}","00000000","{nonce_2}","{solution}"]"#);
+    let id = random.u32(..);
     format!(r#"{{"id":{id},"method":"mining.submit","params":{params}}}"#)
+}
+
+/// The params of a share that can't be one.
+fn malformed(random: &mut Rng) -> String {
+    let digits = random.usize(..64);
+    let nonce_2 = "1".repeat(digits);
+    match random.u8(..4) {
+        0 => "[]".to_owned(),
+        1 => format!(r#"["attacker",7,"{nonce_2}",{{}},null]"#),
+        2 => format!(r#"["attacker","no job","00000000","{nonce_2}","24"]"#),
+        _ => format!(
+            r#"["attacker","\\u0031","00000000","{nonce_2}","{}"]"#,
+            "f".repeat(4000)
+        ),
+    }
+}
+
+/// The params of a share of the right shape for this job, whose solution is none.
+fn well_formed(random: &mut Rng, ear: &Ear, job: &str, time: &str) -> String {
+    let mut hex = |digits: usize| -> String {
+        let digits = (0..digits).map(|_| random.digit(16));
+        digits.collect()
+    };
+    let (nonce_2, solution) = (hex(ear.nonce_2_digits), hex(72));
+    format!(r#"["attacker","{job}","{time}","{nonce_2}","24{solution}"]"#)
 }
 
 /// Nested deep, or with a huge number, or with many keys, or all in one string of escapes.
@@ -262,8 +306,33 @@ mod tests {
         for _ in 0..50 {
             let line = unknown_method(&mut random);
             assert!(reader.read(line.as_bytes()).is_ok(), "{line}");
-            let share = invalid_share(&mut random);
+            let share = invalid_share(&mut random, &mut Ear::default());
             assert!(reader.read(share.as_bytes()).is_ok(), "{share}");
         }
+    }
+    #[test]
+    fn wrong_shares_are_of_all_kinds_once_there_is_a_job() {
+        let mut random = Rng::with_seed(3);
+        let mut ear = Ear::default();
+        let job = br#"{"method":"mining.notify","params":["1f00","4","a","b","c","0011aabb"]}"#;
+        ear.hear(
+            &[job, &b"\n"[..]].concat(),
+            &mut stratum_uring::wire::Reader::new(),
+        );
+        let shares: Vec<String> = (0..200)
+            .map(|_| invalid_share(&mut random, &mut ear))
+            .collect();
+        let params = |share: &String| share.split_once("params").expect("params").1.to_owned();
+        let live: Vec<String> = shares
+            .iter()
+            .map(params)
+            .filter(|params| params.contains(r#""attacker","1f00","0011aabb""#))
+            .collect();
+        let mut distinct = live.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        assert!(distinct.len() > 20 && live.len() > distinct.len() + 20);
+        assert!(shares.iter().any(|share| share.contains(r#""params":[]"#)));
+        assert!(shares.len() > live.len() + 50);
     }
 }

@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use rustix::net::sockopt::{set_socket_linger, set_socket_recv_buffer_size};
+use stratum_uring::wire::Reader;
 
 use crate::clock::Clock;
 use crate::hostile::attack::Attack;
+use crate::hostile::ear::Ear;
 
 /// One that was closed comes back after so long.
 const RECONNECT_AFTER: Duration = Duration::from_millis(100);
@@ -108,6 +110,7 @@ struct Place {
     /// When it does something next.
     due: Duration,
     unsent: Vec<u8>,
+    heard: Ear,
 }
 
 struct Crowd {
@@ -117,6 +120,7 @@ struct Crowd {
     random: Rng,
     places: Vec<Place>,
     buffer: Vec<u8>,
+    reader: Reader,
     deeds: Deeds,
 }
 
@@ -136,6 +140,7 @@ impl Crowd {
             places: places.collect(),
             random,
             buffer: vec![0; 64 * 1024],
+            reader: Reader::new(),
             deeds: Deeds::default(),
         }
     }
@@ -152,13 +157,14 @@ impl Crowd {
                 continue;
             }
             if place.due <= now && place.unsent.is_empty() {
-                place.unsent = (self.attack.more)(&mut self.random);
+                place.unsent = (self.attack.more)(&mut self.random, &mut place.heard);
                 place.due = now + self.attack.pace;
             }
             if !self.goes_on(place) {
                 self.deeds.closed += 1;
                 place.stream = None;
                 place.unsent.clear();
+                place.heard = Ear::default();
                 place.due = now + RECONNECT_AFTER;
             }
         }
@@ -205,7 +211,12 @@ impl Crowd {
         while self.attack.reads {
             match stream.read(&mut self.buffer) {
                 Ok(0) => return false,
-                Ok(read) => self.deeds.bytes_read += read as u64,
+                Ok(read) => {
+                    self.deeds.bytes_read += read as u64;
+                    if self.attack.is_kept_out {
+                        place.heard.hear(&self.buffer[..read], &mut self.reader);
+                    }
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(_) => return false,
             }

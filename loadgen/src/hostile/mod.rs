@@ -8,6 +8,7 @@
 
 pub(crate) mod attack;
 mod attackers;
+mod ear;
 mod felt;
 
 use std::net::SocketAddr;
@@ -160,6 +161,16 @@ fn play(
     let mut felt = Felt::new(attack, &report, seen);
     if interrupted.load(Ordering::Relaxed) {
         felt.failures.push("interrupted".to_owned());
+    } else if let Some(attack) = attack.filter(|attack| attack.is_kept_out) {
+        // All of them, and at least one that came back and was kept out.
+        let least = attack.connections(miners) as u64 + 1;
+        if course.deeds.closed < least {
+            let text = format!(
+                "of at least {least} attackers {} were closed",
+                course.deeds.closed
+            );
+            felt.failures.push(text);
+        }
     }
     Ok(felt)
 }
@@ -248,6 +259,8 @@ proxies:
     listen:
       - address: 127.0.0.1:0
         tls: {{ certificate: {CERTIFICATE}, key: {KEY}, mode: auto }}
+    # Small, so that who sends wrong shares is found out within a short attack.
+    limits: {{ rejected_window: 40 }}
     pools:
       - url: stratum+tcp://{pool}
         worker: loadgen

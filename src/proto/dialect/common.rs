@@ -13,6 +13,42 @@ use crate::wire::json::{Kind, Raw};
 /// Longest job id of a pool, as JSON text with its quotes. AntPool's have 15 characters.
 const POOL_JOB_ID_LEN_MAX: usize = 130;
 
+/// Codes by which a pool says that a share itself is wrong: 22, sent before, and 23, above its target, are
+/// everybody's (ZIP 301, and Slush before it); 34, an invalid solution, and 35, other nonce bytes than it was
+/// given, are BTCPool's (`src/Stratum.h`).
+const FAULT_CODES: [i64; 4] = [22, 23, 34, 35];
+
+/// Codes that say something else, whatever the text: late (21, and BTCPool's 36 and 37), not authorized,
+/// not subscribed.
+const OTHER_CODES: [i64; 5] = [21, 24, 25, 36, 37];
+
+/// Texts that say it where the code does not, in lower case. ckpool and ESP-Miner's own tests have texts
+/// alone ("Duplicate", "Above target"), Miningcore and nomp's kin 20 or -1 ("invalid solution", "low
+/// difficulty share of 0.1"), DATUM "high-hash".
+const FAULT_TEXTS: [&str; 5] = [
+    "duplicate",
+    "low difficulty",
+    "above target",
+    "high-hash",
+    "invalid solution",
+];
+
+/// Whether a rejection with a code of Slush's Stratum says that the share itself is wrong. Some pools say 20
+/// of everything.
+pub(super) fn is_own_fault(code: i64, text: &str) -> bool {
+    FAULT_CODES.contains(&code) || !OTHER_CODES.contains(&code) && says_one_of(text, &FAULT_TEXTS)
+}
+
+/// Whether one of these stands in a text, in letters of either case; they are in lower case.
+pub(super) fn says_one_of(text: &str, wanted: &[&str]) -> bool {
+    let text = text.as_bytes();
+    let is_there = |wanted: &&str| {
+        let mut windows = text.windows(wanted.len());
+        windows.any(|window| window.eq_ignore_ascii_case(wanted.as_bytes()))
+    };
+    wanted.iter().any(is_there)
+}
+
 /// SHA-256 of the SHA-256 of all of it.
 pub(super) fn sha256d(pieces: &[&[u8]]) -> [u8; 32] {
     let mut first = Sha256::new();
@@ -110,12 +146,17 @@ pub(super) fn configure(
     result.push(b'}');
 }
 
-/// The elements of a miner's params from `first` on, as the miner wrote them, with the comma in front.
+/// The elements of a miner's params from `first` on, as the miner wrote them, with the comma in front; none
+/// of them where there is a control character between: JSON takes a CR for a space, and a pool may not.
 pub(super) fn rest_as_written<'a>(params: Option<Raw<'a>>, first: Option<Raw<'a>>) -> &'a [u8] {
-    match (params, first) {
+    let rest = match (params, first) {
         (Some(params), Some(first)) => behind_comma(params, first),
         _ => b"",
+    };
+    if rest.iter().any(|&byte| byte < b' ') {
+        return b"";
     }
+    rest
 }
 
 /// The text of an array from the comma in front of `first` to its last element.
@@ -185,4 +226,44 @@ pub(super) fn agent_of(params: Option<Raw<'_>>) -> Cow<'_, str> {
 pub(super) fn member<'a>(object: Raw<'a>, name: &[u8]) -> Option<Raw<'a>> {
     let mut members = object.members();
     members.find_map(|(key, value)| (key.as_str() == Some(name)).then_some(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_its_miners_fault_only_where_the_pool_says_so() {
+        for (code, text) in [
+            (22, "Duplicate share"),
+            (23, "Low difficulty share"),
+            (23, "high-hash"),
+            (34, "Invalid solution"),
+            (35, "Wrong nonce prefix"),
+            (20, "invalid solution"),
+            (20, "Duplicate"),
+            (20, "Above target"),
+            (-1, "low difficulty share of 0.25"),
+        ] {
+            assert!(is_own_fault(code, text), "{code} {text}");
+        }
+        for (code, text) in [
+            (20, "Rejected by the pool"),
+            (20, "unknown-work"),
+            (20, "Invalid JobID"),
+            (20, "Stale"),
+            (20, "Job not found"),
+            (20, "Internal error"),
+            (21, "stale-prevblk"),
+            (21, "Job not found (duplicate id)"),
+            (24, "Unauthorized worker"),
+            (30, "Internal error"),
+            (36, "Job not found"),
+            (37, "Stale share"),
+            (-1, "params not found"),
+            (20, ""),
+        ] {
+            assert!(!is_own_fault(code, text), "{code} {text}");
+        }
+    }
 }

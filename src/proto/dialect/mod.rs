@@ -313,6 +313,18 @@ pub trait Dialect: std::fmt::Debug {
         params: Option<Raw<'a>>,
     ) -> Result<MinerRequest<'a>, Reject>;
 
+    /// Whether a miner's request of this method claims a share.
+    fn is_submit(&self, method: &[u8]) -> bool {
+        method == b"mining.submit"
+    }
+
+    /// Whether a pool's rejection of a share says that its miner is at fault: it was sent before, is above
+    /// its target, or solves nothing. All else is nobody's fault: it came late, the pool could not look at
+    /// it, or its words mean nothing to us.
+    fn is_own_fault(&self, code: i64, text: &str) -> bool {
+        common::is_own_fault(code, text)
+    }
+
     /// Answers a miner's configure: appends the result, as JSON text. `pool` are the version bits that
     /// its pool grants. `None` where they must be known for the answer and are not.
     fn configure(

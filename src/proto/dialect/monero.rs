@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::proto::dialect::common::member;
+use crate::proto::dialect::common::{self, member};
 use crate::proto::dialect::{
     Dialect, Granted, MinerRequest, PoolFault, PoolMessage, ShareParts, ShareTerms, Subscribe,
     Subscription,
@@ -58,6 +58,16 @@ const FATAL_TEXTS: [&str; 4] = [
     "your ip is banned",
     "ip address currently banned",
     "invalid job id",
+];
+
+/// Texts that say that a share itself is wrong, in lower case; the code is -1 whatever it was. The first two
+/// are of every pool that grew out of node-cryptonote-pool (MoneroOcean, SupportXMR: `lib/pool.js`) and of
+/// Miningcore, the third is Miningcore's (`CryptonoteJob.cs`), the fourth xmrig-proxy's.
+const FAULT_TEXTS: [&str; 4] = [
+    "low difficulty share",
+    "duplicate share",
+    "bad hash",
+    "invalid nonce",
 ];
 
 /// The dialect. It has no settings.
@@ -168,6 +178,14 @@ impl Dialect for Monero {
             b"keepalived" | b"keepalive" => MinerRequest::Polite(r#"{"status":"KEEPALIVED"}"#),
             _ => return Err(Reject::UnknownMethod),
         })
+    }
+
+    fn is_submit(&self, method: &[u8]) -> bool {
+        method == b"submit"
+    }
+
+    fn is_own_fault(&self, _: i64, text: &str) -> bool {
+        common::says_one_of(text, &FAULT_TEXTS)
     }
 
     fn configure(

@@ -5,6 +5,7 @@ use super::*;
 impl World {
     /// The storm is over for long enough: nothing is owed to anybody.
     pub(super) fn check_rest(&self) {
+        self.check_names();
         let readers = self.miners.iter();
         for miner in readers.filter(|miner| miner.socket.reading != Reading::Never) {
             if miner.token.is_none() {
@@ -48,8 +49,8 @@ impl World {
         }
     }
 
-    /// A miner that is not there was too slow to say hello, or found no room, or was sent away so late
-    /// that it does not come back.
+    /// A miner that is not there was too slow to say hello, or found no room, or may not mine, or was sent
+    /// away so late that it does not come back.
     fn check_absent(&self, miner: &Miner) {
         assert!(
             matches!(
@@ -59,6 +60,9 @@ impl World {
                         | CloseReason::Moved
                         | CloseReason::SubscribeTimeout
                         | CloseReason::AuthorizeTimeout
+                        | CloseReason::Denied
+                        | CloseReason::KeptOut
+                        | CloseReason::TooManyFaults
                 )
             ),
             "WHILE A POOL IS UP NOBODY IS SENT AWAY FOR NOTHING: {miner:?}"
@@ -174,6 +178,9 @@ impl World {
         totals.subscribe_timeouts += closed(CloseReason::SubscribeTimeout);
         totals.authorize_timeouts += closed(CloseReason::AuthorizeTimeout);
         totals.violations += closed(CloseReason::Violation);
+        totals.workers_denied += closed(CloseReason::Denied);
+        totals.too_many_faults += closed(CloseReason::TooManyFaults);
+        totals.kept_out += closed(CloseReason::KeptOut);
         totals.handshakes_refused += ended(LinkEnd::Refused);
         totals.handshake_timeouts += ended(LinkEnd::HandshakeTimeout);
         totals.spaces_taken += ended(LinkEnd::NonceSpaceTaken);

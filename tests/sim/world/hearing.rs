@@ -160,7 +160,10 @@ impl World {
                     miner.nonce_1 = Some(nonce_1);
                 }
             }
-            Request::Authorize => miner.authorized |= accepted,
+            Request::Authorize { worker } => {
+                assert!(accepted || !error.is_empty(), "a no has a reason: {line}");
+                self.hears_of_worker(place, &worker, &error);
+            }
             Request::Polite => {}
             Request::Submit { solution, .. } => {
                 self.share_is_answered(place, &solution, accepted, &error)
@@ -175,6 +178,8 @@ impl World {
         accepted: bool,
         error: &[String],
     ) {
+        // One that was held for its name is taken when it goes out.
+        let is_named = self.is_named();
         let share = self.shares.get_mut(solution);
         let Some(share) = share.filter(|share| share.miner == miner) else {
             assert!(!accepted, "a submit without a solution was accepted");
@@ -191,7 +196,7 @@ impl World {
                     "ONLY WHAT THE POOL ACCEPTED IS ACCEPTED: {share:?}"
                 );
                 assert!(
-                    share.link_was_up && !share.must_not,
+                    (share.link_was_up || is_named) && !share.must_not,
                     "A SHARE IS TAKEN AT ONCE ONLY BY A LINK THAT IS UP: {share:?}"
                 );
                 self.totals.taken_at_once += 1;

@@ -200,7 +200,7 @@ impl World {
             .settings()
             .job_exchange
             .map_or(Duration::ZERO, |early| early.hold);
-        let bound = bound + u64::try_from(hold.as_millis()).expect("short");
+        let bound = bound + u64::try_from(hold.as_millis()).expect("short") + self.name_wait();
         for miner in self.miners.iter().filter(|miner| miner.socket.is_settled()) {
             for (id, at) in miner.unanswered_submits() {
                 assert!(

@@ -44,6 +44,9 @@ impl World {
                 self.conns.get_mut(&place).expect("connected").session = Some(session);
                 self.send_from_pool(place, format!("{{\"id\":{id},\"result\":{answer}}}"));
             }
+            "\"mining.authorize\"" if self.conns[&place].authorized => {
+                self.name_reaches_pool(place, &id, &params);
+            }
             "\"mining.authorize\"" => {
                 let worker = format!("\"{}\"", self.pools[pool].worker);
                 assert_eq!(
@@ -90,6 +93,12 @@ impl World {
         let solution = params[4].trim_matches('"');
         self.sent
             .insert((place.feed(), id.to_owned()), solution.to_owned());
+        let worker = self.shares.get(solution).map(|share| share.worker.as_str());
+        let name = self.name_at(pool, worker.unwrap_or_default());
+        assert!(
+            !self.is_named() || self.conns[&place].names.contains(&name),
+            "A SHARE GOES OUT UNDER A NAME THAT ITS POOL HAS TAKEN: {line}"
+        );
         let share = self
             .shares
             .get_mut(solution)
@@ -121,9 +130,9 @@ impl World {
             panic!("A SHARE REACHES ONLY THE POOL OF ITS NONCE SPACE: {line} {share:?} {nonces:?}")
         };
         let expected = format!(
-            "{{\"id\":{id},\"method\":\"mining.submit\",\"params\":[\"{}\",{},\"{TIME}\",\
+            "{{\"id\":{id},\"method\":\"mining.submit\",\"params\":[\"{name}\",{},\"{TIME}\",\
              \"{slot}{}\",\"{solution}\"{}]}}",
-            self.pools[pool].worker, params[1], share.nonce_2, share.extra
+            params[1], share.nonce_2, share.extra
         );
         // What follows the comma is the miner's own text.
         assert_eq!(line, expected, "A SHARE IS FORWARDED BYTE FOR BYTE");

@@ -57,7 +57,10 @@ impl World {
                     conn.up = true;
                     conn.up_since = Some(self.now);
                 }
-                None => judged = self.sent.get(&(key.feed(), id_of(&message))),
+                None => {
+                    conn.names_waiting.remove(&id_of(&message));
+                    judged = self.sent.get(&(key.feed(), id_of(&message)));
+                }
                 _ => {}
             }
         }
@@ -119,6 +122,7 @@ impl World {
 
     pub(super) fn write_to_pool(&mut self, key: ConnKey) {
         let now = self.now();
+        let names = self.name_bytes();
         let Shard {
             exchange, settings, ..
         } = &mut self.shards[key.shard];
@@ -127,7 +131,7 @@ impl World {
         loop {
             let bytes = exchange.unwritten(key.link());
             let resent = *conn.resent_bytes.get_or_insert(bytes.len());
-            let bound = settings.limits.pool_outbox_bytes_max + 1024 + resent;
+            let bound = settings.limits.pool_outbox_bytes_max + 1024 + resent + names;
             assert!(
                 bytes.len() <= bound || !conn.up,
                 "WHAT IS QUEUED FOR A POOL HAS A BOUND"

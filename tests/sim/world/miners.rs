@@ -38,7 +38,15 @@ impl World {
 
     pub(super) fn asks(&mut self, miner: usize, method: &str, params: &str, request: Request) {
         let id = self.miners[miner].next_id();
-        if matches!(request, Request::Polite | Request::Authorize) {
+        // While somebody is asked for a worker, replies may wait for that.
+        let mut waiting = self.miners[miner].waiting.values();
+        let is_asked = |request: &Request| matches!(request, Request::Authorize { .. });
+        let is_due = match request {
+            Request::Polite => !self.asks_for_workers() || !waiting.any(is_asked),
+            Request::Authorize { .. } => !self.asks_for_workers(),
+            _ => false,
+        };
+        if is_due {
             self.miners[miner].due.push_back(id.clone());
         }
         if matches!(request, Request::Subscribe) {
@@ -89,7 +97,8 @@ impl World {
             && self.miners[miner].nonce_1.is_some()
             && self.random.u8(..8) > 0
         {
-            self.authorizes(miner);
+            let worker = self.miners[miner].worker.clone();
+            self.authorizes(miner, worker);
         }
         let kind = self.miners[miner].kind;
         if self.phase != Phase::Storm {
@@ -99,6 +108,12 @@ impl World {
                 self.submits(miner);
             }
             return;
+        }
+        if self.miners[miner].is_mining()
+            && self.miners[miner].workers.len() < 5
+            && self.random.u8(..12) == 0
+        {
+            self.authorizes_another(miner);
         }
         if kind == Kind::Restless && self.random.u8(..8) == 0 {
             self.vanishes(miner);
@@ -140,7 +155,10 @@ impl World {
                     let params = params[self.random.usize(..params.len())];
                     self.asks(miner, "mining.subscribe", params, Request::Subscribe);
                 }
-                "authorize" => self.authorizes(miner),
+                "authorize" => {
+                    let worker = self.miners[miner].worker.clone();
+                    self.authorizes(miner, worker);
+                }
                 step => {
                     self.miners[miner].takes_extranonce = true;
                     let (method, params) = if step == "extranonce" {
@@ -154,10 +172,12 @@ impl World {
         }
     }
 
-    pub(super) fn authorizes(&mut self, miner: usize) {
+    pub(super) fn authorizes(&mut self, miner: usize, worker: String) {
         self.miners[miner].asked_authorize = true;
-        let params = format!("[\"{}\",\"x\"]", self.miners[miner].worker);
-        self.asks(miner, "mining.authorize", &params, Request::Authorize);
+        self.miners[miner].workers.push(worker.clone());
+        let params = format!("[\"{worker}\",\"x\"]");
+        let request = Request::Authorize { worker };
+        self.asks(miner, "mining.authorize", &params, request);
     }
 
     pub(super) fn vanishes(&mut self, miner: usize) {
@@ -189,7 +209,7 @@ impl World {
             0 => format!("{:0>8}", job.id.to_uppercase()),
             _ => job.id,
         };
-        let worker = self.miners[miner].worker.clone();
+        let worker = self.worker_of(miner);
         self.sends_share(miner, &worker, &job_id, &nonce_1, false);
     }
 
@@ -219,6 +239,7 @@ impl World {
             number,
             miner,
             shard: self.miners[miner].shard,
+            worker: worker.to_owned(),
             job_id: job_id.to_owned(),
             nonce_1: nonce_1.to_owned(),
             nonce_2: nonce_2.clone(),

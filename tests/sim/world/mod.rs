@@ -14,6 +14,7 @@ mod leases;
 mod letters;
 mod links;
 mod miners;
+mod names;
 mod pools;
 mod settings;
 mod shard;
@@ -26,7 +27,7 @@ use std::time::Duration;
 use stratum_uring::exchange::{
     CloseHow, CloseReason, Command, Counters, Exchange, Fact, GuestSays, HostSays, JobExchange,
     LeaseId, Letter, Limits, LinkEnd, LinkKey, MinerToken, PoolLinks, PoolSettings, Settings,
-    ShareEnd, ShareReply, Tag, Terms, Transmit,
+    ShareEnd, ShareReply, Tag, Terms, Transmit, WorkerCheck,
 };
 use stratum_uring::proto::dialect::equihash::Parameters;
 use stratum_uring::proto::dialect::{Equihash, Introduction};
@@ -92,6 +93,8 @@ enum Event {
         letter: Letter,
     },
     PoolActs(usize),
+    /// A worker was looked up in the workers file.
+    Checked(usize, WorkerCheck),
 }
 
 /// A share as its miner sent it.
@@ -100,6 +103,7 @@ struct Share {
     number: usize,
     miner: usize,
     shard: usize,
+    worker: String,
     job_id: String,
     nonce_1: String,
     nonce_2: String,
@@ -347,10 +351,15 @@ impl World {
                 self.pool_acts(pool);
                 None
             }
+            Event::Checked(shard, check) => {
+                self.worker_is_checked(shard, &check);
+                Some(shard)
+            }
         }
     }
 
     fn finish_round(&mut self, shard: usize) {
+        self.look_workers_up(shard);
         for key in self.conns_of(shard) {
             self.write_to_pool(key);
         }

@@ -1,7 +1,5 @@
 //! The settings of one seed: narrow bounds, so that all of them are met.
 
-use stratum_uring::exchange::{Authorize, ConductLimits};
-
 use super::*;
 
 pub(super) fn settings(seed: u64, shards: usize, pools: &[Pool], random: &mut Rng) -> Settings {
@@ -20,11 +18,7 @@ pub(super) fn settings(seed: u64, shards: usize, pools: &[Pool], random: &mut Rn
             worker_len_max: 64,
             protocol_errors_max: 6,
         },
-        // Its miners lie more than any farm's.
-        conduct: ConductLimits {
-            rejected_window: 0,
-            ..ConductLimits::default()
-        },
+        conduct: names::conduct(seed),
         miner_outbox_bytes_max: of(&[700, 4096, 64 * 1024]) as usize,
         miner_blocked: Duration::from_secs(of(&[2, 10])),
         pending_shares_per_miner_max: of(&[4, 32, 4096]) as u32,
@@ -80,7 +74,7 @@ pub(super) fn settings(seed: u64, shards: usize, pools: &[Pool], random: &mut Rn
         pass_through_agents: Vec::new(),
         pool_links,
         job_exchange,
-        authorize: Authorize::default(),
+        authorize: names::authorize(seed, pool_links),
         share_reply: match seed % 4 {
             1 => ShareReply::Immediate,
             _ => ShareReply::Pool,

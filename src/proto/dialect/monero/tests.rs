@@ -187,3 +187,25 @@ fn no_text_makes_xmrig_leave() {
         assert!(!FATAL_TEXTS.iter().any(|fatal| text.starts_with(fatal)));
     }
 }
+
+#[test]
+fn a_share_is_its_miners_fault_by_the_text_alone() {
+    for text in [
+        "Low difficulty share",
+        "Duplicate share",
+        "low difficulty share (0.5)",
+        "bad hash",
+        "Invalid nonce; is miner not compatible with NiceHash?",
+    ] {
+        assert!(Monero.is_own_fault(-1, text), "{text}");
+    }
+    for text in [
+        "Block expired",
+        "Invalid job id",
+        "Unauthenticated",
+        "Throttled down share submission (please use high fixed diff or use xmr-node-proxy)",
+        "Rejected by the pool",
+    ] {
+        assert!(!Monero.is_own_fault(-1, text), "{text}");
+    }
+}
