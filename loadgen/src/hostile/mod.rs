@@ -259,8 +259,6 @@ proxies:
     listen:
       - address: 127.0.0.1:0
         tls: {{ certificate: {CERTIFICATE}, key: {KEY}, mode: auto }}
-    # Small, so that who sends wrong shares is found out within a short attack.
-    limits: {{ rejected_window: 40 }}
     pools:
       - url: stratum+tcp://{pool}
         worker: loadgen
@@ -270,6 +268,8 @@ proxies:
       tls_handshake_timeout_seconds: {seconds}
       subscribe_timeout_seconds: {subscribe}
       tls_handshakes_max: {handshakes}
+      # Small, so that who sends wrong shares is found out within a short attack.
+      rejected_window: 40
 "#
     )
 }
