@@ -123,7 +123,7 @@ pub(crate) static ATTACKS: [Attack; 10] = [
         reads: true,
         is_kept_out: true,
         resets: false,
-        is_turned_away: false,
+        is_turned_away: true,
     },
     Attack {
         name: "unknown-methods",
