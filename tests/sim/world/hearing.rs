@@ -178,8 +178,8 @@ impl World {
         accepted: bool,
         error: &[String],
     ) {
-        // One that was held for its name is taken when it goes out.
-        let is_named = self.is_named();
+        // One that waited for its worker or its name is taken when it goes out.
+        let may_wait = self.asks_for_workers();
         let share = self.shares.get_mut(solution);
         let Some(share) = share.filter(|share| share.miner == miner) else {
             assert!(!accepted, "a submit without a solution was accepted");
@@ -196,7 +196,7 @@ impl World {
                     "ONLY WHAT THE POOL ACCEPTED IS ACCEPTED: {share:?}"
                 );
                 assert!(
-                    (share.link_was_up || is_named) && !share.must_not,
+                    (share.link_was_up || may_wait) && !share.must_not,
                     "A SHARE IS TAKEN AT ONCE ONLY BY A LINK THAT IS UP: {share:?}"
                 );
                 self.totals.taken_at_once += 1;
