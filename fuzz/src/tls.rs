@@ -28,6 +28,9 @@ const NAME: &str = "hall.example";
 /// A pool's chain of certificates may be longer than a record.
 const POOL_TAIL_LEN_MAX: usize = 5 * RECORD_LEN_MAX;
 
+/// New keys that rustls as an end may want. rustls takes 32 in a row, and more for an attack.
+const NEW_KEYS_MAX: usize = 30;
+
 /// More would be the same again.
 const STEPS_MAX: usize = 300;
 
@@ -79,6 +82,8 @@ struct Speaker {
     closed: usize,
     has_closed: bool,
     failed: bool,
+    /// How often it wanted new keys.
+    new_keys: usize,
     /// Somebody has changed what it said.
     is_spoiled: bool,
 }
@@ -94,6 +99,7 @@ impl Speaker {
             closed: 0,
             has_closed: false,
             failed: false,
+            new_keys: 0,
             is_spoiled: false,
         }
     }
@@ -363,7 +369,9 @@ pub fn run(data: &[u8]) {
                 if let End::Rustls(connection) = &mut one.end
                     && !one.failed
                     && !one.has_closed
+                    && one.new_keys < NEW_KEYS_MAX
                 {
+                    one.new_keys += 1;
                     // In TLS 1.2, and before the end of the handshake, it can't.
                     drop(connection.refresh_traffic_keys());
                     write(connection, &mut one.wire);

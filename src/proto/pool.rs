@@ -131,6 +131,11 @@ impl PoolSession {
     ) -> Result<PoolEvent<'a>, PoolFault> {
         if let Some(method) = message.method.and_then(Raw::as_str) {
             let event = dialect.read_pool_message(method, message.params)?;
+            // What the answer to subscribe gives is not there yet to be changed.
+            let is_early = self.state == PoolState::Subscribing;
+            if is_early && matches!(event, PoolMessage::Extranonce { .. }) {
+                return Ok(PoolEvent::Nothing);
+            }
             return Ok(PoolEvent::Message(event));
         }
         // An answer to nothing, `{"id":null,"result":[],"error":true}` among them, is passed over.
@@ -295,6 +300,19 @@ mod tests {
 
     fn in_state(state: PoolState) -> PoolSession {
         PoolSession { state }
+    }
+
+    #[test]
+    fn other_bytes_before_the_answer_to_subscribe_change_nothing() {
+        const LINE: &str = r#"{"id":null,"method":"mining.set_extranonce","params":["c1c2c3c4"]}"#;
+        let is_told = |state| {
+            with_session(LINE, &mut in_state(state), |event| {
+                event != Ok(PoolEvent::Nothing)
+            })
+        };
+        assert!(!is_told(PoolState::Subscribing));
+        assert!(is_told(PoolState::Authorizing));
+        assert!(is_told(PoolState::Ready));
     }
 
     #[test]

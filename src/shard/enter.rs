@@ -195,6 +195,7 @@ impl Events<'_> {
 
     /// Ends the connections that their listener denies now, wherever they are.
     pub(super) fn end_denied(&mut self) {
+        let mut ended = vec![0; self.proxies.len()];
         for index in 0..self.connections.len() {
             let Some(connection) = &self.connections[index] else {
                 continue;
@@ -205,6 +206,7 @@ impl Events<'_> {
                 continue;
             }
             let token = token_at(index, connection.generation);
+            ended[usize::from(connection.proxy)] += 1;
             let proxy = &mut self.proxies[usize::from(connection.proxy)];
             if connection.is_miner() {
                 let miner = miner_token(token);
@@ -216,6 +218,9 @@ impl Events<'_> {
                 self.forget_tls(token);
                 self.turned_away.push(token);
             }
+        }
+        for (proxy, count) in self.proxies.iter().zip(ended) {
+            proxy.reporter.denied_now(count);
         }
     }
 

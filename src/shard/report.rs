@@ -162,6 +162,16 @@ impl Reporter {
         }
     }
 
+    /// So many connections were closed, since `deny` names their networks now.
+    pub(crate) fn denied_now(&self, count: usize) {
+        if count > 0 {
+            let Self { proxy, shard, .. } = self;
+            log::info!(
+                "proxy={proxy} shard={shard}: SIGHUP: {count} connections of denied networks were closed"
+            );
+        }
+    }
+
     /// A load balancer has told for whom it connected.
     pub(crate) fn named(&self, peer: SocketAddr, via: SocketAddr) {
         let Self { proxy, shard, .. } = self;

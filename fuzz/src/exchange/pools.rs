@@ -136,6 +136,7 @@ impl Farm {
         let Ok(message) = self.reader.read(line) else {
             return;
         };
+        let is_early = self.dialled[place].subscribes;
         let told = self.told.entry(self.dialled[place].link.index).or_default();
         if let Some(method) = message.method.and_then(Raw::as_str) {
             match self.dialect.read_pool_message(method, message.params) {
@@ -151,6 +152,8 @@ impl Farm {
                     told.jobs
                         .insert(String::from_utf8_lossy(&job.pool_id).into_owned());
                 }
+                // Before the answer to subscribe there is nothing that it could change.
+                Ok(PoolMessage::Extranonce { .. }) if is_early => {}
                 Ok(PoolMessage::Extranonce {
                     extranonce1,
                     extranonce2_len,
