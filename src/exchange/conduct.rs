@@ -20,7 +20,7 @@ use std::hash::BuildHasher;
 use std::time::Duration;
 
 use super::{CloseHow, CloseReason, Exchange, Fact, Letter, MinerToken, Settings};
-use crate::exchange::miners::Miner;
+use crate::exchange::miners::{Miner, Stage};
 use crate::proto::job::JobId;
 use crate::proto::share::Reject;
 use crate::proto::time::Now;
@@ -31,6 +31,11 @@ const PACE_SECONDS: u32 = 10;
 
 /// Workers that are kept out at a time, on one shard; past it whoever was first may come back first.
 const KEPT_OUT_MAX: usize = 4096;
+
+/// Miners that were closed for their faults and are remembered, in all and of one address. No more of an
+/// address count than it has miners.
+const PARTED_MAX: usize = 4096;
+const PARTED_OF_HOME_MAX: usize = 256;
 
 /// One of so many miners may be over the ratio before nobody is closed for it.
 const OVER_PARTS: u64 = 10;
@@ -170,6 +175,9 @@ impl Conduct {
     }
 }
 
+/// The place of a worker that nobody knows, or is to blame: its miner may be closed, and nobody is kept out.
+pub(super) const NOBODY: u16 = u16::MAX;
+
 /// What somebody found who looked at a share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Judgement {
@@ -184,6 +192,8 @@ pub(super) enum Judgement {
 struct KeptOut {
     person: u64,
     until: Duration,
+    /// Whether we have found it out, and not another shard.
+    is_ours: bool,
 }
 
 /// A miner that was closed for its faults.
@@ -227,6 +237,21 @@ impl Ledger {
     }
 }
 
+impl Ledger {
+    /// A miner was closed for its faults. Of one address so many are remembered, and of all.
+    fn part(&mut self, gone: Parted) {
+        let of_home = self.parted.iter().filter(|it| it.home == gone.home);
+        if of_home.count() >= PARTED_OF_HOME_MAX {
+            return;
+        }
+        if self.parted.len() >= PARTED_MAX {
+            self.parted.pop_front();
+        }
+        self.parted.push_back(gone);
+        self.parted_count += 1;
+    }
+}
+
 impl Exchange {
     /// Stands for the address of a miner, or its /64: the same number in all exchanges of a proxy.
     pub(super) fn home(&self, address: MinerAddress) -> u64 {
@@ -243,13 +268,9 @@ impl Exchange {
     }
 
     /// Whether a worker is kept out.
-    pub(super) fn is_kept_out(&mut self, now: Now, person: u64) -> bool {
-        let kept_out = &mut self.ledger.kept_out;
-        if kept_out.is_empty() {
-            return false;
-        }
-        kept_out.retain(|kept| kept.until > now.since_start);
-        kept_out.iter().any(|kept| kept.person == person)
+    pub(super) fn is_kept_out(&self, now: Now, person: u64) -> bool {
+        let mut kept_out = self.ledger.kept_out.iter();
+        kept_out.any(|kept| kept.person == person && kept.until > now.since_start)
     }
 
     /// A share of this worker was refused here.
@@ -265,9 +286,15 @@ impl Exchange {
             Reject::Malformed(_) | Reject::Duplicate | Reject::VersionBits | Reject::JobNeverGiven
         );
         // Any other was never looked at, or nobody knows what would have become of it.
-        if is_fault {
-            self.judge_miner(now, token, Judgement::Fault(worker));
+        if !is_fault {
+            return;
         }
+        // Who rolls bits that its pool grants no more is well again when it comes back and asks for them.
+        let worker = match reject {
+            Reject::VersionBits => NOBODY,
+            _ => worker,
+        };
+        self.judge_miner(now, token, Judgement::Fault(worker));
     }
 
     /// Counts a share that was judged, here or by a pool.
@@ -279,6 +306,10 @@ impl Exchange {
         let Some(miner) = self.miners.get_mut(token) else {
             return;
         };
+        // One that is closed already is not closed once more for what comes of its last shares.
+        if matches!(miner.stage, Stage::Leaving(..)) {
+            return;
+        }
         let Some(over) = miner.conduct.judge(judgement, limits) else {
             return;
         };
@@ -313,11 +344,10 @@ impl Exchange {
             .worker_at(miner.conduct.suspect)
             .map(Into::into);
         let at = now.since_start;
-        self.ledger.parted.push_back(Parted { at, home });
-        self.ledger.parted_count += 1;
+        self.ledger.part(Parted { at, home });
         let until = at + self.settings.limits.conduct.rejected_ban;
         let kept_out = worker.is_some_and(|worker| {
-            let kept_out = self.keep_out(&worker, home, until);
+            let kept_out = self.keep_out(&worker, home, until, true);
             if kept_out {
                 self.tell_all(&Letter::KeptOut {
                     worker,
@@ -335,7 +365,7 @@ impl Exchange {
     }
 
     /// Keeps a worker out, unless somebody of the same name and address mines well here.
-    fn keep_out(&mut self, worker: &str, home: u64, until: Duration) -> bool {
+    fn keep_out(&mut self, worker: &str, home: u64, until: Duration, is_ours: bool) -> bool {
         let limits = &self.settings.limits.conduct;
         let is_well = |miner: &Miner| {
             miner.home == home && miner.conduct.mines_well(limits) && miner.session.knows(worker)
@@ -348,22 +378,41 @@ impl Exchange {
         if kept_out.len() >= KEPT_OUT_MAX {
             kept_out.pop_front();
         }
-        kept_out.push_back(KeptOut { person, until });
+        kept_out.push_back(KeptOut {
+            person,
+            until,
+            is_ours,
+        });
         self.counters.kept_out += 1;
         true
     }
 
-    /// Another shard keeps a worker out. Where somebody of its name and address mines well here, none does.
-    pub(super) fn handle_kept_out(&mut self, worker: Box<str>, home: u64, until: Duration) {
-        if !self.keep_out(&worker, home, until) {
-            self.tell_all(&Letter::Vouched { worker, home });
+    /// Another shard keeps a worker out. Where somebody of its name and address mines well here, none does:
+    /// that shard is told, and tells the others, who so hear of it behind what it told them first.
+    pub(super) fn handle_kept_out(
+        &mut self,
+        from: usize,
+        worker: Box<str>,
+        home: u64,
+        until: Duration,
+    ) {
+        if !self.keep_out(&worker, home, until, false) {
+            self.letters
+                .push_back((from, Letter::Vouched { worker, home }));
         }
     }
 
     /// A worker mines well on another shard.
-    pub(super) fn handle_vouched(&mut self, worker: &str, home: u64) {
-        let person = self.person(worker, home);
-        self.ledger.kept_out.retain(|kept| kept.person != person);
+    pub(super) fn handle_vouched(&mut self, worker: Box<str>, home: u64) {
+        let person = self.person(&worker, home);
+        let kept_out = &mut self.ledger.kept_out;
+        let was_ours = kept_out
+            .iter()
+            .any(|kept| kept.person == person && kept.is_ours);
+        kept_out.retain(|kept| kept.person != person);
+        if was_ours {
+            self.tell_all(&Letter::Vouched { worker, home });
+        }
     }
 
     /// How our own miners are.
@@ -393,6 +442,8 @@ impl Exchange {
         while parted.front().is_some_and(|it| now.since(it.at) >= ban) {
             parted.pop_front();
         }
+        let kept_out = &mut self.ledger.kept_out;
+        kept_out.retain(|kept| kept.until > now.since_start);
         self.ledger.parted_count = self.count_parted();
         let standing = self.conduct_standing();
         if self.settings.part.1 > 1 && self.ledger.told != standing {

@@ -4,7 +4,7 @@
 //! the miner wrote it, and goes the way of any other share once the job's id is known. It counts among the
 //! miner's unanswered shares meanwhile, and is answered when it is sent or refused, whatever is configured.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::{Exchange, MinerToken};
@@ -34,6 +34,8 @@ pub(crate) struct Held {
     pub(crate) job: JobId,
     /// Under whose name it is to go, where names differ.
     pub(crate) account: Option<AccountId>,
+    /// The version bits that its miner may roll.
+    pub(crate) version_mask: VersionMask,
     /// Since when.
     pub(crate) since: Duration,
     /// What the miner wrote.
@@ -43,7 +45,12 @@ pub(crate) struct Held {
 /// The shares of one link that can't be sent yet, in the order in which they came.
 #[derive(Debug, Default)]
 pub(crate) struct HeldShares {
-    shares: VecDeque<Held>,
+    /// By a number that counts them.
+    shares: BTreeMap<u64, Held>,
+    /// The numbers of each account's, in order: a link that is back may hold shares of thousands of names,
+    /// and takes them out name by name.
+    of_account: BTreeMap<AccountId, VecDeque<u64>>,
+    last: u64,
     /// All their lines together.
     bytes: usize,
 }
@@ -64,40 +71,55 @@ impl HeldShares {
     /// Holds one more.
     pub(crate) fn push(&mut self, share: Held) {
         self.bytes += share.line.len();
-        self.shares.push_back(share);
+        self.last += 1;
+        if let Some(account) = share.account {
+            let numbers = self.of_account.entry(account).or_default();
+            numbers.push_back(self.last);
+        }
+        self.shares.insert(self.last, share);
     }
 
     /// Takes out the oldest share if it came at `deadline` or before.
     pub(crate) fn take_older(&mut self, deadline: Duration) -> Option<Held> {
-        if self.shares.front()?.since > deadline {
+        let (&number, oldest) = self.shares.first_key_value()?;
+        if oldest.since > deadline {
             return None;
         }
-        let share = self.shares.pop_front()?;
+        self.remove(number)
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Held> {
+        let share = self.shares.remove(&number)?;
         self.bytes -= share.line.len();
+        if let Some(account) = share.account
+            && let Some(numbers) = self.of_account.get_mut(&account)
+        {
+            numbers.retain(|other| *other != number);
+            if numbers.is_empty() {
+                self.of_account.remove(&account);
+            }
+        }
         Some(share)
     }
 
     /// Takes out those of one account, in their order.
-    pub(crate) fn take_of(&mut self, account: AccountId) -> VecDeque<Held> {
-        self.take(|share| share.account == Some(account))
+    pub(crate) fn take_of(&mut self, account: AccountId) -> Vec<Held> {
+        let numbers = self.of_account.remove(&account).unwrap_or_default();
+        let taken = numbers.into_iter();
+        taken.filter_map(|number| self.remove(number)).collect()
     }
 
     /// The accounts of those that are held.
     pub(crate) fn accounts(&self) -> impl Iterator<Item = AccountId> {
-        self.shares.iter().filter_map(|share| share.account)
+        self.of_account.keys().copied()
     }
 
     /// Takes out those that are meant, in their order.
-    fn take(&mut self, is_meant: impl Fn(&Held) -> bool) -> VecDeque<Held> {
-        if self.is_empty() {
-            return VecDeque::new();
-        }
-        let shares = std::mem::take(&mut self.shares);
-        let (taken, left): (VecDeque<Held>, VecDeque<Held>) =
-            shares.into_iter().partition(is_meant);
-        self.bytes = left.iter().map(|share| share.line.len()).sum();
-        self.shares = left;
-        taken
+    fn take(&mut self, is_meant: impl Fn(&Held) -> bool) -> Vec<Held> {
+        let meant = self.shares.iter().filter(|(_, share)| is_meant(share));
+        let numbers: Vec<u64> = meant.map(|(number, _)| *number).collect();
+        let taken = numbers.into_iter();
+        taken.filter_map(|number| self.remove(number)).collect()
     }
 }
 
@@ -107,6 +129,7 @@ impl Exchange {
         for share in self.links[index].early.held.take(|share| share.job == job) {
             if let Err(reject) = self.send_held_share(now, index, &share) {
                 self.refuse_held(&share, reject);
+                self.judge_refused(now, share.miner, share.worker, reject);
             }
         }
     }
@@ -125,8 +148,7 @@ impl Exchange {
             worker: share.worker,
             // It is counted since it came.
             unanswered: 0,
-            // It was held against its own mask when it came.
-            version_mask: VersionMask::ALL,
+            version_mask: share.version_mask,
             line: Some(&share.line),
             account: share.account,
         };

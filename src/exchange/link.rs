@@ -320,7 +320,8 @@ impl Link {
 
     /// Tells a pool that heard nothing for long that we are there.
     pub(crate) fn keep_alive(&mut self, now: Duration, dialect: &dyn Dialect) {
-        if now.saturating_sub(self.spoke) < KEEPALIVE_AFTER || !self.unwritten().is_empty() {
+        let has_more = !self.unwritten().is_empty() || self.names.is_gated();
+        if now.saturating_sub(self.spoke) < KEEPALIVE_AFTER || has_more {
             return;
         }
         self.spoke = now;

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use super::{CloseHow, CloseReason, Exchange, Fact, MinerToken, SWEEP_TICKS, Tag};
 use crate::exchange::authorize::{Kept, Visitor};
+use crate::exchange::conduct::NOBODY;
 use crate::exchange::miners::{Miner, Stage};
 use crate::exchange::outbox::Owed;
 use crate::proto::dialect::{Dialect, MinerRequest};
 use crate::proto::miner::MinerEvent;
 use crate::proto::share::{Reject, Submit};
 use crate::proto::time::Now;
+use crate::wire::json::Raw;
 use crate::wire::request_id::RequestId;
 
 impl Exchange {
@@ -169,8 +171,16 @@ impl Exchange {
                 } else {
                     Reject::TooManyShares
                 };
-                // Whose it is can't be read either.
-                self.refuse_submit(now, token, &id, 0, reject);
+                // The name comes first where there is one, and may be whole though the rest is not.
+                let first = message.params.and_then(|params| params.elements().next());
+                let name = first.and_then(Raw::as_text);
+                let session = &self.miners.at(place).session;
+                let worker = match name {
+                    Some(name) => session.place_of(Some(&name)),
+                    None if session.has_one_worker() => Some(0),
+                    None => None,
+                };
+                self.refuse_submit(now, token, &id, worker.unwrap_or(NOBODY), reject);
             }
             MinerEvent::Request(id, MinerRequest::Submit(submit)) => {
                 let kept = match self.miners.at(place).pending {
@@ -188,7 +198,7 @@ impl Exchange {
                 if let Err(reject) = handled {
                     let session = &self.miners.at(place).session;
                     let worker = session.place_of(submit.worker.as_deref());
-                    self.refuse_submit(now, token, &id, worker.unwrap_or(0), reject);
+                    self.refuse_submit(now, token, &id, worker.unwrap_or(NOBODY), reject);
                 }
             }
             MinerEvent::Request(id, MinerRequest::Subscribe { agent }) => {

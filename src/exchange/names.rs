@@ -70,8 +70,8 @@ pub(crate) struct LinkNames {
     pub(crate) held: HeldShares,
     /// Names that are not answered yet, of shares that are to go out once more.
     gate: BTreeSet<AccountId>,
-    /// Whether some of these shares were refused: their lines are in the output still.
-    has_refused: bool,
+    /// Those of them that were refused: their shares are, too, when the gate opens.
+    refused: BTreeMap<AccountId, Reject>,
 }
 
 impl Default for LinkNames {
@@ -84,7 +84,7 @@ impl Default for LinkNames {
             credit: NEWCOMERS_AT_ONCE,
             held: HeldShares::default(),
             gate: BTreeSet::new(),
-            has_refused: false,
+            refused: BTreeMap::new(),
         }
     }
 }
@@ -97,7 +97,7 @@ impl LinkNames {
         self.returning.clear();
         self.newcomers.clear();
         self.gate.clear();
-        self.has_refused = false;
+        self.refused.clear();
     }
 
     /// Whether no share may go out yet.
@@ -264,12 +264,11 @@ impl Exchange {
             }
         }
         for share in self.links[index].names.held.take_of(id) {
-            let sent = match denial {
-                None => self.send_held_share(now, index, &share),
-                Some(denial) => Err(denial.reject),
-            };
-            if let Err(reject) = sent {
+            if let Some(denial) = denial {
+                self.refuse_held(&share, denial.reject);
+            } else if let Err(reject) = self.send_held_share(now, index, &share) {
                 self.refuse_held(&share, reject);
+                self.judge_refused(now, share.miner, share.worker, reject);
             }
         }
         // Who mined under it on another connection can't any more.
@@ -382,22 +381,31 @@ impl Exchange {
         if !link.names.gate.remove(&id) {
             return;
         }
-        let opens = link.names.gate.is_empty();
         if let Some(denial) = denial {
-            link.names.has_refused = true;
-            for request in link.pending.ids_where(|share| share.account == Some(id)) {
-                if let Some(share) = self.links[index].pending.take(request) {
-                    self.refuse_share(index, &share, denial.reject);
-                }
+            link.names.refused.insert(id, denial.reject);
+        }
+        if !link.names.gate.is_empty() {
+            return;
+        }
+        link.took_bytes = now.since_start;
+        let refused = std::mem::take(&mut link.names.refused);
+        if refused.is_empty() {
+            return;
+        }
+        // Once for all names: there may be as many of them as shares.
+        let is_refused = |account: Option<AccountId>| refused.get(&account?).copied();
+        for request in link
+            .pending
+            .ids_where(|share| is_refused(share.account).is_some())
+        {
+            if let Some(share) = self.links[index].pending.take(request)
+                && let Some(reject) = is_refused(share.account)
+            {
+                self.refuse_share(index, &share, reject);
             }
         }
-        if opens {
-            let link = &mut self.links[index];
-            link.took_bytes = now.since_start;
-            if std::mem::take(&mut link.names.has_refused) {
-                link.output.rewind(&mut link.pending);
-            }
-        }
+        let link = &mut self.links[index];
+        link.output.rewind(&mut link.pending);
     }
 
     /// What time does to the names of all links.

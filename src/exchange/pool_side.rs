@@ -75,7 +75,8 @@ impl Exchange {
                 if link.unwritten().len() >= self.settings.limits.pool_outbox_bytes_max {
                     return;
                 }
-                let out = if link.is_up() {
+                // While names are asked for, the output is not written, and may be made anew.
+                let out = if link.is_up() && !link.names.is_gated() {
                     link.output.buffer()
                 } else {
                     &mut link.handshake

@@ -160,6 +160,12 @@ impl MinerSession {
         Ok(())
     }
 
+    /// Whether just one worker was authorized.
+    #[must_use]
+    pub fn has_one_worker(&self) -> bool {
+        self.worker.is_some() && self.more_workers.is_none()
+    }
+
     /// The place of a share's worker among those of this connection; of the first one where the share names
     /// none. `None` where it may not submit here.
     #[must_use]

@@ -251,6 +251,8 @@ impl Events<'_> {
             && let Some(mut former) = self.connections[index].take()
         {
             self.listeners[usize::from(former.listener.0)].forget(&former);
+            let was_open = former.tls.as_ref().is_some_and(|tls| tls.is_open);
+            self.proxies[usize::from(former.proxy)].tls.miners -= u64::from(was_open);
             former.tail.release(self.tails);
         }
     }

@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::ring::Token;
+use crate::shard::TICK;
 
 /// What bounds the handshakes of one proxy on one shard.
 #[derive(Clone, Copy, Debug)]
@@ -134,12 +135,16 @@ impl Handshakes {
         pop(&mut self.hellos).map(|(_, token)| token)
     }
 
-    /// How many are to make room: as many as wait, where no place is left.
+    /// How many are to make room in this tick, where no place is left: as many as wait, and no more than may
+    /// begin until the next one.
     pub(crate) fn crowd(&self) -> usize {
         if self.in_flight < self.limits.in_flight_max {
             return 0;
         }
+        let millis = (TICK + BURST).as_millis();
+        let per_tick = (u128::from(self.limits.per_second) * millis).div_ceil(1000);
         self.queued()
+            .min(usize::try_from(per_tick).unwrap_or(usize::MAX))
     }
 
     /// One whose time for the rest is over, if it is not done yet; with a crowd that waits, its time is
@@ -263,6 +268,10 @@ mod tests {
         assert_eq!(handshakes.in_flight(), 15);
         assert_eq!(handshakes.due(), None, "time alone does not help");
         assert_eq!(handshakes.crowd(), 25);
+        for index in 40..100 {
+            handshakes.queue(millis(300), token(index));
+        }
+        assert_eq!(handshakes.crowd(), 35, "as many as may begin in a tick");
         assert_eq!(handshakes.overdue(millis(999), true), None);
         assert_eq!(handshakes.overdue(millis(1_000), false), None, "no crowd");
         let first = handshakes.overdue(millis(1_000), true);

@@ -25,6 +25,9 @@ pub(crate) struct Asked {
     askers: Vec<Asker>,
 }
 
+/// Who may wait for one check: more than a shard has miners. All of them are told at once.
+const ASKERS_MAX: usize = 128 * 1024;
+
 /// What waits, and what is being checked.
 #[derive(Debug, Default)]
 pub(crate) struct HashQueue {
@@ -48,6 +51,10 @@ impl HashQueue {
         asker: Asker,
     ) -> Vec<Asker> {
         if let Some(asked) = self.asked.get_mut(&digest) {
+            // Who asks and leaves stands there until the verdict, and may come again.
+            if asked.askers.len() >= ASKERS_MAX {
+                return vec![asker];
+            }
             asked.askers.push(asker);
             return Vec::new();
         }
@@ -173,6 +180,17 @@ mod tests {
         assert!(queue.next().is_none());
         assert_eq!(queue.end(digest(7)), [asker(7), asker(8), asker(9)]);
         assert!(queue.end(digest(7)).is_empty());
+    }
+
+    #[test]
+    fn who_asks_and_leaves_and_asks_again_fills_no_memory() {
+        let mut queue = HashQueue::default();
+        for index in 0..u32::try_from(ASKERS_MAX).unwrap() + 5 {
+            let what = (Box::from("rig-7"), Secret::new("x"));
+            let busy = queue.add(4, address(1), digest(7), what, asker(index));
+            assert_eq!(busy.is_empty(), (index as usize) < ASKERS_MAX);
+        }
+        assert_eq!(queue.end(digest(7)).len(), ASKERS_MAX);
     }
 
     #[test]

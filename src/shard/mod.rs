@@ -269,10 +269,11 @@ async fn drive(shard: Shard, stopping: Arc<AtomicBool>) -> Result<(), String> {
             shard.borrow_mut().ring.submit();
             return Ok(());
         }
-        let dials = std::mem::take(&mut shard.borrow_mut().dials);
         while let Some(hash) = { shard.borrow_mut().next_hash() } {
             guests.spawn(password_queue::run(Rc::clone(&shard), hash));
         }
+        // Behind that, which may want one, too.
+        let dials = std::mem::take(&mut shard.borrow_mut().dials);
         if guests.is_empty() && dials.is_empty() {
             shard.borrow_mut().rest();
             continue;

@@ -130,13 +130,15 @@ fn run_on(machine: &Machine, source: ConfigSource<'_>, wanted: &Wanted) -> Resul
         })?;
     }
     let mut awaited = shards + usize::from(wanted.admin);
+    let mut early_signal = None;
     while awaited > 0 {
         match inbox.recv() {
             Ok(ShardEvent::Ready) => awaited -= 1,
             Ok(ShardEvent::Failed(error)) => return Err(error.into()),
             Ok(ShardEvent::Ended(shard, detail)) => return Err(ended(shard, detail)),
             Ok(ShardEvent::Signal(SIGINT | SIGTERM)) => return Ok(()),
-            Ok(ShardEvent::Signal(_)) => {}
+            // What was read may be older than what it wants to be read.
+            Ok(ShardEvent::Signal(signal)) => early_signal = Some(signal),
             Err(mpsc::RecvError) => break,
         }
     }
@@ -147,6 +149,9 @@ fn run_on(machine: &Machine, source: ConfigSource<'_>, wanted: &Wanted) -> Resul
         shards * connections_max as usize,
         proxies.len()
     );
+    if let Some(signal) = early_signal {
+        drop(events.send(ShardEvent::Signal(signal)));
+    }
     let end = serve(source, clock, &inbox, &mut proxies, &reloader, &stopping);
     drop(admin_port);
     end

@@ -431,6 +431,39 @@ fn the_worker_whose_shares_are_wrong_is_kept_out_and_no_other_of_its_connection(
 }
 
 #[test]
+fn who_is_closed_is_closed_once_whatever_comes_of_its_last_shares() {
+    let mut farm = Farm::new(20, |_| {});
+    // Sixty in one round: three windows' worth.
+    for _ in 0..3 * WINDOW {
+        let line = r#"{"id":3,"method":"mining.submit","params":[]}"#;
+        farm.scene.miner_says(token(3), line.as_bytes());
+    }
+    farm.scene.flush();
+    let parted = farm.facts().into_iter();
+    let parted = parted.filter(|fact| matches!(fact, Fact::TooManyFaults { .. }));
+    assert_eq!(parted.count(), 1);
+    assert_eq!(farm.scene.exchange.counters().kept_out, 1);
+}
+
+#[test]
+fn a_submit_that_can_not_be_read_is_blamed_on_whom_it_names_or_on_nobody() {
+    for (params, is_kept_out) in [(r#"["bad","1"]"#, true), ("[]", false)] {
+        let mut farm = Farm::new(20, |_| {});
+        farm.join(40, "good", 7);
+        farm.authorize(40, "bad");
+        for _ in 0..WINDOW {
+            farm.submit(40, params);
+        }
+        assert_eq!(farm.closed(), [CloseReason::TooManyFaults]);
+        farm.scene.connect(41);
+        assert!(!farm.introduce(41, "good", 7).contains("Kept out"));
+        farm.scene.connect(42);
+        let told = farm.introduce(42, "bad", 7);
+        assert_eq!(told.contains("Kept out"), is_kept_out, "{params}: {told}");
+    }
+}
+
+#[test]
 fn one_address_does_not_make_a_tenth_of_all_under_ever_new_names() {
     let mut farm = Farm::new(40, |_| {});
     for visit in 0..30 {
