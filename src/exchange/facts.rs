@@ -35,6 +35,8 @@ reasons! {
         Violation = "violation",
         /// It read too slowly for what was to be said to it.
         OutboxFull = "outbox_full",
+        /// Too many bytes waited for all that do not read, and its were no fewer than most have.
+        Unread = "unread",
         /// It took no byte for too long.
         Blocked = "blocked",
         /// It never subscribed.
@@ -442,6 +444,8 @@ pub struct Counters {
     pub answers_unexpected: u64,
     /// Sends that a miner did not take whole.
     pub miners_blocked: u64,
+    /// Bytes that wait for miners that take none, by now.
+    pub unread_bytes: u64,
     /// Lines of miners that can't be read.
     pub lines_unreadable: u64,
     /// Links to which a pool sent what can't be right.
@@ -547,6 +551,7 @@ impl Counters {
             not_remembered,
             answers_unexpected,
             miners_blocked,
+            unread_bytes,
             lines_unreadable,
             pool_faults,
             slots,
@@ -587,6 +592,7 @@ impl Counters {
             not_remembered,
             answers_unexpected,
             miners_blocked,
+            unread_bytes,
             lines_unreadable,
             pool_faults,
             slots,
