@@ -180,8 +180,8 @@ mod tests {
 
     /// A shard with one proxy, whose workers are these.
     fn shard_with(workers: Workers) -> Shard {
-        let yaml = "proxies:\n  - name: hall\n    dialect: equihash\n    listen:\n      - address: 127.0.0.1:0\n    \
-                    pools:\n      - url: stratum+tcp://127.0.0.1:1\n        worker: w\n";
+        let yaml = "proxies:\n  - name: hall\n    dialect: equihash\n    listen:\n      - address: 127.0.0.1:0\n\
+                    \x20   pools:\n      - url: stratum+tcp://127.0.0.1:1\n        worker: w\n";
         let mut config = Config::load(yaml).unwrap();
         config.proxies[0].authorize.mode = AuthorizeMode::Local;
         let mut proxy = StartedProxy::start(&config.proxies[0], 0, 1, 16, 0).unwrap();
