@@ -195,12 +195,17 @@ impl Shard {
         if self.fanning_out || self.tls.has_answers() {
             return self.ring.submit();
         }
-        let now = self.clock.now().since_start;
-        // Hellos that wait for their pace are no news of the ring's.
-        let until = self
-            .handshake_due()
-            .map_or(self.next_tick, |due| due.min(self.next_tick));
+        let (now, until) = self.rests_until();
         self.ring.wait_blocking(until.saturating_sub(now));
+    }
+
+    /// The time, and until when there is nothing to do where nothing happens: the next tick, or a hello whose
+    /// turn comes before, which is no news of the ring's.
+    pub(crate) fn rests_until(&self) -> (Duration, Duration) {
+        let now = self.clock.now().since_start;
+        let due = self.handshake_due();
+        let until = due.map_or(self.next_tick, |due| due.min(self.next_tick));
+        (now, until)
     }
 
     /// Takes in what the ring has to tell; returns how much that was.

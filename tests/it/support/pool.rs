@@ -103,6 +103,38 @@ impl ClosedPool {
     }
 }
 
+/// A pool that neither takes nor refuses a connection: its queue is full, so whoever connects waits.
+#[derive(Debug)]
+pub(crate) struct DeafPool {
+    listener: Socket,
+    _queued: Vec<Socket>,
+}
+
+impl DeafPool {
+    pub(crate) fn start() -> Self {
+        let ClosedPool { socket, address } = FakePool::closed();
+        socket.listen(0).unwrap();
+        let mut queued = Vec::new();
+        loop {
+            let peer = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            let connected = peer.connect_timeout(&address.into(), A_MOMENT);
+            queued.push(peer);
+            if connected.is_err() {
+                break;
+            }
+        }
+        Self {
+            listener: socket,
+            _queued: queued,
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        let address = self.listener.local_addr().unwrap().as_socket().unwrap();
+        format!("stratum+tcp://{address}")
+    }
+}
+
 /// A job in the words of the pool. Fields are the JSON strings of the notify, in its order.
 #[derive(Clone, Debug)]
 pub(crate) struct PoolJob {
