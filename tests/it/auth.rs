@@ -319,6 +319,18 @@ fn a_check_of_the_config_tells_of_the_workers_too() {
 }
 
 #[test]
+fn a_password_that_is_sent_as_a_number_is_its_letters() {
+    let hall = Hall::open("- name: five\n  password: \"5\"\n");
+    let mut miner = hall.miner();
+    for denied in ["[\"five\",50]", "[\"five\",5.0]", "[\"five\",true]"] {
+        let id = miner.send_request("mining.authorize", denied);
+        miner.expect_error(id, 24);
+    }
+    let id = miner.send_request("mining.authorize", "[\"five\",5]");
+    miner.expect_accepted(id);
+}
+
+#[test]
 fn a_login_of_monero_has_its_password_checked() {
     let file = TempFile::new(&format!(
         "- name: rig\n  password_hash: \"{}\"\n",

@@ -79,8 +79,16 @@ pub(super) fn read_authorize(params: Option<Raw<'_>>) -> Result<MinerRequest<'_>
         .next()
         .and_then(Raw::as_text)
         .ok_or(Reject::Malformed("authorize names no worker"))?;
-    let password = values.next().and_then(Raw::as_text).unwrap_or_default();
+    let password = values.next().and_then(password).unwrap_or_default();
     Ok(MinerRequest::Authorize { worker, password })
+}
+
+/// A password. One of digits may come as a number: its letters, as they were sent, are meant.
+pub(super) fn password(value: Raw<'_>) -> Option<Cow<'_, str>> {
+    match value.kind() {
+        Kind::Number => std::str::from_utf8(value.bytes()).ok().map(Cow::Borrowed),
+        _ => value.as_text(),
+    }
 }
 
 /// `[host?, port?, wait?]`, the numbers as such or as text.

@@ -171,7 +171,10 @@ impl Dialect for Monero {
             b"submit" => MinerRequest::Submit(read_submit(params)?),
             b"login" => MinerRequest::Login {
                 worker: text(b"login").ok_or(Reject::Malformed("login names no account"))?,
-                password: text(b"pass").unwrap_or_default(),
+                password: params
+                    .and_then(|params| member(params, b"pass"))
+                    .and_then(common::password)
+                    .unwrap_or_default(),
                 agent: text(b"agent").unwrap_or_default(),
             },
             b"getjob" | b"getjobtemplate" => MinerRequest::GetJob,
