@@ -191,8 +191,8 @@ pub(crate) struct ScenarioArguments {
 /// else 1.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct HostileArguments {
-    /// Which attacks, in this order; without a name, all
     #[arg(value_name = "NAME", value_parser = parse_attack)]
+    #[arg(help = format!("Which attacks, in this order; without a name, all: {}", names(&ATTACKS)))]
     pub(crate) names: Vec<&'static Attack>,
 
     /// How many honest miners; attackers are as many as fit to them
@@ -223,10 +223,13 @@ pub(crate) struct HostileArguments {
 
 fn parse_attack(text: &str) -> Result<&'static Attack, String> {
     let attack = ATTACKS.iter().find(|it| it.name == text);
-    attack.ok_or_else(|| {
-        let names = ATTACKS.iter().map(|it| it.name);
-        format!("write one of {}", names.collect::<Vec<_>>().join(" "))
-    })
+    attack.ok_or_else(|| format!("write one of {}", names(&ATTACKS)))
+}
+
+/// The names of all, in their order.
+fn names(attacks: &[Attack]) -> String {
+    let names: Vec<&str> = attacks.iter().map(|it| it.name).collect();
+    names.join(" ")
 }
 
 fn parse_scenario(text: &str) -> Result<&'static Scenario, String> {
@@ -446,6 +449,14 @@ mod tests {
             "pool --nonce zz",
         ] {
             assert!(parse(mistake).is_err(), "{mistake}");
+        }
+    }
+
+    #[test]
+    fn the_help_of_hostile_names_every_attack() {
+        let help = parse("hostile --help").unwrap_err().to_string();
+        for attack in &ATTACKS {
+            assert!(help.contains(attack.name), "{}: {help}", attack.name);
         }
     }
 
