@@ -93,7 +93,8 @@ pub(super) fn parse_pool(node: &Node<'_>, text: &str) -> Option<(String, u16, bo
     Some((host?, port?, tls))
 }
 
-const POOL_WANTED: &str = "write stratum+tcp://host:port, e.g. stratum+tcp://pool.example:3333";
+const POOL_WANTED: &str = "write stratum+tcp://host:port, or stratum+tls://host:port for a pool with TLS, \
+    e.g. stratum+tcp://pool.example:3333";
 
 /// A host as it stands in a URL, where IPv6 is in brackets.
 fn parse_url_host(text: &str) -> Option<String> {

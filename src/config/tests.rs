@@ -273,7 +273,8 @@ proxies:
         "line 6: proxies[0].dialect: \"zcash\" is unknown; write equihash or bitcoin or monero",
         "line 7: proxies[0].listen: this is a map; write a list, each item behind \"- \"",
         "line 9: proxies[0].pools[0].url: \"stratum+tcp://pool.example\" has no port; \
-         write stratum+tcp://host:port, e.g. stratum+tcp://pool.example:3333",
+         write stratum+tcp://host:port, or stratum+tls://host:port for a pool with TLS, e.g. \
+         stratum+tcp://pool.example:3333",
         "line 9: proxies[0].pools[0].worker: missing; write the pool's account, e.g. worker: \
          name.farm",
         "line 10: proxies[0].pools[0].wroker: unknown key; did you mean worker?",
@@ -403,7 +404,8 @@ fn a_listener_needs_an_address_and_a_port() {
 
 #[test]
 fn a_pool_is_a_url_with_host_and_port() {
-    let wanted = "write stratum+tcp://host:port, e.g. stratum+tcp://pool.example:3333";
+    let wanted = "write stratum+tcp://host:port, or stratum+tls://host:port for a pool with TLS, e.g. \
+         stratum+tcp://pool.example:3333";
     let tls = "for a pool with TLS write stratum+tls://host:port";
     for (url, expected) in [
         (

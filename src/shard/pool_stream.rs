@@ -24,6 +24,8 @@ pub(crate) struct PoolStream {
     tail: Tail,
     /// The pool takes no more bytes for now.
     pub(crate) blocked: bool,
+    /// Whether it has said anything yet.
+    heard: bool,
     tls: Option<Box<PoolTls>>,
 }
 
@@ -67,6 +69,7 @@ impl PoolStream {
             link,
             tail: Tail::default(),
             blocked: false,
+            heard: false,
             tls: tls.map(Box::new),
         }
     }
@@ -80,7 +83,13 @@ impl PoolStream {
         exchange: &mut Exchange,
         now: Now,
     ) -> bool {
+        let is_first = !self.heard;
+        self.heard |= !bytes.is_empty();
         let Some(tls) = &mut self.tls else {
+            if is_first && is_tls(bytes) {
+                exchange.handle_link_closed(now, self.link, LinkEnd::Tls, TLS_UNEXPECTED);
+                return false;
+            }
             return self.hear_lines(bytes, tails, line_len_max, exchange, now);
         };
         let mut plain = std::mem::take(&mut tls.plain);
@@ -124,6 +133,18 @@ impl PoolStream {
             exchange.handle_link_line(now, self.link, line);
         }
         true
+    }
+
+    /// Why the connection ended, with what may be behind it: a pool with TLS takes our first line for a
+    /// broken record, and as a rule closes without a word.
+    pub(crate) fn why_ended(&self, detail: String) -> String {
+        const SILENT: &str = "before the pool said a word; if it has TLS at this port, write \
+            stratum+tls:// in its url";
+        match detail.as_str() {
+            _ if self.heard || self.tls.is_some() => detail,
+            "" => SILENT.to_owned(),
+            _ => format!("{detail}, {SILENT}"),
+        }
     }
 
     /// Writes what the pool takes. False if the connection is over.
@@ -188,6 +209,15 @@ impl PoolStream {
         }
     }
 }
+
+/// Whether the first bytes of a pool are a record of TLS: an alert, which some have for our first line, or a
+/// part of a handshake. No line begins so.
+fn is_tls(bytes: &[u8]) -> bool {
+    matches!(bytes, [0x15 | 0x16, 0x03, ..])
+}
+
+/// What is said of a pool that answers so.
+const TLS_UNEXPECTED: &str = "the pool speaks TLS at this port: write stratum+tls:// in its url";
 
 /// What is encrypted next: whole lines, where one ends early enough.
 fn part(bytes: &[u8]) -> &[u8] {

@@ -600,6 +600,7 @@ impl RingHandler for Events<'_> {
             End::TimedOut => (LinkEnd::Reset, errno_text(libc::ETIMEDOUT)),
             End::Failed(errno) | End::ConnectFailed(errno) => (LinkEnd::Reset, errno_text(errno)),
         };
+        let detail = stream.why_ended(detail);
         let exchange = &mut self.proxies[stream.proxy].exchange;
         exchange.handle_link_closed(self.now, stream.link, end, &detail);
         self.ended.push(id);

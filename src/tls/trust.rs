@@ -135,7 +135,7 @@ impl fmt::Display for Refused {
             }
             // How webpki calls a certificate that is its own issuer.
             E::Other(other) if other.0.to_string() == "CaUsedAsEndEntity" => {
-                f.write_str("its certificate is an issuer's own, as self-signed ones are; pin it")?;
+                f.write_str("its certificate is an issuer's own, as self-signed ones are")?;
             }
             E::NotValidForNameContext {
                 expected,
@@ -174,9 +174,7 @@ impl fmt::Display for Refused {
                 )?;
             }
             E::ApplicationVerificationFailure => {
-                f.write_str(
-                    "its key is another one than tls.pin_sha256 says; if it is the pool's",
-                )?;
+                f.write_str("its key is another one than tls.pin_sha256 says")?;
             }
             other => write!(f, "its certificate is refused ({other})")?,
         }
@@ -188,7 +186,8 @@ impl Refused {
     /// How to take this certificate all the same.
     fn write_pin(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.pin {
-            Some(pin) => write!(f, "; tls.pin_sha256: {pin}"),
+            // The log cuts what is long, and must not cut the pin.
+            Some(pin) => write!(f, "; tls.pin_sha256: {pin}, if the pool publishes it"),
             None => Ok(()),
         }
     }

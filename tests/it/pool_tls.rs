@@ -120,7 +120,8 @@ fn a_pool_that_speaks_tls_1_2_alone_is_mined_at() {
 fn an_unknown_issuer_is_refused_and_the_log_has_the_pin_that_cures_it() {
     let certificate = Authority::new().signs("127.0.0.1");
     let text = format!(
-        "TLS: nobody known here signed its certificate; give tls.ca; tls.pin_sha256: {}",
+        "TLS: nobody known here signed its certificate; give tls.ca; tls.pin_sha256: {}, if the pool \
+         publishes it",
         certificate.pin()
     );
     refused(&certificate, "", &text);
@@ -511,4 +512,29 @@ fn a_plain_pool_that_wants_it_hears_who_we_are_first() {
     let mut link = pool.accept_link();
     check_header(&link.expect_line(), pool.port());
     link.expect_subscribe();
+}
+
+#[test]
+fn a_pool_that_speaks_tls_where_none_is_expected_is_told_of() {
+    // This one answers our line with an alert.
+    let hall = Hall::new();
+    let front = hall.front();
+    let plain = front.url().replace("stratum+tls", "stratum+tcp");
+    let proxy = Proxy::one_shard(&Config::new(&plain).yaml());
+    let _miner = asks(&proxy);
+    let line = proxy.log_contains("link failed");
+    let told = "reason=tls: link failed: the pool speaks TLS at this port: write stratum+tls://";
+    assert!(line.contains(told), "{line}");
+    // Others close without a word, as OpenSSL does.
+    let pool = FakePool::start();
+    let proxy = Proxy::one_shard(&Config::new(&pool.url()).yaml());
+    let _miner = asks(&proxy);
+    let mut link = pool.accept_link();
+    link.expect_subscribe();
+    link.close();
+    let line = proxy.log_contains("link failed");
+    assert!(
+        line.contains("if it has TLS at this port, write stratum+tls://"),
+        "{line}"
+    );
 }

@@ -305,7 +305,8 @@ fn an_unknown_issuer_is_refused_with_the_pin_that_would_do() {
     let owned = Authority::new().signs(&["pool.example"]);
     let refused = meets(Authority::new().trust(), "pool.example", &owned.pool());
     let expected = format!(
-        "nobody known here signed its certificate; give tls.ca; tls.pin_sha256: {}",
+        "nobody known here signed its certificate; give tls.ca; tls.pin_sha256: {}, if the pool \
+         publishes it",
         owned.pin()
     );
     assert_eq!(refused.err(), Some(expected));
@@ -319,7 +320,8 @@ fn another_key_than_the_pinned_one_is_refused() {
     let authority = Authority::new();
     let owned = authority.signs(&["a"]);
     let expected = format!(
-        "its key is another one than tls.pin_sha256 says; if it is the pool's; tls.pin_sha256: {}",
+        "its key is another one than tls.pin_sha256 says; tls.pin_sha256: {}, if the pool \
+         publishes it",
         owned.pin()
     );
     let Trust::Roots(roots) = authority.trust() else {
@@ -395,7 +397,8 @@ fn a_self_signed_certificate_can_be_pinned() {
         .err()
         .expect("not so");
     let expected = format!(
-        "its certificate is an issuer's own, as self-signed ones are; pin it; tls.pin_sha256: {}",
+        "its certificate is an issuer's own, as self-signed ones are; tls.pin_sha256: {}, if the \
+         pool publishes it",
         owned.pin()
     );
     assert_eq!(text, expected);
