@@ -14,7 +14,7 @@ use log::LevelFilter;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Cli {
     pub(crate) command: Command,
-    /// Warn with -q, else info; debug with -v, trace with -vv.
+    /// Warn with -q and for a check, else info; debug with -v, trace with -vv.
     pub(crate) log_level: LevelFilter,
 }
 
@@ -48,11 +48,11 @@ impl Cli {
     }
 
     fn new(arguments: Arguments) -> Result<Self, clap::Error> {
-        let log_level = match (arguments.quiet, arguments.verbose) {
-            (true, _) => LevelFilter::Warn,
+        let log_level = match (arguments.quiet || arguments.check, arguments.verbose) {
+            (true, 0) => LevelFilter::Warn,
             (false, 0) => LevelFilter::Info,
-            (false, 1) => LevelFilter::Debug,
-            (false, _) => LevelFilter::Trace,
+            (_, 1) => LevelFilter::Debug,
+            (_, _) => LevelFilter::Trace,
         };
         let command = if let Some(Subcommand::GenCert { names, out }) = arguments.subcommand {
             Command::GenerateCertificate { names, folder: out }
@@ -105,7 +105,8 @@ struct Arguments {
     #[arg(long, value_name = "N", value_parser = parse_cores)]
     cores: Option<NonZeroUsize>,
 
-    /// Read the config, report every mistake with its key and place, exit
+    /// Read the config and the files that it names, report every mistake with its key and place, warn as
+    /// the start would, exit
     #[arg(short = 't', long)]
     check: bool,
 
@@ -201,6 +202,8 @@ mod tests {
             ("a", LevelFilter::Info),
             ("-v a", LevelFilter::Debug),
             ("-vv a", LevelFilter::Trace),
+            ("-t a", LevelFilter::Warn),
+            ("-t -v a", LevelFilter::Debug),
             ("-v --verbose -v a", LevelFilter::Trace),
         ] {
             assert_eq!(parse(line).unwrap().log_level, level, "{line}");

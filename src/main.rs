@@ -11,8 +11,8 @@ use std::process::ExitCode;
 
 use crate::cli::{Cli, Command};
 use crate::log_queue::LogQueue;
-use stratum_uring::config::{self, Config};
-use stratum_uring::shard::{self, ConfigSource};
+use stratum_uring::config::{self, Config, ConfigErrors};
+use stratum_uring::shard::{self, ConfigSource, RunError, StartError};
 
 fn main() -> ExitCode {
     let cli = Cli::parse_from_env();
@@ -76,6 +76,10 @@ fn execute(command: Command, log: &LogQueue) -> ExitCode {
                 };
                 match shard::run(source, cores.map(NonZero::get)) {
                     Ok(()) => ExitCode::SUCCESS,
+                    // What is wrong with a file is told as what is wrong with the config.
+                    Err(RunError::Start(StartError::Files(mistakes))) => {
+                        tell(&path, &mistakes, log)
+                    }
                     Err(error) => {
                         log.tell(format_args!("stratum-uring: {error}"));
                         ExitCode::from(error.exit_code())
@@ -89,16 +93,18 @@ fn execute(command: Command, log: &LogQueue) -> ExitCode {
 
 /// Reads a config, or tells every mistake in it.
 fn load(path: &Path, log: &LogQueue) -> Result<Config, ExitCode> {
-    Config::read(path).map_err(|mistakes| {
-        log.tell(format_args!("{}: {mistakes}", path.display()));
-        ExitCode::from(2)
-    })
+    Config::read(path).map_err(|mistakes| tell(path, &mistakes, log))
 }
 
 /// Reads the files that a config names, or tells every mistake in them.
 fn check(path: &Path, config: &Config, log: &LogQueue) -> Result<(), ExitCode> {
-    shard::check_files(config).map_err(|mistakes| {
-        log.tell(format_args!("{}: {mistakes}", path.display()));
-        ExitCode::from(2)
-    })
+    shard::check(config).map_err(|mistakes| tell(path, &mistakes, log))
+}
+
+/// Tells every mistake in a config, each with its path. The exit code says that it is the config's fault.
+fn tell(path: &Path, mistakes: &ConfigErrors, log: &LogQueue) -> ExitCode {
+    for mistake in mistakes.as_slice() {
+        log.tell(format_args!("{}: {mistake}", path.display()));
+    }
+    ExitCode::from(2)
 }

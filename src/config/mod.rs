@@ -6,7 +6,8 @@
 //!
 //! `raw` knows YAML and places, `read` and `listen` know the keys, `limits` is the table of bounds,
 //! `address` reads hosts and ports, `networks` networks, `pool_tls` how a pool is believed, `files` are
-//! those that a config names, `live` what a running proxy takes up from a config that was read again.
+//! those that a config names, `live` what a running proxy takes up from a config that was read again,
+//! `warnings` what is no mistake and hardly meant.
 
 mod address;
 mod authorize;
@@ -22,6 +23,7 @@ mod raw;
 mod read;
 #[cfg(test)]
 mod tests;
+mod warnings;
 mod workers;
 
 use std::fmt;

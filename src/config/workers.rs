@@ -28,6 +28,12 @@ const NAME_BYTES_MAX: usize = 1024;
 /// Longest password or hash.
 const PASSWORD_BYTES_MAX: usize = 1024;
 
+/// Patterns that a later one is held against: more than this would take a while, in a file of many.
+const PATTERNS_COMPARED_MAX: usize = 256;
+
+/// Warnings that are told of one file.
+const WARNINGS_MAX: usize = 10;
+
 /// What one check may cost: memory in KiB, passes over it, and bcrypt's cost, which counts doublings. More
 /// is a slip of the keyboard, and each miner that comes would pay for it.
 const ARGON2_KIB_MAX: u32 = 1024 * 1024;
@@ -112,6 +118,34 @@ impl Workers {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// What is no mistake and hardly meant: everybody may mine, and patterns that never count.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for (index, (pattern, password)) in self.patterns.iter().enumerate() {
+            if *password == WorkerPassword::Any && pattern.chars().all(|it| it == '*') {
+                warnings.push(format!(
+                    "{} without a password lets everybody mine whose name is not in the file",
+                    shown(pattern)
+                ));
+            }
+            let mut before = self.patterns.iter().take(index.min(PATTERNS_COMPARED_MAX));
+            if let Some((wider, _)) = before.find(|(wider, _)| covers(wider, pattern)) {
+                warnings.push(format!(
+                    "{} never counts, since {} stands before it and fits the same names; put it in front",
+                    shown(pattern),
+                    shown(wider)
+                ));
+            }
+        }
+        let more = warnings.len().saturating_sub(WARNINGS_MAX);
+        if more > 0 {
+            warnings.truncate(WARNINGS_MAX);
+            warnings.push(format!("and {more} more such patterns"));
+        }
+        warnings
     }
 
     /// With what this worker proves itself; `None` where it may not mine.
@@ -235,6 +269,18 @@ fn argon2_params(text: &str) -> Option<(u32, u32)> {
 
 /// Whether the pattern, in which `*` stands for any text and `?` for one character, is this name.
 fn matches(pattern: &str, name: &str) -> bool {
+    fits(pattern, name, |_| true)
+}
+
+/// Whether the pattern fits every name that the other one fits. It may, and false be said of it, where stars
+/// and question marks stand side by side; never the other way round.
+fn covers(pattern: &str, other: &str) -> bool {
+    // Read as a name, the other's `?` is a character as any, and its `*` one that nothing but a `*` fits.
+    fits(pattern, other, |letter| letter != '*')
+}
+
+/// Whether the pattern is this name, where its `?` stands for these characters.
+fn fits(pattern: &str, name: &str, is_one: impl Fn(char) -> bool) -> bool {
     let (mut pattern, mut name) = (pattern.chars(), name.chars());
     // Where to go on when what follows the last star does not fit: there, with one character fewer.
     let mut retry: Option<(std::str::Chars<'_>, std::str::Chars<'_>)> = None;
@@ -247,7 +293,8 @@ fn matches(pattern: &str, name: &str) -> bool {
                 retry = Some((pattern.clone(), name.clone()));
                 continue;
             }
-            (Some(wanted), Some(found)) if wanted == '?' || wanted == found => continue,
+            (Some('?'), Some(found)) if is_one(found) => continue,
+            (Some(wanted), Some(found)) if wanted == found => continue,
             _ => {}
         }
         let Some((behind_star, from)) = &mut retry else {
@@ -305,6 +352,43 @@ mod tests {
         ] {
             assert_eq!(matches(pattern, name), is_it, "{pattern} {name}");
         }
+    }
+
+    #[test]
+    fn a_pattern_that_covers_another_fits_all_that_it_fits() {
+        for (wide, narrow, expected) in [
+            ("two*", "two-b*", true),
+            ("two*", "two?", true),
+            ("*", "**", true),
+            ("a*c", "ab*c", true),
+            ("r?g", "r?g", true),
+            ("two-b*", "two*", false),
+            ("two?", "two*", false),
+            ("two?", "two??", false),
+            ("a?*", "a*", false),
+            ("*-b", "*-b*", false),
+        ] {
+            assert_eq!(covers(wide, narrow), expected, "{wide} {narrow}");
+        }
+        // A `?` in a pattern is a star in a name, too.
+        assert!(matches("a?", "a*"));
+    }
+
+    #[test]
+    fn of_patterns_that_never_count_some_are_told_and_the_others_counted() {
+        let text: String = (0..40)
+            .map(|it| format!("- name: a{it}*\n  password: x\n"))
+            .collect();
+        let workers = Workers::load(&format!("- name: a*\n  password: x\n{text}")).unwrap();
+        let warnings = workers.warnings();
+        assert_eq!(warnings.len(), 11, "{warnings:?}");
+        assert!(
+            warnings[0].starts_with("\"a0*\" never counts"),
+            "{warnings:?}"
+        );
+        assert_eq!(warnings[10], "and 30 more such patterns");
+        let workers = Workers::load("- name: a-b*\n- name: a*\n- name: a\n").unwrap();
+        assert!(workers.warnings().is_empty(), "{:?}", workers.warnings());
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::config::{Config, ConfigError, ConfigErrors, ProxyConfig, Workers};
 use crate::shard::clock::Clock;
 use crate::shard::miner_tls::ListenerTls;
 use crate::shard::pool_link::PoolAccess;
+use crate::shard::started::warn_of_practice;
 use crate::shard::{pool_tls, tls_files};
 
 /// What stands in them.
@@ -89,6 +90,9 @@ fn log_workers(config: &ProxyConfig, workers: &Workers, what: &str) {
             workers.len(),
             file.path.display()
         );
+        for warning in workers.warnings() {
+            log::warn!("proxy={}: {}: {warning}", config.name, file.path.display());
+        }
     }
 }
 
@@ -123,19 +127,27 @@ fn tell(proxy: &str, mistakes: &[ConfigError], what_stays: &str) {
     log::error!("proxy={proxy}: SIGHUP: {what_stays}");
 }
 
-/// Reads every file that a config names, as a start would, and forgets it again. Other than a start it takes
-/// a certificate that is out of date for a mistake.
+/// Reads every file that a config names, warns of all that a start would warn of, and forgets it again.
 ///
 /// # Errors
 ///
 /// Every file that can't be used, at its place in the config.
-pub fn check_files(config: &Config) -> Result<(), ConfigErrors> {
+pub fn check(config: &Config) -> Result<(), ConfigErrors> {
     let now = Clock::start().now().unix_seconds;
+    warn(config);
     let mut mistakes = Vec::new();
     for proxy in &config.proxies {
-        tls_files::check(proxy, now, &mut mistakes);
-        pool_tls::check(proxy, &mut mistakes);
-        mistakes.extend(read_workers(proxy).err().unwrap_or_default());
+        warn_of_practice(proxy);
+        if let Err(errors) = ProxyFiles::read(proxy, now) {
+            mistakes.extend_from_slice(errors.as_slice());
+        }
     }
     ConfigErrors::of(mistakes).map_or(Ok(()), Err)
+}
+
+/// Tells what is hardly meant in a config.
+pub(crate) fn warn(config: &Config) {
+    for warning in config.warnings() {
+        log::warn!("{warning}");
+    }
 }

@@ -64,7 +64,7 @@ use crate::shard::space_watch::SpaceWatch;
 use crate::shard::state::{Proxy, Shard, ShellLimits};
 
 pub use error::{RunError, StartError};
-pub use files::check_files;
+pub use files::check;
 pub use start::{ConfigSource, run};
 
 /// How often time is told to the exchanges.

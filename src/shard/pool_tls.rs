@@ -11,17 +11,6 @@ use crate::tls::roots::{RootSource, Roots, parse_roots};
 /// Largest file that is read: a platform's list of roots is a quarter of it.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// Reads the files of every pool, and forgets what stands in them.
-pub(crate) fn check(config: &ProxyConfig, mistakes: &mut Vec<ConfigError>) {
-    for pool in &config.pools {
-        if let Some(tls) = tls_of(pool) {
-            // The machine's roots can't be wrong, and take a while.
-            let trust = trust(tls, None, mistakes);
-            client(tls, trust.unwrap_or(Trust::Anybody), mistakes);
-        }
-    }
-}
-
 /// How each pool of a proxy is reached, or every file for it that can't be used, at its place in the config.
 /// Logs whose word is taken for who they are.
 pub(crate) fn load(config: &ProxyConfig) -> Vec<Result<PoolAccess, Vec<ConfigError>>> {
@@ -45,13 +34,15 @@ fn load_one(
             *machine = Some(Roots::find());
         }
         log_trust(name, &pool.url, tls, machine.as_ref());
-        let trust = trust(tls, machine.as_ref(), &mut mistakes);
-        secure = trust
-            .and_then(|trust| client(tls, trust, &mut mistakes))
-            .map(|client| Secure {
-                client,
-                insecure: tls.insecure,
-            });
+        let Some(trust) = trust(tls, machine.as_ref(), &mut mistakes) else {
+            // Its other files are looked at all the same.
+            client(tls, Trust::Anybody, &mut mistakes);
+            return Err(mistakes);
+        };
+        secure = client(tls, trust, &mut mistakes).map(|client| Secure {
+            client,
+            insecure: tls.insecure,
+        });
     }
     let header = matches!(
         pool.url,
@@ -111,8 +102,7 @@ fn asks_machine(tls: &PoolTls) -> bool {
     !tls.insecure && tls.pins.is_empty() && tls.ca.is_none()
 }
 
-/// Whom the config says to believe. `None` where a file is bad, or where the machine's roots decide and
-/// are not given.
+/// Whom the config says to believe. `None` where a file is bad.
 fn trust(tls: &PoolTls, machine: Option<&Roots>, mistakes: &mut Vec<ConfigError>) -> Option<Trust> {
     if tls.insecure {
         return Some(Trust::Anybody);

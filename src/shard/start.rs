@@ -18,7 +18,7 @@ use crate::shard::machine::{Machine, Wanted, probe_rings};
 use crate::shard::pace::Pace;
 use crate::shard::reload::{self, Reload, Reloader};
 use crate::shard::started::{SERIES_MAX, StartedProxy};
-use crate::shard::{ShardEvent, ShardSetup, mesh, report, spawn};
+use crate::shard::{ShardEvent, ShardSetup, files, mesh, report, spawn};
 
 /// A second signal stops at once; one that comes sooner is the same signal twice.
 const SECOND_SIGNAL_AFTER: Duration = Duration::from_millis(500);
@@ -77,6 +77,7 @@ fn run_on(machine: &Machine, source: ConfigSource<'_>, wanted: &Wanted) -> Resul
             cpus.len()
         );
     }
+    files::warn(config);
     let connections_max = machine.miners_per_shard(wanted)?;
     machine.log(features, wanted, pinned);
     let started = clock.now();
@@ -239,6 +240,7 @@ fn reload(
                 let changed = changed.join(", ");
                 log::warn!("SIGHUP: {path}: {changed}: that holds from the next start");
             }
+            files::warn(&newer);
             Some(newer)
         }
         Err(mistakes) => {

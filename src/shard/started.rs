@@ -89,6 +89,7 @@ impl StartedProxy {
         if config.job_exchange.enabled && shards == 1 {
             log::info!("proxy={name}: job_exchange: one shard: nothing to exchange");
         }
+        warn_of_practice(config);
         let mut pools = Vec::new();
         let mut practice = Vec::new();
         for pool in &config.pools {
@@ -326,10 +327,18 @@ fn start_practice(
             proxy: name.clone(),
             source,
         })?;
-    log::warn!(
-        "proxy={name}: works for the embedded practice pool: nothing real is mined, and nobody is paid"
-    );
     Ok(server)
+}
+
+/// Tells of a proxy with a practice pool, which is for a first run.
+pub(crate) fn warn_of_practice(config: &ProxyConfig) {
+    let is_practice = |pool: &PoolConfig| matches!(pool.url, PoolUrl::Practice(_));
+    if config.pools.iter().any(is_practice) {
+        log::warn!(
+            "proxy={}: works for the embedded practice pool: nothing real is mined, and nobody is paid",
+            config.name
+        );
+    }
 }
 
 /// The limits of one of so many exchanges; what all have together is parted.

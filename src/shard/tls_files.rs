@@ -52,23 +52,6 @@ fn file_of(tls: &ListenTls, file: CertificateFile) -> Option<&ConfigFile> {
     }
 }
 
-/// Reads the files of each listener, and forgets them again. A certificate that is out of date is a mistake.
-pub(crate) fn check(config: &ProxyConfig, now_unix_seconds: u64, mistakes: &mut Vec<ConfigError>) {
-    for tls in config.listen.iter().filter_map(|it| it.tls.as_ref()) {
-        match load_one(tls, None) {
-            Ok(loaded) => {
-                let expiries = loaded.acceptor.expiries().iter();
-                for expiry in expiries.filter(|it| it.is_out_of_date(now_unix_seconds)) {
-                    let file = file_of(tls, expiry.file);
-                    let warning = file.zip(expiry.warning(now_unix_seconds));
-                    mistakes.extend(warning.map(|(file, text)| file.mistake(text)));
-                }
-            }
-            Err(mut wrong) => mistakes.append(&mut wrong),
-        }
-    }
-}
-
 /// Tells of each certificate that is not good, or not for long.
 pub(crate) fn warn_of_expiry(proxy: &str, acceptor: &Acceptor, now_unix_seconds: u64) {
     let expiries = acceptor.expiries().iter();

@@ -125,6 +125,12 @@ impl Program {
         self.log.so_far()
     }
 
+    /// Everything on stderr, once the program is gone.
+    pub(crate) fn told(&self) -> String {
+        self.log.wait_until(PATIENCE, |_| false);
+        self.log.so_far()
+    }
+
     /// Everything on stdout, once the program is gone.
     pub(crate) fn stdout(&self) -> String {
         self.output.wait_until(PATIENCE, |_| false);

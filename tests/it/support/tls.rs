@@ -61,8 +61,20 @@ impl Certificates {
 
     /// One that runs out on that day.
     pub(crate) fn make_until(&self, file: &str, name: &str, until: (i32, u8, u8)) {
+        self.make_between(file, name, (1975, 1, 1), until);
+    }
+
+    /// One that is good from one day to another.
+    pub(crate) fn make_between(
+        &self,
+        file: &str,
+        name: &str,
+        from: (i32, u8, u8),
+        until: (i32, u8, u8),
+    ) {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(from.0, from.1, from.2);
         params.not_after = rcgen::date_time_ymd(until.0, until.1, until.2);
         let certificate = params.self_signed(&key).unwrap();
         self.write(&format!("{file}.pem"), &certificate.pem());

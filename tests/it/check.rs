@@ -1,0 +1,119 @@
+//! `--check`: it says what a start would say of a config and its files, and fails where a start would.
+
+use crate::support::proxy::TempFile;
+use crate::support::tls::Certificates;
+use crate::support::{Config, PATIENCE, Program};
+
+const NOWHERE: &str = "stratum+tcp://127.0.0.1:1";
+
+/// What `--check` says of a config, and its exit code.
+fn check(yaml: &str) -> (i32, String) {
+    let file = TempFile::new(yaml);
+    let mut program = Program::run(["--check", file.path().to_str().unwrap()]);
+    let code = program.wait_exit(PATIENCE);
+    (code, program.told())
+}
+
+/// The check passes, and warns with all of these words in one line.
+#[track_caller]
+fn warns(yaml: &str, words: &[&str]) {
+    let (code, said) = check(yaml);
+    assert_eq!(code, 0, "{said}");
+    let is_it = |line: &str| line.contains("WARN") && words.iter().all(|word| line.contains(word));
+    assert!(said.lines().any(is_it), "no {words:?} in: {said}");
+}
+
+/// The start warns with the same words.
+#[track_caller]
+fn start_warns(yaml: &str, word: &str) {
+    let file = TempFile::new(yaml);
+    let program = Program::run(["--cores", "1", file.path().to_str().unwrap()]);
+    let line = program.log_contains(word);
+    assert!(line.contains("WARN"), "{line}");
+}
+
+#[track_caller]
+fn says_nothing(yaml: &str) {
+    assert_eq!(check(yaml), (0, String::new()));
+}
+
+#[test]
+fn a_certificate_out_of_date_is_a_warning_as_at_the_start() {
+    let certificates = Certificates::new();
+    let yaml = Config::new(NOWHERE)
+        .listen_key(&certificates.key(""))
+        .yaml();
+    says_nothing(&yaml);
+    certificates.make_until("hall", "hall.example", (2020, 5, 1));
+    warns(&yaml, &["proxy=zcash", "hall.pem", "EXPIRED on May  1"]);
+    certificates.make_between("hall", "hall.example", (4000, 1, 1), (4096, 1, 1));
+    warns(&yaml, &["proxy=zcash", "hall.pem", "good only from"]);
+}
+
+#[test]
+fn whom_nobody_looks_at_and_work_for_nobody_are_told_of() {
+    let config = Config::new("stratum+tls://127.0.0.1:1").pool_key("tls: { insecure: true }");
+    warns(&config.yaml(), &["INSECURE", "stratum+tls://127.0.0.1:1"]);
+    let practice = Config::new("practice:").yaml();
+    warns(&practice, &["proxy=zcash", "nobody is paid"]);
+    start_warns(&practice, "nobody is paid");
+}
+
+#[test]
+fn a_deny_that_leaves_nobody_is_told_of() {
+    for (keys, words) in [
+        (
+            &["allow: [10.1.0.0/16, 10.2.3.4]", "deny: [10.0.0.0/8]"][..],
+            &["zcash", "listen[0].deny", "covers all of allow"][..],
+        ),
+        (
+            &["deny: [0.0.0.0/0]"],
+            &["zcash", "listen[0].deny", "0.0.0.0/0"],
+        ),
+        (&["deny: [\"::/0\"]"], &["zcash", "listen[0].deny", "::/0"]),
+        (
+            &["proxy_protocol: { trusted: [0.0.0.0/0] }"],
+            &["zcash", "listen[0].proxy_protocol.trusted", "0.0.0.0/0"],
+        ),
+    ] {
+        let config = Config::new(NOWHERE);
+        let config = keys
+            .iter()
+            .fold(config, |config, key| config.listen_key(key));
+        warns(&config.yaml(), words);
+        start_warns(&config.yaml(), words[1]);
+    }
+    let good = Config::new(NOWHERE)
+        .listen_key("allow: [10.0.0.0/8]")
+        .listen_key("deny: [10.1.0.0/16, 192.168.0.0/16]");
+    says_nothing(&good.yaml());
+}
+
+#[test]
+fn workers_that_never_count_are_told_of() {
+    let workers = TempFile::new(
+        "- name: two*\n  password: a\n- name: two-b*\n  password: b\n- name: three\n- name: \"*\"\n",
+    );
+    let path = workers.path().to_str().unwrap();
+    let mode = format!("authorize: {{ mode: local, workers_file: \"{path}\" }}");
+    let yaml = Config::new(NOWHERE).key(&mode).yaml();
+    warns(&yaml, &[path, "\"two-b*\"", "\"two*\"", "never"]);
+    warns(&yaml, &[path, "\"*\"", "without a password"]);
+    start_warns(&yaml, "\"two-b*\"");
+}
+
+#[test]
+fn each_mistake_in_a_file_is_told_with_the_configs_path() {
+    let config = Config::new(NOWHERE).listen_key("tls: { certificate: /none/a, key: /none/b }");
+    let file = TempFile::new(&config.yaml());
+    let path = file.path().to_str().unwrap();
+    for arguments in [&["--check", path][..], &["--cores", "1", path]] {
+        let mut program = Program::run(arguments);
+        assert_eq!(program.wait_exit(PATIENCE), 2, "{}", program.told());
+        let log = program.told();
+        for key in ["tls.certificate", "tls.key"] {
+            let line = log.lines().find(|line| line.contains(key));
+            assert!(line.is_some_and(|line| line.contains(path)), "{key}: {log}");
+        }
+    }
+}
