@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::live::changed_of;
 use super::raw::{Quantity, Section};
 
 /// Makes a struct, its defaults and its reader of one table. A row is
@@ -34,6 +35,12 @@ macro_rules! table {
         impl $name {
             pub(super) fn read(section: &mut Section<'_>) -> Self {
                 Self { $( $field: section.number(stringify!($key), $default, $range), )* }
+            }
+
+            /// The keys whose values are others in a newer one.
+            pub(super) fn changed(&self, newer: &Self) -> Vec<&'static str> {
+                let keys = [ $( (stringify!($key), self.$field != newer.$field), )* ];
+                changed_of(&keys).collect()
             }
         }
     };

@@ -4,6 +4,8 @@
 //! name. What can change while miners are connected is who may come (`allow`, `deny`,
 //! `proxy_protocol.trusted`, the workers file) and with which certificates both sides prove themselves.
 
+use std::mem::discriminant;
+
 use super::authorize::AuthorizeConfig;
 use super::{Config, ListenConfig, PoolConfig, PoolUrl, ProxyConfig};
 
@@ -50,7 +52,7 @@ impl Config {
 
 impl ProxyConfig {
     /// Takes up what can change while it runs. Gives the keys whose newer values hold from the next start.
-    pub fn take_live(&mut self, newer: &Self) -> Vec<&'static str> {
+    pub fn take_live(&mut self, newer: &Self) -> Vec<String> {
         for (index, listener) in self.listen.iter_mut().enumerate() {
             let same = |other: &&ListenConfig| other.address == listener.address;
             // Two may leave their port to the kernel, so the place in the list comes first.
@@ -63,6 +65,11 @@ impl ProxyConfig {
             pool.take_live(other);
         }
         self.authorize.take_live(&newer.authorize);
+        self.changed(newer)
+    }
+
+    /// The keys that are others in a newer one.
+    fn changed(&self, newer: &Self) -> Vec<String> {
         let Self {
             name: _,
             coin,
@@ -80,12 +87,11 @@ impl ProxyConfig {
             standby,
             keep_warm,
             limits,
-        } = &*self;
-        let worker_name = &authorize.worker_name;
+        } = self;
+        let is_same_dialect = discriminant(coin) == discriminant(&newer.coin);
         let keys = [
-            ("dialect", *coin != newer.coin),
-            ("listen", *listen != newer.listen),
-            ("pools", *pools != newer.pools),
+            ("dialect", !is_same_dialect),
+            ("equihash", is_same_dialect && *coin != newer.coin),
             ("slot_bytes", *slot_bytes != newer.slot_bytes),
             ("miners_per_link", *miners_per_link != newer.miners_per_link),
             (
@@ -97,19 +103,57 @@ impl ProxyConfig {
                 "pass_through_agents",
                 *pass_through_agents != newer.pass_through_agents,
             ),
-            ("authorize", !authorize.is_same(&newer.authorize)),
-            ("worker_name", *worker_name != newer.authorize.worker_name),
+            (
+                "worker_name",
+                authorize.worker_name != newer.authorize.worker_name,
+            ),
             ("shares", *share_reply != newer.share_reply),
             ("job_exchange", *job_exchange != newer.job_exchange),
-            (
-                "failover",
-                (failover, standby, keep_warm)
-                    != (&newer.failover, &newer.standby, &newer.keep_warm),
-            ),
-            ("limits", *limits != newer.limits),
+            ("failover.standby", *standby != newer.standby),
+            ("failover.keep_warm", *keep_warm != newer.keep_warm),
         ];
-        changed_of(&keys).collect()
+        let below = |section: &'static str, keys: Vec<&'static str>| {
+            let named = move |key| format!("{section}.{key}");
+            keys.into_iter().map(named)
+        };
+        let mut changed: Vec<String> = changed_of(&keys).map(str::to_owned).collect();
+        changed.extend(changed_in(
+            "listen",
+            listen,
+            &newer.listen,
+            ListenConfig::changed,
+        ));
+        changed.extend(changed_in(
+            "pools",
+            pools,
+            &newer.pools,
+            PoolConfig::changed,
+        ));
+        changed.extend(below("authorize", authorize.changed(&newer.authorize)));
+        changed.extend(below("failover", failover.changed(&newer.failover)));
+        changed.extend(below("limits", limits.changed(&newer.limits)));
+        changed
     }
+}
+
+/// What changed in the items of a list. One that came or went is named as a whole.
+fn changed_in<T>(
+    list: &str,
+    items: &[T],
+    newer: &[T],
+    changed: impl Fn(&T, &T) -> Vec<&'static str>,
+) -> Vec<String> {
+    let mut keys = Vec::new();
+    for index in 0..items.len().max(newer.len()) {
+        match (items.get(index), newer.get(index)) {
+            (Some(item), Some(newer)) => {
+                let changed = changed(item, newer).into_iter();
+                keys.extend(changed.map(|key| format!("{list}[{index}].{key}")));
+            }
+            _ => keys.push(format!("{list}[{index}]")),
+        }
+    }
+    keys
 }
 
 impl ListenConfig {
@@ -120,6 +164,27 @@ impl ListenConfig {
         if let (Some(tls), Some(newer)) = (&mut self.tls, &newer.tls) {
             tls.clone_from(newer);
         }
+    }
+
+    /// The keys that are others in a newer one.
+    fn changed(&self, newer: &Self) -> Vec<&'static str> {
+        let Self {
+            address,
+            connections_max,
+            trusted,
+            allow,
+            deny,
+            tls,
+        } = self;
+        let keys = [
+            ("address", *address != newer.address),
+            ("connections_max", *connections_max != newer.connections_max),
+            ("proxy_protocol", *trusted != newer.trusted),
+            ("allow", *allow != newer.allow),
+            ("deny", *deny != newer.deny),
+            ("tls", *tls != newer.tls),
+        ];
+        changed_of(&keys).collect()
     }
 }
 
@@ -138,6 +203,46 @@ impl PoolConfig {
             tls.clone_from(newer);
         }
     }
+
+    /// The keys that are others in a newer one.
+    fn changed(&self, newer: &Self) -> Vec<&'static str> {
+        let Self {
+            url,
+            worker,
+            password,
+            reconnect_hosts,
+            extranonce_subscribe,
+            introduction,
+        } = self;
+        let is_same = url.to_string() == newer.url.to_string();
+        let below = match (url, &newer.url) {
+            (PoolUrl::Practice(_), _) => "practice",
+            (
+                PoolUrl::Tcp { proxy_header, .. },
+                PoolUrl::Tcp {
+                    proxy_header: other,
+                    ..
+                },
+            ) if proxy_header != other => "proxy_protocol",
+            _ => "tls",
+        };
+        let keys = [
+            ("url", !is_same),
+            (below, is_same && *url != newer.url),
+            ("worker", *worker != newer.worker),
+            ("password", *password != newer.password),
+            ("reconnect_hosts", *reconnect_hosts != newer.reconnect_hosts),
+            (
+                "extranonce_subscribe",
+                *extranonce_subscribe != newer.extranonce_subscribe,
+            ),
+            (
+                "user_agent, version_rolling or algorithms",
+                *introduction != newer.introduction,
+            ),
+        ];
+        changed_of(&keys).collect()
+    }
 }
 
 impl AuthorizeConfig {
@@ -147,21 +252,25 @@ impl AuthorizeConfig {
         }
     }
 
-    /// Whether the keys below `authorize` are the same.
-    fn is_same(&self, other: &Self) -> bool {
+    /// The keys below `authorize` that are others in a newer one.
+    fn changed(&self, newer: &Self) -> Vec<&'static str> {
         let Self {
             mode,
             workers_file,
             denied_retry,
             worker_name: _,
         } = self;
-        (mode, workers_file, denied_retry)
-            == (&other.mode, &other.workers_file, &other.denied_retry)
+        let keys = [
+            ("mode", *mode != newer.mode),
+            ("workers_file", *workers_file != newer.workers_file),
+            ("denied_retry_seconds", *denied_retry != newer.denied_retry),
+        ];
+        changed_of(&keys).collect()
     }
 }
 
 /// Of keys and whether they are others now, those that are.
-fn changed_of(keys: &[(&'static str, bool)]) -> impl Iterator<Item = &'static str> {
+pub(super) fn changed_of(keys: &[(&'static str, bool)]) -> impl Iterator<Item = &'static str> {
     let changed = keys.iter().filter(|(_, is_changed)| *is_changed);
     changed.map(|(key, _)| *key)
 }
@@ -219,30 +328,39 @@ proxies:
     fn what_waits_for_the_next_start_is_told_and_not_taken_up() {
         for (from, to, key) in [
             // The longest line of a miner is another one, too.
-            ("equihash", "bitcoin", "dialect, limits"),
-            ("      - address: 0.0.0.0:2\n", "", "listen"),
-            ("0.0.0.0:2", "0.0.0.0:3", "listen"),
+            (
+                "equihash",
+                "bitcoin",
+                "dialect, limits.miner_line_bytes_max",
+            ),
+            ("      - address: 0.0.0.0:2\n", "", "listen[1]"),
+            ("0.0.0.0:2", "0.0.0.0:3", "listen[1].address"),
             (
                 "deny: [10.0.0.1]",
                 "deny: [10.0.0.1]\n        connections_max: 9",
-                "listen",
+                "listen[0].connections_max",
             ),
             (
                 "        tls: { certificate: a.pem, key: a.key }\n",
                 "",
-                "listen",
+                "listen[0].tls",
             ),
-            ("worker: w,", "worker: v,", "pools"),
-            ("tls://a:1", "tls://b:1", "pools"),
+            ("worker: w,", "worker: v,", "pools[0].worker"),
+            ("tls://a:1", "tls://b:1", "pools[0].url"),
+            (
+                "worker: w,",
+                "worker: w, proxy_protocol: v1,",
+                "pools[0].proxy_protocol",
+            ),
             (
                 "mode: local",
                 "denied_retry_seconds: 7, mode: local",
-                "authorize",
+                "authorize.denied_retry_seconds",
             ),
             (
                 "mode: local, workers_file: w.yaml",
                 "mode: any",
-                "authorize",
+                "authorize.mode, authorize.workers_file",
             ),
             (
                 "    authorize:",
@@ -257,13 +375,13 @@ proxies:
             ),
             (
                 "    authorize:",
-                "    failover: { standby: true }\n    authorize:",
-                "failover",
+                "    failover: { standby: true, resume_seconds: 7 }\n    authorize:",
+                "failover.standby, failover.resume_seconds",
             ),
             (
                 "    authorize:",
                 "    limits: { connections_max: 9 }\n    authorize:",
-                "limits",
+                "limits.connections_max",
             ),
         ] {
             let newer = replaced(from, to);

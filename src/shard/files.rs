@@ -6,6 +6,7 @@ use crate::config::{Config, ConfigError, ConfigErrors, ProxyConfig, Workers};
 use crate::shard::clock::Clock;
 use crate::shard::miner_tls::ListenerTls;
 use crate::shard::pool_link::PoolAccess;
+use crate::shard::reload::Outcome;
 use crate::shard::started::warn_of_practice;
 use crate::shard::{pool_tls, tls_files};
 
@@ -45,15 +46,23 @@ impl ProxyFiles {
         Ok(files)
     }
 
-    /// Reads them again. Where one can't be used, what it is for stays as it was, and that is told.
-    pub(crate) fn reread(&mut self, config: &ProxyConfig, now_unix_seconds: u64) {
+    /// Reads them again. Where one can't be used, what it is for stays as it was; that is told, and the key
+    /// noted.
+    pub(crate) fn reread(
+        &mut self,
+        config: &ProxyConfig,
+        now_unix_seconds: u64,
+        outcome: &mut Outcome,
+    ) {
         let name = &config.name;
         let tls = tls_files::load(config, &self.tls);
         replace(name, &mut self.tls, tls, |listener| {
+            outcome.stays(name, format_args!("listen[{listener}].tls"));
             format!("listen[{listener}]: the certificates that are in use stay")
         });
         self.warn_of_expiry(name, now_unix_seconds);
         replace(name, &mut self.access, pool_tls::load(config), |pool| {
+            outcome.stays(name, format_args!("pools[{pool}].tls"));
             format!("pools[{pool}] is believed as before")
         });
         match read_workers(config) {
@@ -65,7 +74,10 @@ impl ProxyFiles {
                     log_workers(config, workers, "may mine from now on");
                 }
             }
-            Err(mistakes) => tell(name, &mistakes, "the workers file before it holds on"),
+            Err(mistakes) => {
+                outcome.stays(name, format_args!("authorize.workers_file"));
+                tell(name, &mistakes, "the workers file before it holds on");
+            }
         }
     }
 
@@ -110,7 +122,7 @@ fn replace<T>(
     proxy: &str,
     in_use: &mut [T],
     read: Vec<Result<T, Vec<ConfigError>>>,
-    what_stays: impl Fn(usize) -> String,
+    mut what_stays: impl FnMut(usize) -> String,
 ) {
     for (index, (place, read)) in in_use.iter_mut().zip(read).enumerate() {
         match read {

@@ -4,6 +4,8 @@
 //! which takes it up at its next tick. What can't be read leaves everything as it was, and says so. Who is
 //! connected stays, but for those whom `deny` names now: an operator who writes that wants them gone.
 
+use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
 
@@ -27,6 +29,48 @@ pub(crate) struct ProxyNews {
     pub(crate) access: Vec<PoolAccess>,
     /// Who may mine, where a file says so. The same one as before where nothing changed.
     pub(crate) workers: Option<Arc<Workers>>,
+}
+
+/// What was not taken up, for the last word of a reload.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    /// What has mistakes and so stays as it was.
+    stays: Vec<String>,
+    /// Whether something that changed holds from the next start.
+    pub(crate) waits: bool,
+}
+
+impl Outcome {
+    /// The config has mistakes.
+    pub(crate) fn config_stays(&mut self) {
+        self.stays.push("the config that is in use".to_owned());
+    }
+
+    /// A file of this key of a proxy has mistakes.
+    pub(crate) fn stays(&mut self, proxy: &str, key: fmt::Arguments<'_>) {
+        self.stays.push(format!("proxy={proxy} {key}"));
+    }
+
+    /// Logs it. What was wrong was told before.
+    pub(crate) fn tell(&self, path: &Path) {
+        let path = path.display();
+        let later = if self.waits {
+            "; what changed in the keys above holds from the next start"
+        } else {
+            ""
+        };
+        if !self.stays.is_empty() {
+            let stays = self.stays.join(", ");
+            log::warn!(
+                "SIGHUP: mistakes, see above, so this stays as it was: {stays}; of {path} and the files that \
+                 it names the others were read again{later}"
+            );
+        } else if self.waits {
+            log::warn!("SIGHUP: {path} and the files that it names were read again{later}");
+        } else {
+            log::info!("SIGHUP: {path} and the files that it names were read again");
+        }
+    }
 }
 
 /// Hands news to the shards.

@@ -16,7 +16,7 @@ use crate::shard::clock::Clock;
 use crate::shard::error::{RunError, StartError};
 use crate::shard::machine::{Machine, Wanted, probe_rings};
 use crate::shard::pace::Pace;
-use crate::shard::reload::{self, Reload, Reloader};
+use crate::shard::reload::{self, Outcome, Reload, Reloader};
 use crate::shard::started::{SERIES_MAX, StartedProxy};
 use crate::shard::{ShardEvent, ShardSetup, files, mesh, report, spawn};
 
@@ -233,12 +233,14 @@ fn reload(
     now_unix_seconds: u64,
 ) {
     let path = source.path.display();
+    let mut outcome = Outcome::default();
     let newer = match Config::read(source.path) {
         Ok(newer) => {
             let changed = source.config.changed(&newer);
             if !changed.is_empty() {
                 let changed = changed.join(", ");
                 log::warn!("SIGHUP: {path}: {changed}: that holds from the next start");
+                outcome.waits = true;
             }
             files::warn(&newer);
             Some(newer)
@@ -248,13 +250,14 @@ fn reload(
                 log::error!("SIGHUP: {path}: {mistake}");
             }
             log::error!("SIGHUP: the config that is in use stays");
+            outcome.config_stays();
             None
         }
     };
     let news = proxies.iter_mut();
-    let news = news.map(|proxy| proxy.reload(newer.as_ref(), now_unix_seconds));
+    let news = news.map(|proxy| proxy.reload(newer.as_ref(), now_unix_seconds, &mut outcome));
     reloader.send(Reload(news.collect()));
-    log::info!("SIGHUP: {path} and the files that it names were read again");
+    outcome.tell(source.path);
 }
 
 fn ended(shard: usize, detail: Option<String>) -> RunError {

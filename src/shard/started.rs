@@ -26,7 +26,7 @@ use crate::shard::error::StartError;
 use crate::shard::files::ProxyFiles;
 use crate::shard::handshakes::HandshakeLimits;
 use crate::shard::names::RESOLVE_TIMEOUT;
-use crate::shard::reload::ProxyNews;
+use crate::shard::reload::{Outcome, ProxyNews};
 use crate::shard::space_watch::SpaceWatch;
 use crate::shard::state::ShellLimits;
 use crate::shard::worker_checks::Checker;
@@ -143,7 +143,12 @@ impl StartedProxy {
     }
 
     /// Takes up what it may of a config that was read again, where one was, and the files that it names.
-    pub(crate) fn reload(&mut self, newer: Option<&Config>, now_unix_seconds: u64) -> ProxyNews {
+    pub(crate) fn reload(
+        &mut self,
+        newer: Option<&Config>,
+        now_unix_seconds: u64,
+        outcome: &mut Outcome,
+    ) -> ProxyNews {
         if let Some(newer) = newer.and_then(|newer| newer.proxy(self.name())) {
             let changed = self.config.take_live(newer);
             if !changed.is_empty() {
@@ -152,9 +157,10 @@ impl StartedProxy {
                     self.name(),
                     changed.join(", ")
                 );
+                outcome.waits = true;
             }
         }
-        self.files.reread(&self.config, now_unix_seconds);
+        self.files.reread(&self.config, now_unix_seconds, outcome);
         let listeners = self.config.listen.iter();
         ProxyNews {
             rules: listeners.map(|listen| Arc::new(rules(listen))).collect(),

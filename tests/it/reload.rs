@@ -172,14 +172,25 @@ fn a_mistake_in_the_config_changes_nothing_and_names_its_line() {
 fn what_holds_from_the_next_start_is_named() {
     let hall = Hall::open();
     let (mut honest, job) = hall.mining_from(OTHER);
-    hall.reread(&["deny: [127.0.0.3]"], "limits: { connections_max: 1 }");
+    hall.reread(
+        &["deny: [127.0.0.3]", "connections_max: 9"],
+        "limits: { connections_max: 1, first_byte_timeout_seconds: 9 }",
+    );
     let line = hall.proxy.log_contains("holds from the next start");
+    let keys =
+        "listen[0].connections_max, limits.connections_max, limits.first_byte_timeout_seconds";
     assert!(
-        line.contains("proxy=zcash: SIGHUP: what changed in limits"),
+        line.contains(&format!(
+            "proxy=zcash: SIGHUP: what changed in {keys} holds"
+        )),
         "{line}"
     );
     // What can change has changed all the same, and of the rest nothing.
-    hall.proxy.log_contains("were read again");
+    let line = hall.proxy.log_contains("were read again");
+    assert!(
+        line.contains("WARN") && line.contains("next start"),
+        "{line}"
+    );
     becomes(|| !lets_in(&hall, ROGUE, b""));
     let (mut second, second_job) = hall.mining_from(OTHER);
     mines(&mut second, &second_job, 1);
@@ -248,4 +259,54 @@ fn a_broken_certificate_stays_as_it_was_and_keeps_no_other_listener_from_its_own
     while shown(0) != broken.der("hall") {
         assert!(Instant::now() < deadline, "never taken up");
     }
+}
+
+#[test]
+fn the_last_word_of_a_reload_says_what_was_not_taken() {
+    let certificates = Certificates::new();
+    let workers = TempFile::new("- name: a\n");
+    let pool = AutoPool::accepts_all();
+    let path = workers.path().to_str().unwrap();
+    let mode = format!("authorize: {{ mode: local, workers_file: \"{path}\" }}");
+    let config = Config::new(&pool.url()).listen_key(&certificates.key(""));
+    let yaml = config.key(&mode).yaml();
+    let proxy = Proxy::one_shard(&yaml);
+    let last_word = |yaml: &str| {
+        proxy.reread(yaml);
+        proxy.log_contains("were read again")
+    };
+    let line = last_word(&yaml);
+    assert!(line.contains("INFO") && !line.contains("stay"), "{line}");
+
+    let line = last_word("proxies: [");
+    assert!(
+        line.contains("WARN") && line.contains("the config that is in use"),
+        "{line}"
+    );
+
+    let key = std::fs::read(certificates.path("hall.key")).unwrap();
+    std::fs::write(certificates.path("hall.key"), "nothing").unwrap();
+    std::fs::write(workers.path(), "- nam: a\n").unwrap();
+    let line = last_word(&yaml);
+    let stays = "proxy=zcash listen[0].tls, proxy=zcash authorize.workers_file";
+    assert!(line.contains("WARN") && line.contains(stays), "{line}");
+    assert!(!line.contains("the config that is in use"), "{line}");
+
+    std::fs::write(certificates.path("hall.key"), key).unwrap();
+    std::fs::write(workers.path(), "- name: b\n").unwrap();
+    let line = last_word(&yaml);
+    assert!(line.contains("INFO") && !line.contains("stay"), "{line}");
+}
+
+#[test]
+fn a_config_that_is_gone_is_told_at_last() {
+    let pool = AutoPool::accepts_all();
+    let proxy = Proxy::one_shard(&Config::new(&pool.url()).yaml());
+    proxy.remove_config();
+    proxy.signal("HUP");
+    let line = proxy.log_contains("were read again");
+    assert!(
+        line.contains("WARN") && line.contains("the config that is in use"),
+        "{line}"
+    );
 }

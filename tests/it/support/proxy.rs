@@ -268,6 +268,11 @@ impl Proxy {
         self.signal("HUP");
     }
 
+    /// Its config is there no more.
+    pub(crate) fn remove_config(&self) {
+        std::fs::remove_file(self.config.path()).unwrap();
+    }
+
     /// Whether the proxy takes another connection.
     pub(crate) fn accepts(&self) -> bool {
         TcpStream::connect(self.any_address()).is_ok()
