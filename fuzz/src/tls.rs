@@ -5,7 +5,6 @@
 //! error. What is kept of half a message has a bound. After an error nothing more is heard or said.
 
 use std::io::{Read, Write};
-use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
 use rustls::crypto::ring::default_provider;
@@ -18,7 +17,8 @@ use rustls::{
 use stratum_uring::tls::client::{ClientStream, TlsClient, Trust};
 use stratum_uring::tls::roots::parse_roots;
 use stratum_uring::tls::{
-    Acceptor, Event, KeyPairFiles, RECORD_LEN_MAX, ServerFiles, ServerSession, encrypted_len_max,
+    Acceptor, Event, KeyPairFiles, PemFile, RECORD_LEN_MAX, ServerFiles, ServerSession,
+    encrypted_len_max,
 };
 
 use super::input::Input;
@@ -40,26 +40,21 @@ static HALL: LazyLock<(String, String)> = LazyLock::new(|| {
     (made.cert.pem(), made.signing_key.serialize_pem())
 });
 
-/// What begins our sessions with miners. It reads files, so there is one for all inputs.
+/// What begins our sessions with miners.
 static ACCEPTOR: LazyLock<Acceptor> = LazyLock::new(|| {
-    let file = |kind: &str, text: &str| -> PathBuf {
-        let name = format!("stratum-uring-fuzz-{}.{kind}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::write(&path, text).expect("a file");
-        path
+    let file = |name: &str, text: &str| PemFile {
+        path: name.into(),
+        bytes: text.into(),
     };
     let pair = KeyPairFiles {
-        certificate: file("pem", &HALL.0),
-        key: file("key", &HALL.1),
+        certificate: file("hall.pem", &HALL.0),
+        key: file("hall.key", &HALL.1),
     };
     let files = ServerFiles {
-        pairs: vec![pair.clone()],
+        pairs: vec![pair],
         client_ca: None,
     };
-    let acceptor = Acceptor::load(&files, None).expect("good files");
-    drop(std::fs::remove_file(pair.certificate));
-    drop(std::fs::remove_file(pair.key));
-    acceptor
+    Acceptor::load(&files, None).expect("good files")
 });
 
 /// One end of the connection.

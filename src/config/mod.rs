@@ -383,7 +383,7 @@ impl Config {
     ///
     /// As [`Config::load_bytes`]; and that the file can't be read.
     pub fn read(path: &Path) -> Result<Self, ConfigErrors> {
-        let bytes = std::fs::read(path)
+        let bytes = files::read_bounded(path)
             .map_err(|error| ConfigError::of_file(format!("can't be read: {error}")))?;
         let mut config = Self::load_bytes(&bytes)?;
         config.find_files(path.parent().unwrap_or_else(|| Path::new("")));

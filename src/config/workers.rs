@@ -19,9 +19,6 @@ use super::files::ConfigFile;
 use super::raw::{Mistakes, Node, parse_yaml, shown};
 use super::{Secret, text_of};
 
-/// Longest file. 65,536 workers with hashes fit in.
-const TEXT_BYTES_MAX: usize = 16 * 1024 * 1024;
-
 /// Longest name: no longer one is ever compared with it.
 const NAME_BYTES_MAX: usize = 1024;
 
@@ -76,10 +73,6 @@ impl Workers {
     ///
     /// Every mistake in it. After a YAML syntax error there is only that one.
     pub fn load(text: &str) -> Result<Self, ConfigErrors> {
-        if text.len() > TEXT_BYTES_MAX {
-            let message = format!("longer than {TEXT_BYTES_MAX} bytes");
-            return Err(ConfigError::of_file(message).into());
-        }
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let value = parse_yaml(text)?;
         let mistakes = Mistakes::default();
@@ -98,8 +91,7 @@ impl Workers {
     /// That it can't be read, or every mistake in it, at the place where the config names the file.
     pub fn read(file: &ConfigFile) -> Result<Self, Vec<ConfigError>> {
         let name = file.path.display();
-        let bytes = std::fs::read(&file.path)
-            .map_err(|error| vec![file.mistake(format!("{name} can't be read: {error}"))])?;
+        let bytes = file.read("").map_err(|mistake| vec![mistake])?;
         let workers = text_of(&bytes).and_then(Self::load);
         workers.map_err(|errors| {
             let errors = errors.as_slice().iter();

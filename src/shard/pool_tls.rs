@@ -8,9 +8,6 @@ use crate::shard::pool_link::{PoolAccess, Secure};
 use crate::tls::client::{Identity, IdentityError, Pin, TlsClient, Trust};
 use crate::tls::roots::{RootSource, Roots, parse_roots};
 
-/// Largest file that is read: a platform's list of roots is a quarter of it.
-const FILE_BYTES_MAX: u64 = 1024 * 1024;
-
 /// How each pool of a proxy is reached, or every file for it that can't be used, at its place in the config.
 /// Logs whose word is taken for who they are.
 pub(crate) fn load(config: &ProxyConfig) -> Vec<Result<PoolAccess, Vec<ConfigError>>> {
@@ -176,24 +173,6 @@ fn mistake(file: &ConfigFile, what: impl fmt::Display) -> ConfigError {
 }
 
 fn read(file: &ConfigFile, mistakes: &mut Vec<ConfigError>) -> Option<Vec<u8>> {
-    use std::io::Read;
-    let read = || {
-        let mut bytes = Vec::new();
-        let opened = std::fs::File::open(&file.path)?;
-        opened.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    match read() {
-        Ok(bytes) if bytes.len() as u64 > FILE_BYTES_MAX => {
-            let what = format!("is longer than {FILE_BYTES_MAX} bytes; it is no such file");
-            mistakes.push(mistake(file, what));
-            None
-        }
-        Ok(bytes) => Some(bytes),
-        Err(error) => {
-            let error: std::io::Error = error;
-            mistakes.push(mistake(file, format!("can't be read: {error}")));
-            None
-        }
-    }
+    let read = file.read("");
+    read.map_err(|mistake| mistakes.push(mistake)).ok()
 }

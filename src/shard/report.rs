@@ -135,9 +135,6 @@ impl Reporter {
                     "; many begin TLS here and don't go on: `allow`, `deny` or connections_per_address_max \
                      keep them out, a higher limits.tls_handshakes_max gives each more time"
                 }
-                TlsFailure::NoClientCertificate | TlsFailure::BadClientCertificate => {
-                    "; `client_ca` asks miners for a certificate"
-                }
                 _ => "",
             };
             log::warn!(

@@ -2,7 +2,13 @@
 
 use crate::config::{ConfigError, ConfigFile, ListenConfig, ListenTls, ProxyConfig};
 use crate::shard::miner_tls::ListenerTls;
-use crate::tls::{Acceptor, CertificateFile, Expiry, KeyPairFiles, ServerFiles};
+use crate::tls::{Acceptor, CertificateFile, Expiry, KeyPairFiles, PemFile, ServerFiles};
+
+/// How one comes by a certificate and its key.
+const PAIR_CURE: &str = "; `stratum-uring gen-cert` makes a certificate and its key";
+/// And by a signer of miners' certificates.
+const CA_CURE: &str = "; it has the certificates of those who sign miners' own, which openssl makes (README, \
+    Certificates of miners)";
 
 /// Reads the files of each listener: what its sessions need, `None` where it has no TLS, or every file that
 /// can't be used, at its place in the config. Tickets of `before`, which may be empty, still count.
@@ -20,27 +26,38 @@ pub(crate) fn load(
 }
 
 fn load_one(tls: &ListenTls, before: Option<&Acceptor>) -> Result<ListenerTls, Vec<ConfigError>> {
-    let files = ServerFiles {
-        pairs: tls
-            .certificates
-            .iter()
-            .map(|pair| KeyPairFiles {
-                certificate: pair.certificate.path.clone(),
-                key: pair.key.path.clone(),
-            })
-            .collect(),
-        client_ca: tls.client_ca.as_ref().map(|file| file.path.clone()),
-    };
-    match Acceptor::load(&files, before) {
-        Ok(acceptor) => Ok(ListenerTls {
-            acceptor,
-            mode: tls.mode,
+    let mut mistakes = Vec::new();
+    let mut read = |file: &ConfigFile, cure: &str| PemFile {
+        path: file.path.clone(),
+        bytes: file.read(cure).unwrap_or_else(|mistake| {
+            mistakes.push(mistake);
+            Vec::new()
         }),
-        Err(errors) => Err(errors
-            .into_iter()
-            .filter_map(|error| Some(file_of(tls, error.file)?.mistake(error.text)))
-            .collect()),
-    }
+    };
+    let pairs = tls.certificates.iter().map(|pair| KeyPairFiles {
+        certificate: read(&pair.certificate, PAIR_CURE),
+        key: read(&pair.key, PAIR_CURE),
+    });
+    let files = ServerFiles {
+        pairs: pairs.collect(),
+        client_ca: tls.client_ca.as_ref().map(|file| read(file, CA_CURE)),
+    };
+    let errors = match Acceptor::load(&files, before) {
+        Ok(acceptor) => {
+            return Ok(ListenerTls {
+                acceptor,
+                mode: tls.mode,
+            });
+        }
+        Err(errors) => errors,
+    };
+    let unread: Vec<String> = mistakes.iter().map(|it| it.path.clone()).collect();
+    mistakes.extend(errors.into_iter().filter_map(|error| {
+        let file = file_of(tls, error.file)?;
+        let was_read = unread.iter().all(|key| key != file.key());
+        was_read.then(|| file.mistake(error.text))
+    }));
+    Err(mistakes)
 }
 
 /// Where the config names this file.

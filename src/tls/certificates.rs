@@ -1,10 +1,9 @@
 //! Certificates and keys from PEM files, and what begins sessions with them.
 //!
-//! [`Acceptor::load`] reads the files of one listener, reports every mistake in them at once, and makes a
+//! [`Acceptor::load`] is given the files of one listener, reports every mistake in them at once, and makes a
 //! config that all shards share. A new one takes over for new handshakes; sessions that go on keep theirs.
 
-use std::fs;
-use std::io;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,14 +20,30 @@ use rustls::{RootCertStore, ServerConfig};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::server::ServerSession;
+use super::words::{of_key, of_pem};
+
+/// A file, which should be PEM.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PemFile {
+    /// As mistakes call it.
+    pub path: PathBuf,
+    /// What stands in it; never shown, for it may be a key.
+    pub bytes: Vec<u8>,
+}
+
+impl fmt::Debug for PemFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PemFile").field(&self.path).finish()
+    }
+}
 
 /// A certificate and its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyPairFiles {
-    /// PEM; the certificate itself first, then those between it and its root.
-    pub certificate: PathBuf,
-    /// PEM; PKCS#8, PKCS#1 or SEC1.
-    pub key: PathBuf,
+    /// The certificate itself first, then those between it and its root.
+    pub certificate: PemFile,
+    /// PKCS#8, PKCS#1 or SEC1.
+    pub key: PemFile,
 }
 
 /// The files of one listener.
@@ -36,8 +51,8 @@ pub struct KeyPairFiles {
 pub struct ServerFiles {
     /// At least one. The first one is shown to whoever asks for a name that none has, or for no name.
     pub pairs: Vec<KeyPairFiles>,
-    /// PEM; who signs the certificates that miners must have. `None` asks them for none.
-    pub client_ca: Option<PathBuf>,
+    /// Who signs the certificates that miners must have. `None` asks them for none.
+    pub client_ca: Option<PemFile>,
 }
 
 /// Which of a listener's files.
@@ -102,13 +117,6 @@ impl Expiry {
             _ => None,
         }
     }
-
-    /// Whether it is good no more, or not yet.
-    #[must_use]
-    pub fn is_out_of_date(&self, now_unix_seconds: u64) -> bool {
-        let now = i64::try_from(now_unix_seconds).unwrap_or(i64::MAX);
-        !(self.not_before..=self.not_after).contains(&now)
-    }
 }
 
 const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
@@ -124,8 +132,8 @@ fn date(unix_seconds: i64) -> String {
 #[derive(Clone)]
 pub struct Tickets(Arc<dyn ProducesTickets>);
 
-impl std::fmt::Debug for Tickets {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Tickets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Tickets")
     }
 }
@@ -152,7 +160,7 @@ pub struct Acceptor {
 }
 
 impl Acceptor {
-    /// Reads the files of a listener. Tickets of `before` still count, where it had any.
+    /// Takes the files of a listener. Tickets of `before` still count, where it had any.
     ///
     /// # Errors
     ///
@@ -172,8 +180,8 @@ impl Acceptor {
         }
         let provider = Arc::new(ring::default_provider());
         let mut verifier = WebPkiClientVerifier::no_client_auth();
-        if let Some(path) = &files.client_ca {
-            match load_client_ca(path, &provider) {
+        if let Some(file) = &files.client_ca {
+            match load_client_ca(file, &provider) {
                 Ok(read) => verifier = read,
                 Err(error) => errors.push(error),
             }
@@ -273,49 +281,30 @@ fn load_pair(index: usize, files: &KeyPairFiles) -> Result<(CertifiedKey, Expiry
             return Err(errors.into_iter().flatten().collect());
         }
     };
-    let expiry = expiry_of(certificate, &files.certificate, &chain).map_err(|error| vec![error])?;
+    let expiry = expiry_of(certificate, &files.certificate.path, &chain);
+    let expiry = expiry.map_err(|error| vec![error])?;
     let provider = ring::default_provider();
-    let certified = CertifiedKey::from_der(chain, private_key, &provider).map_err(|error| {
+    let certified = CertifiedKey::from_der(chain.clone(), private_key, &provider);
+    let certified = certified.map_err(|error| {
+        let path = files.key.path.display();
         let text = match error {
             rustls::Error::InconsistentKeys(_) => format!(
-                "{}: this key does not fit the certificate {}; name the one that it was made with",
-                files.key.display(),
-                files.certificate.display()
+                "{path}: this key does not fit the certificate {}; name the one that it was made with",
+                files.certificate.path.display()
             ),
-            error => format!(
-                "{}: this key can't be used: {error}; RSA, P-256, P-384 and Ed25519 can",
-                files.key.display()
-            ),
+            error => format!("{path}: {}", of_key(&error, &chain)),
         };
         vec![FileError { file: key, text }]
     })?;
     Ok((certified, expiry))
 }
 
-fn read(file: CertificateFile, path: &Path) -> Result<Vec<u8>, FileError> {
-    let read = fs::read(path);
-    read.map_err(|error| {
-        let path = path.display();
-        let text = match error.kind() {
-            io::ErrorKind::NotFound => format!(
-                "{path}: there is no such file; `stratum-uring gen-cert` makes a certificate and its key"
-            ),
-            io::ErrorKind::PermissionDenied => {
-                format!("{path}: the user of this process may not read it")
-            }
-            _ => format!("{path}: can't be read: {error}"),
-        };
-        FileError { file, text }
-    })
-}
-
 fn read_certificates(
     file: CertificateFile,
-    path: &Path,
+    pem: &PemFile,
 ) -> Result<Vec<CertificateDer<'static>>, FileError> {
-    let bytes = read(file, path)?;
-    let list: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(&bytes).collect();
-    let path = path.display();
+    let list: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(&pem.bytes).collect();
+    let path = pem.path.display();
     match list {
         Ok(list) if !list.is_empty() => Ok(list),
         Ok(_) => Err(FileError {
@@ -326,16 +315,16 @@ fn read_certificates(
         }),
         Err(error) => Err(FileError {
             file,
-            text: format!("{path}: broken PEM: {error}"),
+            text: format!("{path}: broken PEM: {}", of_pem(&error)),
         }),
     }
 }
 
-fn read_key(file: CertificateFile, path: &Path) -> Result<PrivateKeyDer<'static>, FileError> {
-    let bytes = read(file, path)?;
-    let path = path.display();
-    PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
-        let is_locked = bytes
+fn read_key(file: CertificateFile, pem: &PemFile) -> Result<PrivateKeyDer<'static>, FileError> {
+    let path = pem.path.display();
+    PrivateKeyDer::from_pem_slice(&pem.bytes).map_err(|error| {
+        let is_locked = pem
+            .bytes
             .windows(LOCKED.len())
             .any(|part| part.eq_ignore_ascii_case(LOCKED));
         let text = match error {
@@ -345,7 +334,7 @@ fn read_key(file: CertificateFile, path: &Path) -> Result<PrivateKeyDer<'static>
             pem::Error::NoItemsFound => {
                 format!("{path}: no key is in it; wanted PEM, -----BEGIN PRIVATE KEY-----")
             }
-            error => format!("{path}: broken PEM: {error}"),
+            error => format!("{path}: broken PEM: {}", of_pem(&error)),
         };
         FileError { file, text }
     })
@@ -355,14 +344,14 @@ fn read_key(file: CertificateFile, path: &Path) -> Result<PrivateKeyDer<'static>
 const LOCKED: &[u8] = b"ENCRYPTED";
 
 fn load_client_ca(
-    path: &Path,
+    pem: &PemFile,
     provider: &Arc<rustls::crypto::CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, FileError> {
     let file = CertificateFile::ClientCa;
-    let list = read_certificates(file, path)?;
-    let failed = |error: &dyn std::fmt::Display| FileError {
+    let list = read_certificates(file, pem)?;
+    let failed = |error: &dyn fmt::Display| FileError {
         file,
-        text: format!("{}: no signer of certificates: {error}", path.display()),
+        text: format!("{}: no signer of certificates: {error}", pem.path.display()),
     };
     let mut roots = RootCertStore::empty();
     for certificate in list {

@@ -25,8 +25,8 @@ use rustls::{
 };
 
 use super::records::{Event, Records, RecordsError, encrypted_len_max};
-use super::roots::pem_text;
 use super::trust::Verifier;
+use super::words::{of_key, of_pem};
 
 /// Sessions that are remembered for the links to one pool, so that a reconnect is cheaper.
 const SESSIONS_KEPT: usize = 32;
@@ -90,14 +90,14 @@ impl Identity {
         let certificates: Vec<_> = CertificateDer::pem_slice_iter(certificate_pem)
             .collect::<Result<_, _>>()
             .map_err(|error| {
-                IdentityError::Certificate(format!("is no PEM file: {}", pem_text(&error)))
+                IdentityError::Certificate(format!("is no PEM file: {}", of_pem(&error)))
             })?;
         if certificates.is_empty() {
             let text = "holds no certificate; it must begin with -----BEGIN CERTIFICATE-----";
             return Err(IdentityError::Certificate(text.to_owned()));
         }
         let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(|error| {
-            let what = pem_text(&error);
+            let what = of_pem(&error);
             IdentityError::Key(format!("holds no private key that can be read: {what}"))
         })?;
         Ok(Self { certificates, key })
@@ -130,7 +130,7 @@ impl TlsClient {
         let mut config = match identity {
             None => builder.with_no_client_auth(),
             Some(Identity { certificates, key }) => builder
-                .with_client_auth_cert(certificates, key)
+                .with_client_auth_cert(certificates.clone(), key)
                 .map_err(|error| match error {
                     Error::InconsistentKeys(_) => {
                         IdentityError::Key("is not the key of tls.certificate".to_owned())
@@ -138,7 +138,7 @@ impl TlsClient {
                     Error::InvalidCertificate(_) => {
                         IdentityError::Certificate(format!("can't be read: {error}"))
                     }
-                    other => IdentityError::Key(format!("can't be used: {other}")),
+                    other => IdentityError::Key(of_key(&other, &certificates)),
                 })?,
         };
         config.resumption = Resumption::in_memory_sessions(SESSIONS_KEPT);

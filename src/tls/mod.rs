@@ -5,6 +5,7 @@
 //! - `server`: the session of one miner, in front of that.
 //! - `certificates`: what the operator's PEM files hold, and the [`Acceptor`] that begins sessions with it.
 //! - `failure`: why a connection failed, as a word for logs and metrics.
+//! - `words`: what is wrong with a file or a miner's certificate, for the operator.
 //! - [`client`]: our side of a link to a pool, likewise; [`roots`] says whom to believe.
 //!
 //! rustls does the work, with ring's cryptography and without its own buffers.
@@ -17,9 +18,10 @@ mod records;
 pub mod roots;
 mod server;
 mod trust;
+mod words;
 
 pub use certificates::{
-    Acceptor, CertificateFile, Expiry, FileError, KeyPairFiles, ServerFiles, Tickets,
+    Acceptor, CertificateFile, Expiry, FileError, KeyPairFiles, PemFile, ServerFiles, Tickets,
 };
 pub use failure::TlsFailure;
 pub use hello::{HANDSHAKE_RECORD, HELLO_LEN_MAX, Hello, look};

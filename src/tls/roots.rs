@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::pem::PemObject;
+
+use super::words::of_pem;
 
 /// Certificates that end a chain.
 #[derive(Clone, Debug)]
@@ -32,7 +34,7 @@ pub enum RootSource {
 pub enum RootsError {
     /// It is no PEM.
     #[error("is no PEM file: {0}")]
-    Pem(String),
+    Pem(&'static str),
     /// It has no certificate.
     #[error("holds no certificate; it must begin with -----BEGIN CERTIFICATE-----")]
     Empty,
@@ -72,7 +74,7 @@ impl Roots {
 pub fn parse_roots(pem: &[u8]) -> Result<Arc<RootCertStore>, RootsError> {
     let mut store = RootCertStore::empty();
     for (number, certificate) in (1..).zip(CertificateDer::pem_slice_iter(pem)) {
-        let certificate = certificate.map_err(|error| RootsError::Pem(pem_text(&error)))?;
+        let certificate = certificate.map_err(|error| RootsError::Pem(of_pem(&error)))?;
         store
             .add(certificate)
             .map_err(|error| RootsError::Certificate(number, error.to_string()))?;
@@ -81,17 +83,6 @@ pub fn parse_roots(pem: &[u8]) -> Result<Arc<RootCertStore>, RootsError> {
         return Err(RootsError::Empty);
     }
     Ok(Arc::new(store))
-}
-
-/// What is wrong with a PEM file, without what stands in it.
-pub(super) fn pem_text(error: &pem::Error) -> String {
-    match error {
-        pem::Error::MissingSectionEnd { .. } => "a section has no end".to_owned(),
-        pem::Error::IllegalSectionStart { .. } => "a section begins wrongly".to_owned(),
-        pem::Error::Base64Decode(_) => "what stands in a section is no base64".to_owned(),
-        pem::Error::NoItemsFound => "nothing of that kind is in it".to_owned(),
-        _ => "it can't be read".to_owned(),
-    }
 }
 
 #[cfg(test)]

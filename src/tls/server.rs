@@ -16,6 +16,7 @@ use rustls::{HandshakeKind, ProtocolVersion};
 
 use super::failure::TlsFailure;
 use super::records::{Event, Records, RecordsError};
+use super::words::of_miner;
 
 /// A session that can't go on. Its last alert, if it has one, is in the output.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,7 +24,7 @@ use super::records::{Event, Records, RecordsError};
 pub struct TlsError {
     /// Which kind.
     pub failure: TlsFailure,
-    /// In rustls' words.
+    /// In words for an operator where it is about the peer's certificate, else in rustls'.
     pub detail: String,
 }
 
@@ -31,7 +32,11 @@ impl TlsError {
     fn new(error: &RecordsError) -> Self {
         Self {
             failure: TlsFailure::of(error),
-            detail: error.to_string(),
+            detail: match error {
+                RecordsError::Rustls(error) => of_miner(error),
+                _ => None,
+            }
+            .unwrap_or_else(|| error.to_string()),
         }
     }
 }

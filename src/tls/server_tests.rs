@@ -13,7 +13,7 @@ use rustls::{
     Tls12CipherSuite,
 };
 
-use super::super::certificates::{Acceptor, KeyPairFiles, ServerFiles};
+use super::super::certificates::{Acceptor, KeyPairFiles, PemFile, ServerFiles};
 use super::super::client::Trust;
 use super::super::hello::{Hello, look};
 use super::super::records::tests::configs;
@@ -44,53 +44,32 @@ fn client_config_of(
     Arc::new(config)
 }
 
-/// Files that are gone when this is.
-pub(in crate::tls) struct Folder(std::path::PathBuf);
-
-impl Folder {
-    pub(in crate::tls) fn new() -> Self {
-        let name = format!(
-            "stratum-uring-unit-{}-{:?}",
-            std::process::id(),
-            std::thread::current().id()
-        );
-        let folder = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&folder).expect("a folder");
-        Self(folder)
-    }
-
-    pub(in crate::tls) fn write(&self, name: &str, text: &str) -> std::path::PathBuf {
-        let path = self.0.join(name);
-        std::fs::write(&path, text).expect("a file");
-        path
-    }
-
-    /// A listener with this pair.
-    pub(in crate::tls) fn pair(&self, certificate: &str, key: &str) -> ServerFiles {
-        ServerFiles {
-            pairs: vec![KeyPairFiles {
-                certificate: self.write("hall.pem", certificate),
-                key: self.write("hall.key", key),
-            }],
-            client_ca: None,
-        }
-    }
-
-    /// A listener with a pair of its own.
-    pub(in crate::tls) fn some_pair(&self) -> ServerFiles {
-        let made = rcgen::generate_simple_self_signed(["hall.example".to_owned()]).expect("a pair");
-        self.pair(&made.cert.pem(), &made.signing_key.serialize_pem())
+pub(in crate::tls) fn pem(name: &str, text: &str) -> PemFile {
+    PemFile {
+        path: name.into(),
+        bytes: text.into(),
     }
 }
 
-impl Drop for Folder {
-    fn drop(&mut self) {
-        drop(std::fs::remove_dir_all(&self.0));
+/// A listener with this pair.
+pub(in crate::tls) fn pair(certificate: &str, key: &str) -> ServerFiles {
+    ServerFiles {
+        pairs: vec![KeyPairFiles {
+            certificate: pem("hall.pem", certificate),
+            key: pem("hall.key", key),
+        }],
+        client_ca: None,
     }
+}
+
+/// A listener with a pair of its own.
+pub(in crate::tls) fn some_pair() -> ServerFiles {
+    let made = rcgen::generate_simple_self_signed(["hall.example".to_owned()]).expect("a pair");
+    pair(&made.cert.pem(), &made.signing_key.serialize_pem())
 }
 
 fn acceptor() -> Acceptor {
-    Acceptor::load(&Folder::new().some_pair(), None).expect("good files")
+    Acceptor::load(&some_pair(), None).expect("good files")
 }
 
 /// A client and the server, with what each has heard.

@@ -1,5 +1,9 @@
 //! `--check`: it says what a start would say of a config and its files, and fails where a start would.
 
+use std::fs::File;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
 use crate::support::proxy::TempFile;
 use crate::support::tls::Certificates;
 use crate::support::{Config, PATIENCE, Program};
@@ -100,6 +104,97 @@ fn workers_that_never_count_are_told_of() {
     warns(&yaml, &[path, "\"two-b*\"", "\"two*\"", "never"]);
     warns(&yaml, &[path, "\"*\"", "without a password"]);
     start_warns(&yaml, "\"two-b*\"");
+}
+
+#[test]
+fn a_path_that_is_no_file_is_a_mistake_and_no_wait() {
+    let certificates = Certificates::new();
+    let zero = |key: &str| {
+        let path = certificates.path(key);
+        let tls = certificates.key(&format!(
+            ", client_ca: \"{}\"",
+            certificates.path("hall.pem")
+        ));
+        let tls = tls.replacen(&path, "/dev/zero", if key == "hall.pem" { 1 } else { 9 });
+        Config::new(NOWHERE).listen_key(&tls).yaml()
+    };
+    let ca = certificates.key(", client_ca: /dev/zero");
+    let pool = |tls: &str| {
+        Config::new("stratum+tls://127.0.0.1:1")
+            .pool_key(tls)
+            .yaml()
+    };
+    let workers = Config::new(NOWHERE).key("authorize: { mode: local, workers_file: /dev/zero }");
+    for (yaml, key) in [
+        (zero("hall.pem"), "tls.certificate"),
+        (zero("hall.key"), "tls.key"),
+        (Config::new(NOWHERE).listen_key(&ca).yaml(), "tls.client_ca"),
+        (pool("tls: { ca: /dev/zero }"), "tls.ca"),
+        (workers.yaml(), "authorize.workers_file"),
+    ] {
+        let (code, said) = check(&yaml);
+        assert_eq!(code, 2, "{key}: {said}");
+        assert!(
+            said.contains(key) && said.contains("no regular file"),
+            "{key}: {said}"
+        );
+    }
+    let mut program = Program::run(["--check", "/dev/zero"]);
+    assert_eq!(program.wait_exit(PATIENCE), 2);
+    assert!(
+        program.told().contains("no regular file"),
+        "{}",
+        program.told()
+    );
+}
+
+#[test]
+fn a_file_beyond_its_bound_is_a_mistake() {
+    let certificates = Certificates::new();
+    let file = File::create(certificates.path("hall.key")).unwrap();
+    file.set_len(1 << 40).unwrap();
+    let (code, said) = check(
+        &Config::new(NOWHERE)
+            .listen_key(&certificates.key(""))
+            .yaml(),
+    );
+    assert_eq!(code, 2, "{said}");
+    assert!(
+        said.contains("tls.key") && said.contains("longer than"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_config_may_come_through_a_pipe_and_a_link() {
+    let mut check = Command::new(env!("CARGO_BIN_EXE_stratum-uring"))
+        .args(["--check", "/dev/stdin"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let yaml = Config::new(NOWHERE).yaml();
+    let mut pipe = check.stdin.take().unwrap();
+    pipe.write_all(yaml.as_bytes()).unwrap();
+    drop(pipe);
+    assert_eq!(check.wait().unwrap().code(), Some(0));
+
+    let certificates = Certificates::new();
+    std::os::unix::fs::symlink("hall.key", certificates.path("link.key")).unwrap();
+    let tls = certificates.key("").replace("hall.key", "link.key");
+    says_nothing(&Config::new(NOWHERE).listen_key(&tls).yaml());
+}
+
+#[test]
+fn a_client_ca_that_is_not_there_has_a_cure_of_its_own() {
+    let certificates = Certificates::new();
+    let tls = certificates.key(", client_ca: /nonexistent/ca.pem");
+    let (code, said) = check(&Config::new(NOWHERE).listen_key(&tls).yaml());
+    assert_eq!(code, 2, "{said}");
+    assert!(
+        said.contains("openssl") && !said.contains("gen-cert"),
+        "{said}"
+    );
 }
 
 #[test]

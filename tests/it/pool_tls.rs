@@ -460,10 +460,8 @@ fn bad_files_are_told_with_key_and_place() {
         .to_string();
     for expected in [
         format!("proxies[0].pools[0].tls.ca: {no_pem} holds no certificate; it must begin with"),
-        format!(
-            "proxies[0].pools[0].tls.certificate: {folder}/gone.pem can't be read: No such file"
-        ),
-        format!("proxies[0].pools[0].tls.key: {folder}/gone.key can't be read: No such file"),
+        format!("proxies[0].pools[0].tls.certificate: {folder}/gone.pem: there is no such file"),
+        format!("proxies[0].pools[0].tls.key: {folder}/gone.key: there is no such file"),
     ] {
         assert!(log.contains(&expected), "{expected}\n{log}");
     }

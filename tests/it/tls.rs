@@ -263,6 +263,9 @@ fn miners_without_the_certificate_that_is_asked_for_stay_out() {
         }
         mines(&mut miner, &job, 2);
     }
+    for cure in ["shows no certificate", "no signer in client_ca"] {
+        hall.proxy.log_contains(cure);
+    }
     hall.counts("stratum_tls_handshakes_in_flight", 0);
 }
 
@@ -506,6 +509,33 @@ fn openssl_mines_beside_a_plain_miner() {
         mines(&mut plain, &job, seed);
         drop(openssl.kill());
         drop(openssl.wait());
+    }
+}
+
+#[test]
+fn certificates_made_as_the_readme_says_let_a_miner_in() {
+    if Command::new("openssl").arg("version").output().is_err() {
+        return skip_without("openssl");
+    }
+    let certificates = Certificates::new();
+    let readme = include_str!("../../README.md");
+    let (_, rest) = readme.split_once("<!-- client certificates -->").unwrap();
+    let commands = rest.split("```").nth(1).unwrap();
+    let status = Command::new("sh")
+        .args(["-euc", commands.strip_prefix("sh").unwrap()])
+        .current_dir(certificates.folder())
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    assert!(status.unwrap().success(), "{commands}");
+    let ca = format!(", client_ca: \"{}\"", certificates.path("miners-ca.pem"));
+    let hall = Hall::with(certificates, &ca, &[]);
+    for version in [TLS_1_2, TLS_1_3] {
+        let own = Some((&hall.certificates, "rig-01"));
+        let bridge = Client::with_certificate(version, own).bridge(hall.address());
+        let (mut miner, job) = FakeMiner::mining_at(bridge.address, "t1addr.rig1");
+        bridge.expect_open();
+        mines(&mut miner, &job, 1);
     }
 }
 

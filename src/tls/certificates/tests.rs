@@ -1,10 +1,11 @@
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use rustls::client::{ClientConfig, Resumption};
 use rustls::crypto::ring::default_provider;
+use rustls::sign::SingleCertAndKey;
 
 use super::super::client::Trust;
 use super::super::failure::TlsFailure;
-use super::super::server::tests::{Folder, Pair, VERSIONS, client_config};
+use super::super::server::tests::{Pair, VERSIONS, client_config, pair, pem, some_pair};
 use super::super::trust::Verifier;
 use super::*;
 
@@ -28,7 +29,6 @@ fn certificate_for(key: &str) -> String {
 
 #[test]
 fn every_kind_of_key_serves_miners_of_both_versions() {
-    let folder = Folder::new();
     for (kind, key, written) in [
         ("RSA, PKCS#8", RSA, RSA),
         ("RSA, PKCS#1", RSA, key!("rsa-2048.pkcs1")),
@@ -38,7 +38,7 @@ fn every_kind_of_key_serves_miners_of_both_versions() {
         ("P-384, SEC1", P384, key!("p-384.sec1")),
         ("Ed25519, PKCS#8", ED25519, ED25519),
     ] {
-        let files = folder.pair(&certificate_for(key), written);
+        let files = pair(&certificate_for(key), written);
         let acceptor = Acceptor::load(&files, None).unwrap_or_else(|it| panic!("{kind}: {it:?}"));
         for version in VERSIONS {
             // The client looks whether who shows the certificate has its key.
@@ -49,10 +49,9 @@ fn every_kind_of_key_serves_miners_of_both_versions() {
 
 #[test]
 fn a_key_of_another_certificate_is_told_of_whatever_its_kind() {
-    let folder = Folder::new();
     for key in [RSA, P256, P384, ED25519] {
         let other = if key == RSA { P256 } else { RSA };
-        let files = folder.pair(&certificate_for(other), key);
+        let files = pair(&certificate_for(other), key);
         let errors = Acceptor::load(&files, None).expect_err("two keys");
         let [error] = errors.as_slice() else {
             panic!("{errors:?}");
@@ -98,21 +97,17 @@ fn an_operator_hears_of_a_certificate_when_it_runs_out_and_before_it_is_good() {
                 );
             }
         }
-        let is_good = (from..=until).contains(&time);
-        let time = u64::try_from(time).expect("after 1970");
-        assert_eq!(expiry.is_out_of_date(time), !is_good);
     }
 }
 
 #[test]
 fn what_a_certificate_says_of_its_time_is_read() {
-    let folder = Folder::new();
     let key = KeyPair::generate().expect("a key");
     let mut params = CertificateParams::new(vec!["a".to_owned()]).expect("a name");
     params.not_before = rcgen::date_time_ymd(2026, 6, 1);
     params.not_after = rcgen::date_time_ymd(2026, 9, 1);
     let certificate = params.self_signed(&key).expect("a certificate");
-    let files = folder.pair(&certificate.pem(), &key.serialize_pem());
+    let files = pair(&certificate.pem(), &key.serialize_pem());
     let acceptor = Acceptor::load(&files, None).expect("good files");
     let [expiry] = acceptor.expiries() else {
         panic!("{:?}", acceptor.expiries());
@@ -143,27 +138,41 @@ impl Signer {
         let params = CertificateParams::new(vec!["rig".to_owned()]).expect("a name");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).expect("a key");
-        let provider = Arc::new(default_provider());
-        let verifier = Verifier::new(Trust::Anybody, Arc::clone(&provider)).expect("no roots");
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[version])
-            .expect("a version")
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_client_auth_cert(vec![certificate.der().clone()], key)
-            .expect("a pair");
-        config.resumption = Resumption::in_memory_sessions(16);
-        Arc::new(config)
+        miner_with(version, Some((certificate.der().clone(), key)))
     }
+}
+
+/// A miner that shows this certificate, or none.
+fn miner_with(
+    version: &'static rustls::SupportedProtocolVersion,
+    shown: Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>,
+) -> Arc<ClientConfig> {
+    let provider = Arc::new(default_provider());
+    let verifier = Verifier::new(Trust::Anybody, Arc::clone(&provider)).expect("no roots");
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[version])
+        .expect("a version")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let mut config = match shown {
+        None => config.with_no_client_auth(),
+        // Without a look at it: it may be one that nobody should show.
+        Some((certificate, key)) => {
+            let key = default_provider().key_provider.load_private_key(key);
+            let shown = CertifiedKey::new(vec![certificate], key.expect("a key"));
+            config.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(shown)))
+        }
+    };
+    config.resumption = Resumption::in_memory_sessions(16);
+    Arc::new(config)
 }
 
 #[test]
 fn a_reload_that_asks_for_certificates_makes_tickets_void() {
-    let folder = Folder::new();
     let (ours, others) = (Signer::new(), Signer::new());
-    let open = folder.some_pair();
+    let open = some_pair();
     let asking = |signer: &Signer| ServerFiles {
-        client_ca: Some(folder.write("ca.pem", &signer.pem)),
+        client_ca: Some(pem("ca.pem", &signer.pem)),
         ..open.clone()
     };
     for version in VERSIONS {
@@ -196,5 +205,85 @@ fn a_reload_that_asks_for_certificates_makes_tickets_void() {
         let mut again = Pair::new(&open_again, &miner, 4096);
         again.shake();
         assert!(!again.server.is_resumed());
+    }
+}
+
+/// The one thing that is wrong with these files.
+fn mistake_in(files: &ServerFiles) -> FileError {
+    let mut errors = Acceptor::load(files, None).expect_err("a mistake");
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    errors.remove(0)
+}
+
+#[test]
+fn an_rsa_key_that_is_too_short_is_called_that() {
+    let files = pair(key!("rsa-1024.certificate"), key!("rsa-1024.pkcs8"));
+    let error = mistake_in(&files);
+    assert_eq!(error.file, CertificateFile::Key(0));
+    let start = "hall.key: an RSA key of 1024 bits is too short: make a key of 2048";
+    assert!(error.text.starts_with(start), "{error}");
+}
+
+#[test]
+fn a_file_that_was_cut_is_called_that_in_letters() {
+    let good = certificate_for(P256);
+    let cut = |text: &str| text[..text.len() / 2].to_owned();
+    let of_ca = ServerFiles {
+        client_ca: Some(pem("ca.pem", &cut(&good))),
+        ..pair(&good, P256)
+    };
+    for (files, name) in [
+        (pair(&cut(&good), P256), "hall.pem"),
+        (pair(&good, &cut(P256)), "hall.key"),
+        (of_ca, "ca.pem"),
+    ] {
+        let error = mistake_in(&files);
+        let text = format!("{name}: broken PEM: it ends before its line -----END");
+        assert!(error.text.starts_with(&text), "{error}");
+    }
+}
+
+#[test]
+fn a_miner_whose_certificate_is_not_taken_is_told_of_with_its_cure() {
+    let p256 = PrivateKeyDer::from_pem_slice(P256.as_bytes()).expect("a key");
+    let version_1 = CertificateDer::from_pem_slice(key!("version-1.certificate").as_bytes());
+    let ours = Signer::new();
+    let signed = |change: fn(&mut CertificateParams)| {
+        let mut params = CertificateParams::new(vec!["rig".to_owned()]).expect("a name");
+        change(&mut params);
+        let key = KeyPair::from_pem(P256).expect("a key");
+        let certificate = params.signed_by(&key, &ours.issuer).expect("a certificate");
+        certificate.der().clone()
+    };
+    let expired = signed(|it| it.not_after = rcgen::date_time_ymd(2000, 1, 1));
+    let server = signed(|it| it.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]);
+    let signer = signed(|it| it.is_ca = IsCa::Ca(BasicConstraints::Unconstrained));
+    let stranger = certificate_for(P256);
+    let stranger = CertificateDer::from_pem_slice(stranger.as_bytes()).expect("a certificate");
+    let (ca, of_version_1) = (ours.pem.as_str(), key!("version-1.ca"));
+    for (ca, shown, wanted) in [
+        (
+            of_version_1,
+            Some(version_1.expect("a certificate")),
+            "-extfile",
+        ),
+        (ca, Some(expired), "has expired"),
+        (ca, Some(server), "extendedKeyUsage = clientAuth"),
+        (ca, Some(signer), "a signer's own"),
+        (ca, Some(stranger), "no signer in client_ca"),
+        (ca, None, "shows no certificate"),
+    ] {
+        let files = ServerFiles {
+            client_ca: Some(pem("ca.pem", ca)),
+            ..some_pair()
+        };
+        let acceptor = Acceptor::load(&files, None).expect("good files");
+        for version in VERSIONS {
+            let miner = miner_with(version, shown.clone().map(|it| (it, p256.clone_key())));
+            let mut pair = Pair::new(&acceptor, &miner, 4096);
+            pair.talk();
+            let failed = pair.failed.expect("it has no right one");
+            assert!(failed.detail.contains(wanted), "{wanted}: {failed}");
+        }
     }
 }
