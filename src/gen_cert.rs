@@ -10,6 +10,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
+use rustls::pki_types::ServerName;
 
 /// The names of the files.
 const CERTIFICATE: &str = "stratum-uring.pem";
@@ -18,6 +19,11 @@ const KEY: &str = "stratum-uring.key";
 /// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GenCertError {
+    /// What miners can't connect by.
+    #[error(
+        "{0:?} is no host name and no IP address, which --name takes, e.g. hall.example or 10.0.0.1"
+    )]
+    Name(String),
     /// A name that can't be in a certificate, or no random numbers.
     #[error("{0}; --name takes host names and IP addresses")]
     Certificate(#[from] rcgen::Error),
@@ -44,6 +50,13 @@ pub(crate) fn generate(names: &[String], folder: &Path) -> Result<String, GenCer
         [] => vec!["localhost".to_owned()],
         names => names.to_vec(),
     };
+    if let Some(bad) = names.iter().find(|name| !is_name(name)) {
+        return Err(GenCertError::Name(bad.clone()));
+    }
+    // Wherever the config is, the files are found so.
+    let folder = folder
+        .canonicalize()
+        .map_err(|source| failed(folder, source))?;
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let mut params = CertificateParams::new(names.clone())?;
     let name = names.first().map_or("", String::as_str);
@@ -62,13 +75,20 @@ pub(crate) fn generate(names: &[String], folder: &Path) -> Result<String, GenCer
     write_new(&key_path, 0o600, &key.serialize_pem())?;
     write_new(&certificate_path, 0o644, &certificate.pem())?;
     Ok(format!(
-        "{} and {} are written, for {}. The certificate does not run out.\n\
+        "{0} and {1} are written, for {2}. The certificate does not run out.\n\
          In the config, beside the listener's address:\n        \
-         tls: {{ certificate: {CERTIFICATE}, key: {KEY}, mode: auto }}\n",
+         tls: {{ certificate: \"{0}\", key: \"{1}\", mode: auto }}\n\
+         Only the key's owner may read it. For a service with a group (contrib/stratum-uring.service):\n  \
+         chgrp stratum-uring-files \"{1}\" && chmod 640 \"{1}\"\n",
         certificate_path.display(),
         key_path.display(),
         names.join(", ")
     ))
+}
+
+/// Whether it is a host name or an IP address. In front of a host name there may be a `*.`.
+fn is_name(name: &str) -> bool {
+    ServerName::try_from(name.strip_prefix("*.").unwrap_or(name)).is_ok()
 }
 
 fn write_new(path: &Path, mode: u32, text: &str) -> Result<(), GenCertError> {

@@ -212,3 +212,59 @@ fn each_mistake_in_a_file_is_told_with_the_configs_path() {
         }
     }
 }
+
+/// What `gen-cert` prints below its first line is what a listener's `tls:` is.
+#[test]
+fn a_certificate_that_we_made_is_named_as_it_stands() {
+    let certificates = Certificates::new();
+    let folder = certificates.folder().join("with a space, and more");
+    std::fs::create_dir(&folder).unwrap();
+    let mut program = Program::run(["gen-cert", "--out", folder.to_str().unwrap()]);
+    assert_eq!(program.wait_exit(PATIENCE), 0, "{}", program.told());
+    let printed = program.stdout();
+    let key = printed.lines().find(|line| line.trim().starts_with("tls:"));
+    says_nothing(&Config::new(NOWHERE).listen_key(key.unwrap().trim()).yaml());
+}
+
+#[test]
+fn a_name_that_no_certificate_can_have_is_refused() {
+    let certificates = Certificates::new();
+    let folder = certificates.folder().to_str().unwrap();
+    for name in [
+        "bad name",
+        "",
+        "a..b",
+        "300.1.1.1",
+        "h\u{e4}ll.example",
+        "-a.example",
+    ] {
+        let name_option = format!("--name={name}");
+        let mut program = Program::run(["gen-cert", &name_option, "--out", folder]);
+        assert_eq!(
+            program.wait_exit(PATIENCE),
+            2,
+            "{name:?}: {}",
+            program.stdout()
+        );
+        assert!(
+            program.told().contains("host name"),
+            "{name:?}: {}",
+            program.told()
+        );
+        assert!(!certificates.folder().join("stratum-uring.key").exists());
+    }
+    let good = [
+        "hall.example",
+        "*.hall.example",
+        "hall",
+        "10.0.0.1",
+        "fd00::1",
+    ];
+    let arguments = good.iter().flat_map(|name| ["--name", name]);
+    let all = ["gen-cert"]
+        .into_iter()
+        .chain(arguments)
+        .chain(["--out", folder]);
+    let mut program = Program::run(all);
+    assert_eq!(program.wait_exit(PATIENCE), 0, "{}", program.told());
+}
