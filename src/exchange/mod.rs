@@ -37,6 +37,7 @@ mod patch;
 mod pending;
 mod places;
 mod pool_side;
+mod recalls;
 mod settings;
 mod shares;
 mod slots;
@@ -59,6 +60,7 @@ use crate::exchange::miners::{Miner, Miners, Stage};
 use crate::exchange::neighbours::Neighbours;
 use crate::exchange::outbox::{Outbox, Owed};
 use crate::exchange::patch::JobPatch;
+use crate::exchange::recalls::Recalled;
 use crate::exchange::spares::{Former, Returns};
 use crate::proto::dialect::Dialect;
 use crate::proto::job::JobId;
@@ -166,6 +168,8 @@ pub struct Exchange {
     borrowers: Vec<Borrower>,
     /// How much was lent so far.
     leases: u64,
+    /// What guests had and may not know to be over.
+    recalled: Vec<Recalled>,
     /// When a neighbour could not lend.
     lease_declined: Option<Duration>,
     counters: Counters,
@@ -237,6 +241,7 @@ impl Exchange {
             },
             borrowers: Vec::new(),
             leases: 0,
+            recalled: Vec::new(),
             lease_declined: None,
             counters: Counters::default(),
             sequence: 0,

@@ -14,6 +14,7 @@ mod immediate;
 mod monero;
 mod names;
 mod next_pool;
+mod recalls;
 mod scene;
 mod shards;
 mod silence;
