@@ -250,6 +250,12 @@ impl Link {
         self.is_up() && self.lines.clean_job.is_some()
     }
 
+    /// Whether its pool said something before it was ready, which its miners are to hear when it is.
+    #[must_use]
+    pub(crate) const fn has_unsaid(&self) -> bool {
+        self.job_unsaid || self.target_unsaid
+    }
+
     /// The pool that its miners work for: where the link is lost it may be trying another one.
     #[must_use]
     pub(crate) fn home(&self) -> usize {

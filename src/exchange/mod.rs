@@ -508,7 +508,9 @@ impl Exchange {
             return;
         }
         let link = miner.link().and_then(|link| self.links.get(link));
-        let lines = link.map(|link| &link.lines);
+        // What a pool says before its link is ready may be for another nonce space than this miner has.
+        let is_ready = link.is_none_or(|link| !link.has_unsaid());
+        let lines = link.filter(|_| is_ready).map(|link| &link.lines);
         let line = |owed, tag, of: fn(&link::Lines) -> &Option<Rc<[u8]>>| {
             let line = lines.and_then(|lines| of(lines).as_ref());
             line.filter(|_| miner.owed.has(owed))
@@ -585,7 +587,7 @@ impl Exchange {
         if target.is_some() {
             sent = sent.and(Owed::TARGET);
         }
-        if lines.is_none_or(|lines| lines.next_target.is_none()) || next.is_some() {
+        if is_ready && lines.is_none_or(|lines| lines.next_target.is_none()) || next.is_some() {
             sent = sent.and(Owed::NEXT_TARGET);
         }
         miner.owed = miner.owed.without(sent);

@@ -42,7 +42,8 @@ impl JobPatch {
 
     /// The line of a link's current job, clean, as the miner with this slot is to have it.
     pub(crate) fn job_of<'a>(&'a mut self, link: &'a Link, slot: u16) -> Option<&'a [u8]> {
-        let job = link.lines.clean_job.as_deref()?;
+        let job = link.lines.clean_job.as_deref();
+        let job = job.filter(|_| !link.has_unsaid())?;
         Some(if self.patch(job, link, slot) {
             &self.line
         } else {
