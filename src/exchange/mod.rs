@@ -16,6 +16,7 @@
 mod accounts;
 mod alike;
 mod authorize;
+mod bans;
 mod conduct;
 mod dialling;
 mod early;
@@ -683,7 +684,7 @@ impl Exchange {
             return;
         };
         self.counters.closes[reason as usize] += 1;
-        self.forget_conduct(miner.conduct);
+        self.forget_conduct(&miner);
         if let Some(accounts) = &mut self.accounts {
             accounts.forget(token);
         }

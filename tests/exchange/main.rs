@@ -4,6 +4,7 @@
 //! pool, ten thousand miners, millions of lines.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod bans;
 mod bitcoin;
 mod conduct;
 mod early;
