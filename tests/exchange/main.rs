@@ -13,6 +13,7 @@ mod fan_out;
 mod farm;
 mod immediate;
 mod monero;
+mod name_pace;
 mod names;
 mod next_pool;
 mod recalls;
