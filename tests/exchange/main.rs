@@ -20,6 +20,7 @@ mod recalls;
 mod scene;
 mod shards;
 mod silence;
+mod unread;
 mod warm;
 
 use std::time::Duration;
