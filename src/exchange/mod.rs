@@ -515,14 +515,16 @@ impl Exchange {
         }
         let link = miner.link().and_then(|link| self.links.get(link));
         // What a pool says before its link is ready may be for another nonce space than this miner has.
-        let is_ready = link.is_none_or(|link| !link.has_unsaid());
-        let lines = link.filter(|_| is_ready).map(|link| &link.lines);
-        let line = |owed, tag, of: fn(&link::Lines) -> &Option<Rc<[u8]>>| {
-            let line = lines.and_then(|lines| of(lines).as_ref());
-            line.filter(|_| miner.owed.has(owed))
-                .map(|line| (line, tag))
+        let owed = match link {
+            Some(link) if link.unsaid != Owed::NOTHING => Owed::NOTHING,
+            _ => miner.owed,
         };
-        let job = if miner.owed.has(Owed::CLEAN) {
+        let lines = link.map(|link| &link.lines);
+        let line = |wanted, tag, of: fn(&link::Lines) -> &Option<Rc<[u8]>>| {
+            let line = lines.and_then(|lines| of(lines).as_ref());
+            line.filter(|_| owed.has(wanted)).map(|line| (line, tag))
+        };
+        let job = if owed.has(Owed::CLEAN) {
             line(Owed::JOB, Tag::CleanJob, |lines| &lines.clean_job)
         } else {
             line(Owed::JOB, Tag::Job, |lines| &lines.job)
@@ -541,7 +543,7 @@ impl Exchange {
             _ => false,
         };
         // The bytes hold from the next job on, so they go out right before it and not without it.
-        let moved = miner.owed.has(Owed::EXTRANONCE) && job.is_some();
+        let moved = owed.has(Owed::EXTRANONCE) && job.is_some();
         let own = miner.outbox.as_deref().filter(|outbox| !outbox.is_empty());
 
         if !patched
@@ -593,10 +595,10 @@ impl Exchange {
         if target.is_some() {
             sent = sent.and(Owed::TARGET);
         }
-        if is_ready && lines.is_none_or(|lines| lines.next_target.is_none()) || next.is_some() {
+        if lines.is_none_or(|lines| lines.next_target.is_none()) || next.is_some() {
             sent = sent.and(Owed::NEXT_TARGET);
         }
-        miner.owed = miner.owed.without(sent);
+        miner.owed = miner.owed.without(owed).and(owed.without(sent));
         let outbox = miner.outbox.take();
         self.keep_outbox(outbox);
     }
