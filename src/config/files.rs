@@ -95,8 +95,8 @@ pub(super) const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 ///
 /// # Errors
 ///
-/// That it can't be read, is longer than [`FILE_BYTES_MAX`], or is neither a regular file nor a pipe: a device
-/// may have no end.
+/// That it can't be read, is longer than [`FILE_BYTES_MAX`], or is neither a regular file nor a pipe: a
+/// device may have no end.
 pub(super) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     // It is looked at before it is opened, which may do something to a device.
     let kind = std::fs::metadata(path)?.file_type();
