@@ -34,21 +34,18 @@ pub(crate) struct ProxyNews {
 /// What was not taken up, for the last word of a reload.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
-    /// What has mistakes and so stays as it was.
-    stays: Vec<String>,
+    /// Whether that is the whole config.
+    pub(crate) config_stays: bool,
+    /// What else has mistakes and so stays as it was.
+    stay: Vec<String>,
     /// Whether something that changed holds from the next start.
     pub(crate) waits: bool,
 }
 
 impl Outcome {
-    /// The config has mistakes.
-    pub(crate) fn config_stays(&mut self) {
-        self.stays.push("the config that is in use".to_owned());
-    }
-
     /// A file of this key of a proxy has mistakes.
     pub(crate) fn stays(&mut self, proxy: &str, key: fmt::Arguments<'_>) {
-        self.stays.push(format!("proxy={proxy} {key}"));
+        self.stay.push(format!("proxy={proxy} {key}"));
     }
 
     /// Logs it. What was wrong was told before.
@@ -59,16 +56,26 @@ impl Outcome {
         } else {
             ""
         };
-        if !self.stays.is_empty() {
-            let stays = self.stays.join(", ");
-            log::warn!(
-                "SIGHUP: mistakes, see above, so this stays as it was: {stays}; of {path} and the files that \
-                 it names the others were read again{later}"
-            );
-        } else if self.waits {
-            log::warn!("SIGHUP: {path} and the files that it names were read again{later}");
-        } else {
-            log::info!("SIGHUP: {path} and the files that it names were read again");
+        let stay = self.stay.join(", ");
+        match (self.config_stays, self.stay.is_empty()) {
+            (true, true) => log::warn!(
+                "SIGHUP: {path} has mistakes, see above, so the config that is in use stays; the files that \
+                 it names were read again"
+            ),
+            (true, false) => log::warn!(
+                "SIGHUP: mistakes, see above, so this stays as it was: the config that is in use, {stay}; \
+                 the other files were read again"
+            ),
+            (false, false) => log::warn!(
+                "SIGHUP: mistakes, see above, so this stays as it was: {stay}; {path} and the other files \
+                 were read again{later}"
+            ),
+            (false, true) if self.waits => {
+                log::warn!("SIGHUP: {path} and the files that it names were read again{later}");
+            }
+            (false, true) => {
+                log::info!("SIGHUP: {path} and the files that it names were read again");
+            }
         }
     }
 }

@@ -288,7 +288,7 @@ fn reload(
                 log::error!("SIGHUP: {path}: {mistake}");
             }
             log::error!("SIGHUP: the config that is in use stays");
-            outcome.config_stays();
+            outcome.config_stays = true;
             None
         }
     };
