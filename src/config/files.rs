@@ -62,7 +62,8 @@ impl ConfigFile {
     ///
     /// # Errors
     ///
-    /// As [`read_bounded`], as a mistake of the config.
+    /// That it can't be read, is longer than 16 MiB, or is neither a regular file nor a pipe, as a mistake of
+    /// the config.
     pub fn read(&self, cure: &str) -> Result<Vec<u8>, ConfigError> {
         read_bounded(&self.path).map_err(|error| {
             let path = self.path.display();

@@ -98,7 +98,8 @@ pub(super) fn of_miner(error: &Error) -> Option<String> {
              as `openssl x509 -req -extfile FILE` does (README, Certificates of miners)"
         }
         E::Other(other) if other.0.to_string() == "CaUsedAsEndEntity" => {
-            "its certificate is a signer's own: make another one for the miner, signed by that"
+            "its certificate is a signer's own, as self-signed ones are: make one for the miner that a \
+             signer in client_ca has signed"
         }
         other => return Some(format!("its certificate is refused ({other})")),
     };
