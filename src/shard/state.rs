@@ -434,9 +434,14 @@ impl Shard {
                                 .worker_denied(now, peer, worker, *reject, said);
                         }
                     }
-                    Fact::TooManyFaults { miner, kept_out } => {
+                    Fact::TooManyFaults {
+                        miner,
+                        worker,
+                        kept_out,
+                    } => {
                         if let Some(peer) = peer_of(&self.connections, *miner) {
-                            proxy.reporter.too_many_faults(peer, *kept_out);
+                            let worker = worker.as_deref();
+                            proxy.reporter.too_many_faults(peer, worker, *kept_out);
                         }
                     }
                     Fact::MinerClosed {
