@@ -216,6 +216,11 @@ fn start_shard(setup: ShardSetup) -> Result<(Shard, Arc<AtomicBool>), StartError
     let mut listeners = Vec::new();
     let mut tls = Vec::new();
     let mut proxies = Vec::new();
+    let blocked = setup
+        .proxies
+        .iter()
+        .map(|it| it.settings.limits.miner_blocked);
+    let look_every = blocked.min().unwrap_or(TICK) / 4;
     for (index, proxy) in (0..).zip(setup.proxies) {
         for (listener, rules, room) in proxy.listeners {
             let id = ring.listen(listener.into());
@@ -253,6 +258,7 @@ fn start_shard(setup: ShardSetup) -> Result<(Shard, Arc<AtomicBool>), StartError
         setup.reloads,
     );
     shard.pace = setup.pace;
+    shard.look_every = look_every;
     shard.tls.listeners = tls;
     Ok((shard, setup.stopping))
 }

@@ -14,6 +14,7 @@ mod support;
 mod auth;
 mod bad_input;
 mod bitcoin;
+mod blocked;
 mod cli;
 mod conduct;
 mod door;
