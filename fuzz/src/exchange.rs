@@ -137,6 +137,7 @@ impl Farm {
             let limits = &mut settings.limits;
             if bounds & 1 > 0 {
                 limits.miner_outbox_bytes_max = outbox_bytes_max;
+                limits.unread_bytes_max = 2 * outbox_bytes_max;
                 limits.pool_outbox_bytes_max = 2000;
             }
             if bounds & 2 > 0 {
@@ -270,8 +271,9 @@ impl Farm {
             counters.mining,
             counters.waiting,
             counters.links_up,
+            counters.unread_bytes,
         );
-        assert_eq!(left, (0, 0, 0, 0), "AFTER SHUTDOWN NOTHING IS OWNED");
+        assert_eq!(left, (0, 0, 0, 0, 0), "AFTER SHUTDOWN NOTHING IS OWNED");
         assert!(self.dialled.is_empty(), "AFTER SHUTDOWN NOTHING IS OWNED");
     }
 

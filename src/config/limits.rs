@@ -66,6 +66,8 @@ table! {
         pool_line_bytes_max as pool_line_bytes_max: usize = 1_048_576, 4096..=16_777_216;
         /// Bytes that wait for a miner that reads slowly. Above it the miner is closed.
         miner_outbox_bytes_max as miner_outbox_bytes_max: usize = 262_144, 16_384..=67_108_864;
+        /// Bytes that wait for all miners that take none by now. Above it those with the most are closed.
+        unread_bytes_max as unread_bytes_max: usize = 536_870_912, 1_048_576..=1_099_511_627_776;
         /// Bytes that wait for a pool. Above it new shares are refused, and counted.
         pool_outbox_bytes_max as pool_outbox_bytes_max: usize =
             67_108_864, 65_536..=1_073_741_824;

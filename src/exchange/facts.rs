@@ -35,6 +35,8 @@ reasons! {
         Violation = "violation",
         /// It read too slowly for what was to be said to it.
         OutboxFull = "outbox_full",
+        /// Too many bytes waited for all that do not read, and its were no fewer than most have.
+        Unread = "unread",
         /// It took no byte for too long.
         Blocked = "blocked",
         /// It never subscribed.
@@ -395,93 +397,129 @@ pub const LEAD_MICROS_BOUNDS: [u64; 12] = [
     5_000_000,
 ];
 
-/// Plain counters and gauges of one exchange. Nobody waits for them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Miners connected now.
-    pub miners: u64,
-    /// Of these, miners that mine.
-    pub mining: u64,
-    /// Of these, subscribes that wait for a pool.
-    pub waiting: u64,
-    /// Of these, miners that are given an old job, since no pool is up.
-    pub kept_warm: u64,
-    /// Links ready for shares now.
-    pub links_up: u64,
-    /// Connects in total.
-    pub connects: u64,
-    /// Links ended, by [`CloseReason`].
-    pub closes: [u64; CloseReason::ALL.len()],
-    /// Pool links ended, by [`LinkEnd`].
-    pub link_ends: [u64; LinkEnd::ALL.len()],
-    /// Submits read.
-    pub submits: u64,
-    /// Shares that the pool accepted.
-    pub accepted: u64,
-    /// Hashes that the accepted shares stand for, by expectation.
-    pub work: u64,
-    /// Shares that the pool rejected.
-    pub rejected: u64,
-    /// Of these, shares that their miners had been told at once are accepted.
-    pub immediate_rejected: u64,
-    /// Shares that their miners had been told at once are accepted, and that no pool answered.
-    pub immediate_lost: u64,
-    /// Requests refused here, by [`Reject::index`].
-    pub refused: [u64; Reject::REASONS.len()],
-    /// Jobs taken from pools.
-    pub jobs: u64,
-    /// Jobs that a slow reader was spared, since a newer one came before.
-    pub jobs_replaced: u64,
-    /// Slots handed out before they had rested.
-    pub slots_unrested: u64,
-    /// Shares sent a second time on a link that was taken up again.
-    pub resent: u64,
-    /// Shares too many to be remembered against duplicates.
-    pub not_remembered: u64,
-    /// Answers of pools to nothing that waits: too late, twice, or made up.
-    pub answers_unexpected: u64,
-    /// Sends that a miner did not take whole.
-    pub miners_blocked: u64,
-    /// Lines of miners that can't be read.
-    pub lines_unreadable: u64,
-    /// Links to which a pool sent what can't be right.
-    pub pool_faults: u64,
-    /// Slots that the nonce spaces of the links that are up have room for, and how many are handed out.
-    pub slots: u64,
-    /// Of these, slots that a miner has.
-    pub slots_taken: u64,
-    /// When the last job came, in seconds since 1970; 0 before the first. Among exchanges the latest.
-    pub last_job_unix_seconds: u64,
-    /// For how many milliseconds miners have needed a pool while no link was up. Among exchanges the
-    /// longest.
-    pub without_link_millis: u64,
-    /// Shares answered by a pool, by how long that took: [`REPLY_MICROS_BOUNDS`].
-    pub replies: [u64; REPLY_MICROS_BOUNDS.len() + 1],
-    /// Microseconds that all these answers took.
-    pub reply_micros: u64,
-    /// Jobs on which miners of a link were started before it announced them.
-    pub early_jobs: u64,
-    /// Of these, jobs that it did not announce in time.
-    pub early_missed: u64,
-    /// Shares that were held until their link announced their job, or did not.
-    pub shares_held: u64,
-    /// Jobs that a link announced after its miners were started on them, by how much later that was:
-    /// [`LEAD_MICROS_BOUNDS`].
-    pub leads: [u64; LEAD_MICROS_BOUNDS.len() + 1],
-    /// Microseconds of all these together.
-    pub lead_micros: u64,
-    /// Workers that were looked up in the workers file.
-    pub worker_checks: u64,
-    /// Names of workers for which pools were asked.
-    pub names_asked: u64,
-    /// Names of workers that are known now, each for itself and for each link whose pool was asked.
-    pub names: u64,
-    /// Workers that are or were kept out for their faults; each shard counts.
-    pub kept_out: u64,
-    /// User agents of miners that were cut, since they are longer than they may be.
-    pub agents_cut: u64,
-    /// Times that a miner was not closed for its faults, since too many were like it.
-    pub faults_excused: u64,
+/// Makes a struct of numbers, of which other code sees all in a row too.
+macro_rules! counters {
+    ($(#[$doc:meta])* $name:ident { $($(#[$what:meta])* $field:ident: $type:ty,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        pub struct $name { $($(#[$what])* pub $field: $type,)+ }
+
+        impl $name {
+            /// Every counter and gauge, in an order that does not change while the process runs.
+            pub fn cells_mut(&mut self) -> impl Iterator<Item = &mut u64> {
+                [$(self.$field.as_cells(),)+].into_iter().flatten()
+            }
+        }
+    };
+}
+
+/// A number, or some in a row.
+trait Cells {
+    fn as_cells(&mut self) -> &mut [u64];
+}
+
+impl Cells for u64 {
+    fn as_cells(&mut self) -> &mut [u64] {
+        std::slice::from_mut(self)
+    }
+}
+
+impl<const N: usize> Cells for [u64; N] {
+    fn as_cells(&mut self) -> &mut [u64] {
+        self
+    }
+}
+
+counters! {
+    /// Plain counters and gauges of one exchange. Nobody waits for them.
+    Counters {
+        /// Miners connected now.
+        miners: u64,
+        /// Of these, miners that mine.
+        mining: u64,
+        /// Of these, subscribes that wait for a pool.
+        waiting: u64,
+        /// Of these, miners that are given an old job, since no pool is up.
+        kept_warm: u64,
+        /// Links ready for shares now.
+        links_up: u64,
+        /// Connects in total.
+        connects: u64,
+        /// Links ended, by [`CloseReason`].
+        closes: [u64; CloseReason::ALL.len()],
+        /// Pool links ended, by [`LinkEnd`].
+        link_ends: [u64; LinkEnd::ALL.len()],
+        /// Submits read.
+        submits: u64,
+        /// Shares that the pool accepted.
+        accepted: u64,
+        /// Hashes that the accepted shares stand for, by expectation.
+        work: u64,
+        /// Shares that the pool rejected.
+        rejected: u64,
+        /// Of these, shares that their miners had been told at once are accepted.
+        immediate_rejected: u64,
+        /// Shares that their miners had been told at once are accepted, and that no pool answered.
+        immediate_lost: u64,
+        /// Requests refused here, by [`Reject::index`].
+        refused: [u64; Reject::REASONS.len()],
+        /// Jobs taken from pools.
+        jobs: u64,
+        /// Jobs that a slow reader was spared, since a newer one came before.
+        jobs_replaced: u64,
+        /// Slots handed out before they had rested.
+        slots_unrested: u64,
+        /// Shares sent a second time on a link that was taken up again.
+        resent: u64,
+        /// Shares too many to be remembered against duplicates.
+        not_remembered: u64,
+        /// Answers of pools to nothing that waits: too late, twice, or made up.
+        answers_unexpected: u64,
+        /// Sends that a miner did not take whole.
+        miners_blocked: u64,
+        /// Bytes that wait for miners that take none, by now.
+        unread_bytes: u64,
+        /// Lines of miners that can't be read.
+        lines_unreadable: u64,
+        /// Links to which a pool sent what can't be right.
+        pool_faults: u64,
+        /// Slots that the nonce spaces of the links that are up have room for, and how many are handed out.
+        slots: u64,
+        /// Of these, slots that a miner has.
+        slots_taken: u64,
+        /// When the last job came, in seconds since 1970; 0 before the first. Among exchanges the latest.
+        last_job_unix_seconds: u64,
+        /// For how many milliseconds miners have needed a pool while no link was up. Among exchanges the
+        /// longest.
+        without_link_millis: u64,
+        /// Shares answered by a pool, by how long that took: [`REPLY_MICROS_BOUNDS`].
+        replies: [u64; REPLY_MICROS_BOUNDS.len() + 1],
+        /// Microseconds that all these answers took.
+        reply_micros: u64,
+        /// Jobs on which miners of a link were started before it announced them.
+        early_jobs: u64,
+        /// Of these, jobs that it did not announce in time.
+        early_missed: u64,
+        /// Shares that were held until their link announced their job, or did not.
+        shares_held: u64,
+        /// Jobs that a link announced after its miners were started on them, by how much later that was:
+        /// [`LEAD_MICROS_BOUNDS`].
+        leads: [u64; LEAD_MICROS_BOUNDS.len() + 1],
+        /// Microseconds of all these together.
+        lead_micros: u64,
+        /// Workers that were looked up in the workers file.
+        worker_checks: u64,
+        /// Names of workers for which pools were asked.
+        names_asked: u64,
+        /// Names of workers that are known now, each for itself and for each link whose pool was asked.
+        names: u64,
+        /// Workers that are or were kept out for their faults; each shard counts.
+        kept_out: u64,
+        /// User agents of miners that were cut, since they are longer than they may be.
+        agents_cut: u64,
+        /// Times that a miner was not closed for its faults, since too many were like it.
+        faults_excused: u64,
+    }
 }
 
 impl Counters {
@@ -520,97 +558,6 @@ impl Counters {
     /// Requests refused here, each reason with its label.
     pub fn refused_by_reason(&self) -> impl Iterator<Item = (&'static str, u64)> {
         Reject::REASONS.into_iter().zip(self.refused)
-    }
-
-    /// Every counter and gauge, in an order that does not change while the process runs.
-    pub fn cells_mut(&mut self) -> impl Iterator<Item = &mut u64> {
-        let Self {
-            miners,
-            mining,
-            waiting,
-            kept_warm,
-            links_up,
-            connects,
-            closes,
-            link_ends,
-            submits,
-            accepted,
-            work,
-            rejected,
-            immediate_rejected,
-            immediate_lost,
-            refused,
-            jobs,
-            jobs_replaced,
-            slots_unrested,
-            resent,
-            not_remembered,
-            answers_unexpected,
-            miners_blocked,
-            lines_unreadable,
-            pool_faults,
-            slots,
-            slots_taken,
-            last_job_unix_seconds,
-            without_link_millis,
-            replies,
-            reply_micros,
-            early_jobs,
-            early_missed,
-            shares_held,
-            leads,
-            lead_micros,
-            worker_checks,
-            names_asked,
-            names,
-            kept_out,
-            agents_cut,
-            faults_excused,
-        } = self;
-        [
-            miners,
-            mining,
-            waiting,
-            kept_warm,
-            links_up,
-            connects,
-            submits,
-            accepted,
-            work,
-            rejected,
-            immediate_rejected,
-            immediate_lost,
-            jobs,
-            jobs_replaced,
-            slots_unrested,
-            resent,
-            not_remembered,
-            answers_unexpected,
-            miners_blocked,
-            lines_unreadable,
-            pool_faults,
-            slots,
-            slots_taken,
-            last_job_unix_seconds,
-            without_link_millis,
-            reply_micros,
-            early_jobs,
-            early_missed,
-            shares_held,
-            lead_micros,
-            worker_checks,
-            names_asked,
-            names,
-            kept_out,
-            agents_cut,
-            faults_excused,
-        ]
-        .into_iter()
-        .chain(closes)
-        .chain(link_ends)
-        .chain(refused)
-        .chain(replies)
-        .chain(leads)
     }
 
     /// Adds another exchange's.

@@ -62,8 +62,11 @@ impl Exchange {
             return;
         };
         let miner = self.miners.at(place);
+        let mut waited = miner.outbox_len();
         if !std::mem::replace(&mut miner.blocked, true) {
             miner.blocked_since = now.seconds();
+            self.unread.begin();
+            waited = 0;
         }
         let mut start = 0;
         for (tag, len) in pieces {
@@ -92,13 +95,16 @@ impl Exchange {
             }
             start = end;
         }
+        self.unread.grow(miner.outbox_len() - waited);
     }
 
     /// A miner that was blocked takes bytes again.
     pub fn handle_writable(&mut self, token: MinerToken) {
         if let Some(place) = self.miners.place(token) {
             let miner = self.miners.at(place);
-            miner.blocked = false;
+            if std::mem::take(&mut miner.blocked) {
+                self.unread.end(miner.outbox_len());
+            }
             Self::list(&mut self.listed, miner);
         }
     }

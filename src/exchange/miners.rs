@@ -120,6 +120,12 @@ impl Miner {
         std::mem::take(&mut self.counted)
     }
 
+    /// Bytes that wait for it alone.
+    #[must_use]
+    pub(crate) fn outbox_len(&self) -> usize {
+        self.outbox.as_ref().map_or(0, |outbox| outbox.len())
+    }
+
     /// Its link, when it has a slot on one.
     #[must_use]
     pub(crate) const fn link(&self) -> Option<usize> {

@@ -42,6 +42,7 @@ mod shares;
 mod slots;
 mod spaces;
 mod spares;
+mod unread;
 mod warm;
 
 use std::collections::{HashMap, VecDeque};
@@ -60,6 +61,7 @@ use crate::exchange::neighbours::Neighbours;
 use crate::exchange::outbox::{Outbox, Owed};
 use crate::exchange::patch::JobPatch;
 use crate::exchange::spares::{Former, Returns};
+use crate::exchange::unread::Unread;
 use crate::proto::dialect::Dialect;
 use crate::proto::job::JobId;
 use crate::proto::time::Now;
@@ -178,6 +180,7 @@ pub struct Exchange {
         reason = "the boxes go to miners and come back as they are"
     )]
     spare_outboxes: Vec<Box<Outbox>>,
+    unread: Unread,
     /// Where the next fan-out and the next sweep begin.
     fan_out_start: usize,
     sweep_start: usize,
@@ -243,6 +246,7 @@ impl Exchange {
             random_state: seed,
             scratch: Vec::new(),
             spare_outboxes: Vec::new(),
+            unread: Unread::default(),
             fan_out_start: 0,
             sweep_start: 0,
             last_tick: Duration::ZERO,
@@ -263,6 +267,7 @@ impl Exchange {
         counters.miners = self.miners.len() as u64;
         counters.waiting = self.waiting_count() as u64;
         counters.names = self.names_count() as u64;
+        counters.unread_bytes = self.unread.bytes() as u64;
         let up = |link: &&Link| link.is_up() && !link.is_spare() && link.lease.is_none();
         counters.links_up = self.links.iter().filter(up).count() as u64;
         let warm = self.links.iter().filter_map(|link| link.warm.as_ref());
@@ -627,11 +632,19 @@ impl Exchange {
         let outbox = miner
             .outbox
             .get_or_insert_with(|| self.spare_outboxes.pop().unwrap_or_default());
+        let before = outbox.len();
         write(self.dialect.as_ref(), &mut outbox.replies);
-        let full = outbox.len() > self.settings.limits.miner_outbox_bytes_max;
+        let (len, limits) = (outbox.len(), &self.settings.limits);
+        let mut refusal = (len > limits.miner_outbox_bytes_max).then_some(CloseReason::OutboxFull);
+        if miner.blocked {
+            self.unread.grow(len - before);
+            if self.unread.is_too_much(len, limits.unread_bytes_max) {
+                refusal = refusal.or(Some(CloseReason::Unread));
+            }
+        }
         Self::list(&mut self.listed, miner);
-        if full {
-            self.close_miner(token, CloseHow::Reset, CloseReason::OutboxFull);
+        if let Some(reason) = refusal {
+            self.close_miner(token, CloseHow::Reset, reason);
         }
     }
 
@@ -676,6 +689,9 @@ impl Exchange {
             return;
         };
         self.counters.closes[reason as usize] += 1;
+        if miner.blocked {
+            self.unread.end(miner.outbox_len());
+        }
         self.forget_conduct(miner.conduct);
         if let Some(accounts) = &mut self.accounts {
             accounts.forget(token);

@@ -46,6 +46,8 @@ pub struct Limits {
     pub conduct: ConductLimits,
     /// Bytes queued for a miner that does not read.
     pub miner_outbox_bytes_max: usize,
+    /// Bytes that wait for all miners that take none; above it those are closed that have the most.
+    pub unread_bytes_max: usize,
     /// How long a miner may take no byte while some wait for it.
     pub miner_blocked: Duration,
     /// Unanswered shares of one miner.
@@ -103,6 +105,7 @@ impl Default for Limits {
             },
             conduct: ConductLimits::default(),
             miner_outbox_bytes_max: 1024 * 1024,
+            unread_bytes_max: 512 * 1024 * 1024,
             miner_blocked: Duration::from_secs(60),
             pending_shares_per_miner_max: 4096,
             subscribe_timeout: Duration::from_secs(15),

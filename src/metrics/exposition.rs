@@ -367,6 +367,11 @@ fn encode_pools(proxies: &[ProxySample], families: &mut Families<'_, '_>) -> fmt
         "Of these, slots that a subscribed miner has",
         of_proxies(proxies, |it| it.counters.slots_taken),
     )?;
+    families.gauges(
+        "stratum_unread_bytes",
+        "Bytes that wait for miners that take none",
+        of_proxies(proxies, |it| it.counters.unread_bytes),
+    )?;
     families.counters(
         "stratum_slots_unrested",
         "Slots handed out before the jobs of their last miner were gone: work may be done twice",

@@ -1,11 +1,11 @@
 #![expect(unsafe_code, reason = "an entry asks the kernel about a socket")]
 //! Blocked connections whose peers take bytes nevertheless.
 //!
-//! The kernel says that a socket has room when a third of its buffer is free. Of some megabytes that may take
-//! a slow peer minutes, in which it looks like one that takes nothing at all. So whoever wants to tell the two
-//! apart has the ring look at the blocked ones now and then: how many bytes has each peer not acknowledged?
-//! While a connection is blocked nothing is added to them. Where they are fewer than before it is told as
-//! writable, though its socket may have little room, or none.
+//! The kernel says that a socket has room when a third of its buffer is free. Of some megabytes that may
+//! take a slow peer minutes, in which it looks like one that takes nothing at all. So whoever wants to tell
+//! the two apart has the ring look at the blocked ones now and then: how many bytes has each peer not
+//! acknowledged? While a connection is blocked nothing is added to them. Where they are fewer than before it
+//! is told as writable, though its socket may have little room, or none.
 
 use std::collections::HashMap;
 

@@ -258,7 +258,7 @@ impl StartedProxy {
                     denied_retry: self.config.authorize.denied_retry,
                     people_seed: self.people_seed,
                 },
-                limits: exchange_limits(&self.config),
+                limits: exchange_limits(&self.config, self.published.len()),
             },
             checker: self.files.workers.clone().map(Checker::new),
             coin: self.config.coin.coin(),
@@ -332,7 +332,8 @@ fn start_practice(
     Ok(server)
 }
 
-fn exchange_limits(config: &ProxyConfig) -> Limits {
+/// The limits of one of so many exchanges; what all have together is parted.
+fn exchange_limits(config: &ProxyConfig, shards: usize) -> Limits {
     let (limits, failover) = (&config.limits, &config.failover);
     Limits {
         miner: MinerLimits {
@@ -348,6 +349,7 @@ fn exchange_limits(config: &ProxyConfig) -> Limits {
             rejected_ban: limits.rejected_ban,
         },
         miner_outbox_bytes_max: limits.miner_outbox_bytes_max,
+        unread_bytes_max: limits.unread_bytes_max / shards.max(1),
         miner_blocked: limits.miner_blocked,
         pending_shares_per_miner_max: as_u32(limits.pending_shares_per_miner_max),
         subscribe_timeout: limits.subscribe_timeout,

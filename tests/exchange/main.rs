@@ -17,6 +17,7 @@ mod next_pool;
 mod scene;
 mod shards;
 mod silence;
+mod unread;
 mod warm;
 
 use std::time::Duration;

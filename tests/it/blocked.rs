@@ -45,12 +45,9 @@ impl Hall {
 
     /// Sends lines until their answers, which nobody reads, are more than the kernel takes, and some MiB more.
     fn ask_until_blocked(&self, mut send: impl FnMut(&[u8])) {
+        let ask = "\"method\":\"mining.multi_version\",\"params\":[1]";
         let lines: String = (0..2000)
-            .map(|id| {
-                format!(
-                    "{{\"id\":\"{id:060}\",\"method\":\"mining.multi_version\",\"params\":[1]}}\n"
-                )
-            })
+            .map(|id| format!("{{\"id\":\"{id:060}\",{ask}}}\n"))
             .collect();
         let series = "stratum_miner_sends_cut_short_total{proxy=\"zcash\"}";
         let before = self.admin.scrape().value(series);

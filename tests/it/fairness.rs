@@ -101,6 +101,38 @@ fn a_miner_that_never_reads_is_closed_and_nobody_else_notices() {
     bystander.mines();
 }
 
+#[test]
+fn many_that_never_read_have_one_bound() {
+    const DEAF: usize = 12;
+    let limits = "limits: { miner_outbox_bytes_max: 67108864, unread_bytes_max: 1048576, \
+                  messages_per_second_max: 0, shares_per_second_max: 0 }";
+    let mut bystander = Bystander::start(&[limits]);
+    let before = bystander.proxy.memory_kib();
+    let shares = STALE_SHARE.repeat(1000);
+    let mut deaf: Vec<_> = (0..DEAF)
+        .map(|_| {
+            let stream = connect_raw(bystander.proxy.any_address());
+            stream.set_write_timeout(Some(PATIENCE)).unwrap();
+            stream
+        })
+        .collect();
+    // The kernel holds some megabytes of replies for each, then one megabyte is for all.
+    for round in 0..10_000 {
+        deaf.retain_mut(|it| it.write_all(shares.as_bytes()).is_ok());
+        if deaf.is_empty() {
+            break;
+        }
+        if round % 20 == 0 {
+            bystander.mines();
+        }
+    }
+    assert!(deaf.is_empty(), "{} are never closed", deaf.len());
+    let grown = bystander.proxy.memory_kib().saturating_sub(before);
+    assert!(grown < 32 * 1024, "{grown} KiB for those that do not read");
+    bystander.proxy.log_contains("reason=unread");
+    bystander.mines();
+}
+
 /// A miner that writes all the time, and reads what it is answered.
 struct Flooder {
     stream: TcpStream,

@@ -100,28 +100,35 @@ const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
+/// What a scenario is where it says nothing else: one pool, which is left for no other, and nothing happens.
+const PLAIN: Scenario = Scenario {
+    name: "",
+    pools: 1,
+    failover: "",
+    keys: "",
+    shards_min: 1,
+    wants_lead: false,
+    steps: &[],
+    rule: Rule::Unnoticed,
+    without_work_max: Duration::ZERO,
+    watch: Duration::ZERO,
+    serves: 0,
+};
+
 /// All scenarios, in the order in which they run.
 pub(crate) static SCENARIOS: [Scenario; 10] = [
     Scenario {
         name: "link-reset",
-        pools: 1,
         failover: "resume_seconds: 3",
-        keys: "",
-        shards_min: 1,
-        wants_lead: false,
         steps: &[(Duration::ZERO, Act::ResetLinks(0))],
         rule: Rule::Unnoticed,
         without_work_max: Duration::ZERO,
         watch: millis(3000),
-        serves: 0,
+        ..PLAIN
     },
     Scenario {
         name: "pool-killed-and-back",
-        pools: 1,
         failover: "resume_seconds: 6",
-        keys: "",
-        shards_min: 1,
-        wants_lead: false,
         steps: &[
             (Duration::ZERO, Act::Kill(0)),
             (millis(1000), Act::Start(0)),
@@ -129,29 +136,23 @@ pub(crate) static SCENARIOS: [Scenario; 10] = [
         rule: Rule::Unnoticed,
         without_work_max: Duration::ZERO,
         watch: millis(6000),
-        serves: 0,
+        ..PLAIN
     },
     Scenario {
         name: "pool-killed",
         pools: 2,
         failover: "resume_seconds: 1",
-        keys: "",
-        shards_min: 1,
-        wants_lead: false,
         steps: &[(Duration::ZERO, Act::Kill(0))],
         rule: Rule::Moves,
         // Until the session is given up, and the next pool's link.
         without_work_max: millis(1000 + 1000),
         watch: millis(3000),
         serves: 1,
+        ..PLAIN
     },
     Scenario {
         name: "pool-restarted-new-nonce",
-        pools: 1,
         failover: "resume_seconds: 3",
-        keys: "",
-        shards_min: 1,
-        wants_lead: false,
         steps: &[
             (Duration::ZERO, Act::Kill(0)),
             (millis(300), Act::StartAnew(0)),
@@ -160,29 +161,23 @@ pub(crate) static SCENARIOS: [Scenario; 10] = [
         // A second dial within half a second, and a third a second later.
         without_work_max: millis(300 + 1500),
         watch: millis(3000),
-        serves: 0,
+        ..PLAIN
     },
     Scenario {
         name: "pool-stopped",
         pools: 2,
         failover: "resume_seconds: 1, no_reply_seconds: 2, no_job_seconds: 5",
-        keys: "",
-        shards_min: 1,
-        wants_lead: false,
         steps: &[(Duration::ZERO, Act::Stop(0))],
         rule: Rule::Moves,
         // Until the silence is one, until the session is given up, and the next pool's link.
         without_work_max: millis(2000 + 1000 + 1000),
         watch: millis(3000),
         serves: 1,
+        ..PLAIN
     },
     Scenario {
         name: "no-pool",
-        pools: 1,
         failover: "resume_seconds: 1",
-        keys: "",
-        shards_min: 1,
-        wants_lead: false,
         steps: &[
             (Duration::ZERO, Act::Kill(0)),
             (millis(5000), Act::Start(0)),
@@ -191,15 +186,12 @@ pub(crate) static SCENARIOS: [Scenario; 10] = [
         // The wait between two dials has doubled to no more than the outage has lasted.
         without_work_max: millis(5000 + 5000),
         watch: millis(3000),
-        serves: 0,
+        ..PLAIN
     },
     Scenario {
         name: "failback",
         pools: 2,
         failover: "resume_seconds: 1, stable_for_seconds: 3",
-        keys: "",
-        shards_min: 1,
-        wants_lead: false,
         steps: &[
             (Duration::ZERO, Act::Kill(0)),
             (millis(4000), Act::Start(0)),
@@ -208,15 +200,13 @@ pub(crate) static SCENARIOS: [Scenario; 10] = [
         // As `pool-killed`. The way back costs only those who reconnect.
         without_work_max: millis(1000 + 1000),
         watch: millis(9000),
-        serves: 0,
+        ..PLAIN
     },
     Scenario {
         name: "one-link-killed-and-back",
-        pools: 1,
         failover: "resume_seconds: 6",
         keys: "pool_links: 1",
         shards_min: 2,
-        wants_lead: false,
         steps: &[
             (Duration::ZERO, Act::Kill(0)),
             (millis(1000), Act::Start(0)),
@@ -224,7 +214,7 @@ pub(crate) static SCENARIOS: [Scenario; 10] = [
         rule: Rule::Unnoticed,
         without_work_max: Duration::ZERO,
         watch: millis(6000),
-        serves: 0,
+        ..PLAIN
     },
     Scenario {
         name: "one-link-killed",
@@ -232,16 +222,15 @@ pub(crate) static SCENARIOS: [Scenario; 10] = [
         failover: "resume_seconds: 1",
         keys: "pool_links: 1",
         shards_min: 2,
-        wants_lead: false,
         steps: &[(Duration::ZERO, Act::Kill(0))],
         rule: Rule::Moves,
         without_work_max: millis(1000 + 1000),
         watch: millis(3000),
         serves: 1,
+        ..PLAIN
     },
     Scenario {
         name: "job-exchange",
-        pools: 1,
         failover: "resume_seconds: 3",
         keys: "job_exchange: { enabled: true }",
         shards_min: 2,
@@ -251,7 +240,7 @@ pub(crate) static SCENARIOS: [Scenario; 10] = [
         without_work_max: Duration::ZERO,
         // Links that are young don't count, and then three jobs are to match.
         watch: millis(15_000),
-        serves: 0,
+        ..PLAIN
     },
 ];
 

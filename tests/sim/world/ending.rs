@@ -126,8 +126,9 @@ impl World {
             counters.mining,
             counters.waiting,
             counters.links_up,
+            counters.unread_bytes,
         );
-        assert_eq!(left, (0, 0, 0, 0), "AFTER SHUTDOWN NOTHING IS OWNED");
+        assert_eq!(left, (0, 0, 0, 0, 0), "AFTER SHUTDOWN NOTHING IS OWNED");
         self.shards[shard].stopped = true;
     }
 

@@ -20,6 +20,8 @@ pub(super) fn settings(seed: u64, shards: usize, pools: &[Pool], random: &mut Rn
         },
         conduct: names::conduct(seed),
         miner_outbox_bytes_max: of(&[700, 4096, 64 * 1024]) as usize,
+        // Not drawn, so that seeds that were looked into once are what they were.
+        unread_bytes_max: if seed % 5 == 1 { 1500 } else { usize::MAX },
         miner_blocked: Duration::from_secs(of(&[2, 10])),
         pending_shares_per_miner_max: of(&[4, 32, 4096]) as u32,
         subscribe_timeout: Duration::from_secs(4),
