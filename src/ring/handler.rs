@@ -97,7 +97,7 @@ pub trait RingHandler {
         let _ = (stream, end);
     }
 
-    /// A stream that did not take all that it was sent has room again.
+    /// A stream that did not take all that it was sent has room again, or its peer has taken some bytes.
     fn stream_writable(&mut self, stream: StreamId) {
         let _ = stream;
     }

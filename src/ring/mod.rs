@@ -423,6 +423,9 @@ impl MinerRing {
             Operation::Unacknowledged => {
                 self.unacknowledged_told(token, completion.outcome(), handler);
             }
+            Operation::StreamUnacknowledged => {
+                self.stream_unacknowledged_told(completion, handler);
+            }
             Operation::Aside => {}
         }
     }

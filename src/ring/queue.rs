@@ -35,6 +35,7 @@ pub(super) enum Operation {
     Bell,
     /// How many bytes a peer has not acknowledged.
     Unacknowledged,
+    StreamUnacknowledged,
     /// What succeeds or fails with nothing to do: cancels, the option before a reset.
     Aside,
 }
@@ -67,6 +68,7 @@ impl Operation {
             10 => Self::StreamPoll,
             11 => Self::Bell,
             12 => Self::Unacknowledged,
+            13 => Self::StreamUnacknowledged,
             _ => Self::Aside,
         }
     }

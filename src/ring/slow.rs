@@ -1,5 +1,5 @@
 #![expect(unsafe_code, reason = "an entry asks the kernel about a socket")]
-//! Blocked connections whose peers take bytes nevertheless.
+//! Blocked connections, and streams, whose peers take bytes nevertheless.
 //!
 //! The kernel says that a socket has room when a third of its buffer is free. Of some megabytes that may
 //! take a slow peer minutes, in which it looks like one that takes nothing at all. So whoever wants to tell
@@ -22,12 +22,12 @@ use super::{MinerRing, Token};
 pub(super) struct Slow(HashMap<u32, (Token, u32)>);
 
 /// `SOCKET_URING_OP_SIOCOUTQ` of `linux/io_uring.h`: a socket's bytes that are not acknowledged.
-const UNACKNOWLEDGED: u32 = 1;
+pub(super) const UNACKNOWLEDGED: u32 = 1;
 
 impl MinerRing {
-    /// Looks at all connections that are blocked. A later [`drain`](MinerRing::drain) tells those as writable
-    /// whose peers have acknowledged bytes since the last look, or since they were blocked. Needs Linux 6.7;
-    /// before that none is told.
+    /// Looks at all connections and streams that are blocked. A later [`drain`](MinerRing::drain) tells those
+    /// as writable whose peers have acknowledged bytes since the last look, or since they were blocked. Needs
+    /// Linux 6.7; before that none is told.
     pub fn look_at_blocked(&mut self) {
         let Self { table, slow, .. } = self;
         slow.0.retain(|_, (token, _)| {
@@ -38,6 +38,7 @@ impl MinerRing {
         for token in blocked {
             self.ask_unacknowledged(token);
         }
+        self.look_at_blocked_streams();
     }
 
     /// A connection is blocked: what its peer has not acknowledged by now is what the first look compares

@@ -216,11 +216,9 @@ fn start_shard(setup: ShardSetup) -> Result<(Shard, Arc<AtomicBool>), StartError
     let mut listeners = Vec::new();
     let mut tls = Vec::new();
     let mut proxies = Vec::new();
-    let blocked = setup
-        .proxies
-        .iter()
-        .map(|it| it.settings.limits.miner_blocked);
-    let look_every = blocked.min().unwrap_or(TICK) / 4;
+    let limits = setup.proxies.iter().map(|it| it.settings.limits);
+    let waits = limits.map(|it| it.miner_blocked.min(it.pool_outbox_stalled));
+    let look_every = waits.min().unwrap_or(TICK) / 4;
     for (index, proxy) in (0..).zip(setup.proxies) {
         for (listener, rules, room) in proxy.listeners {
             let id = ring.listen(listener.into());

@@ -128,8 +128,8 @@ pub(crate) struct Shard {
     pool_tails: TailPool,
     /// Streams that are over.
     ended: Vec<StreamId>,
-    /// How often it looks who of the blocked miners takes something nevertheless: four times while one may
-    /// take nothing.
+    /// How often it looks who of the blocked miners and pools takes something nevertheless: four times while
+    /// one may take nothing.
     pub(crate) look_every: Duration,
     next_look: Duration,
     /// How fast it accepts; `None` is as fast as it can.

@@ -15,6 +15,7 @@ mod auth;
 mod bad_input;
 mod bitcoin;
 mod blocked;
+mod busy_pool;
 mod cli;
 mod conduct;
 mod door;
