@@ -132,7 +132,7 @@ fn a_miner_that_reads_slowly_all_the_time_is_not_closed_with_tls_or_without() {
             let len = slow.read(&mut bytes).expect("it is still there");
             assert_ne!(len, 0, "closed after {taken} bytes");
             taken += len;
-            std::thread::sleep(Duration::from_millis(100));
+            std::thread::sleep(Duration::from_millis(50));
         }
         assert_eq!(hall.admin.scrape().value(BLOCKED), 0.0, "{taken} bytes");
     }

@@ -64,20 +64,22 @@ fn a_blocked_peer_that_takes_a_little_is_told_of_and_gets_all_in_order() {
     let before = [deaf, token].map(|token| rests.times_writable(token));
 
     slow.set_nonblocking(true).expect("option");
-    let (mut taken, mut early) = (0, 0);
+    let mut taken = 0;
     let deadline = Instant::now() + Duration::from_secs(30);
     while taken < LEN {
-        assert!(Instant::now() < deadline, "only {taken} bytes");
+        assert!(Instant::now() < deadline, "never told after {taken} bytes");
+        // While there is something left for it, it reads a little for each time that it is told of.
+        let times = rests.times_writable(token) - before[1];
         let mut part = [0; 4096];
-        if let Ok(len) = slow.read(&mut part) {
+        if (taken < (times + 1) * LITTLE || rests.0[&token].0.is_empty())
+            && let Ok(len) = slow.read(&mut part)
+        {
             assert_eq!(part[..len], bytes[taken..taken + len]);
             taken += len;
         }
         rests.look(&mut ring);
-        if taken < LITTLE {
-            early = rests.times_writable(token) - before[1];
-        }
     }
-    assert!(early > 1, "told {early} times of the first {LITTLE} bytes");
-    assert_eq!(rests.times_writable(deaf), before[0], "it took nothing");
+    // The kernel may find a last bit of room for it when it tries again.
+    let times = rests.times_writable(deaf) - before[0];
+    assert!(times <= 2, "it took nothing, and was told of {times} times");
 }
