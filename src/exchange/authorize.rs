@@ -365,6 +365,7 @@ impl Exchange {
         if first {
             miner.home = home;
         }
+        let home = miner.home;
         if let (Some(accounts), Some(account)) = (&mut self.accounts, pending.account()) {
             accounts.give(account, token);
         }
@@ -373,6 +374,7 @@ impl Exchange {
         } else {
             self.accept_request(token, &pending.id);
         }
+        self.note_person(token, &pending.worker, home);
         if first {
             self.fact(Fact::Authorized {
                 miner: token,

@@ -16,21 +16,17 @@
 //! over the ratio, where that changed; so each decides by what the others were a quarter of a second ago.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::BuildHasher;
 use std::time::Duration;
 
 use super::{CloseHow, CloseReason, Exchange, Fact, Letter, MinerToken, Settings};
+use crate::exchange::bans::Bans;
 use crate::exchange::miners::{Miner, Stage};
 use crate::proto::job::JobId;
 use crate::proto::share::Reject;
 use crate::proto::time::Now;
-use crate::proto::worker_name::MinerAddress;
 
 /// Seconds over which a pace holds.
 const PACE_SECONDS: u32 = 10;
-
-/// Workers that are kept out at a time, on one shard; past it whoever was first may come back first.
-const KEPT_OUT_MAX: usize = 4096;
 
 /// Miners that were closed for their faults and are remembered, in all and of one address. No more of an
 /// address count than it has miners.
@@ -168,7 +164,7 @@ impl Conduct {
     }
 
     /// Whether it is not over the ratio, and a share that was judged lately was good.
-    fn mines_well(&self, limits: &ConductLimits) -> bool {
+    pub(super) fn mines_well(&self, limits: &ConductLimits) -> bool {
         let half = limits.rejected_window / 2;
         let was_good = self.faults_before.is_some_and(|faults| faults < half);
         !self.over && (self.faults < self.judged || was_good)
@@ -185,15 +181,6 @@ pub(super) enum Judgement {
     Good,
     /// It is wrong, by the fault of the worker at this place of its connection.
     Fault(u16),
-}
-
-/// A worker that is kept out at its address.
-#[derive(Clone, Copy, Debug)]
-struct KeptOut {
-    person: u64,
-    until: Duration,
-    /// Whether we have found it out, and not another shard.
-    is_ours: bool,
 }
 
 /// A miner that was closed for its faults.
@@ -216,7 +203,7 @@ pub(crate) struct Ledger {
     /// Miners of whose last shares too many were their own fault.
     over: u64,
     /// Workers that may not mine for a while.
-    kept_out: VecDeque<KeptOut>,
+    pub(super) bans: Bans,
     /// Miners that were closed for their faults lately.
     parted: VecDeque<Parted>,
     /// Those of them that count: see [`Exchange::count_parted`].
@@ -253,26 +240,6 @@ impl Ledger {
 }
 
 impl Exchange {
-    /// Stands for the address of a miner, or its /64: the same number in all exchanges of a proxy.
-    pub(super) fn home(&self, address: MinerAddress) -> u64 {
-        self.people().hash_one(address.network())
-    }
-
-    /// Stands for a worker at home.
-    pub(super) fn person(&self, worker: &str, home: u64) -> u64 {
-        self.people().hash_one((worker, home))
-    }
-
-    const fn people(&self) -> foldhash::quality::FixedState {
-        foldhash::quality::FixedState::with_seed(self.settings.authorize.people_seed)
-    }
-
-    /// Whether a worker is kept out.
-    pub(super) fn is_kept_out(&self, now: Now, person: u64) -> bool {
-        let mut kept_out = self.ledger.kept_out.iter();
-        kept_out.any(|kept| kept.person == person && kept.until > now.since_start)
-    }
-
     /// A share of this worker was refused here.
     pub(super) fn judge_refused(
         &mut self,
@@ -321,8 +288,9 @@ impl Exchange {
     }
 
     /// A miner is gone, and no more over the ratio.
-    pub(super) fn forget_conduct(&mut self, conduct: Conduct) {
-        self.ledger.over -= u64::from(conduct.over);
+    pub(super) fn forget_conduct(&mut self, miner: &Miner) {
+        self.ledger.over -= u64::from(miner.conduct.over);
+        self.forget_people(miner);
     }
 
     /// Closes a miner for its faults, unless too many miners are like it.
@@ -364,57 +332,6 @@ impl Exchange {
         self.close_miner(token, CloseHow::Graceful, CloseReason::TooManyFaults);
     }
 
-    /// Keeps a worker out, unless somebody of the same name and address mines well here.
-    fn keep_out(&mut self, worker: &str, home: u64, until: Duration, is_ours: bool) -> bool {
-        let limits = &self.settings.limits.conduct;
-        let is_well = |miner: &Miner| {
-            miner.home == home && miner.conduct.mines_well(limits) && miner.session.knows(worker)
-        };
-        if self.miners.iter().any(is_well) {
-            return false;
-        }
-        let person = self.person(worker, home);
-        let kept_out = &mut self.ledger.kept_out;
-        if kept_out.len() >= KEPT_OUT_MAX {
-            kept_out.pop_front();
-        }
-        kept_out.push_back(KeptOut {
-            person,
-            until,
-            is_ours,
-        });
-        self.counters.kept_out += 1;
-        true
-    }
-
-    /// Another shard keeps a worker out. Where somebody of its name and address mines well here, none does:
-    /// that shard is told, and tells the others, who so hear of it behind what it told them first.
-    pub(super) fn handle_kept_out(
-        &mut self,
-        from: usize,
-        worker: Box<str>,
-        home: u64,
-        until: Duration,
-    ) {
-        if !self.keep_out(&worker, home, until, false) {
-            self.letters
-                .push_back((from, Letter::Vouched { worker, home }));
-        }
-    }
-
-    /// A worker mines well on another shard.
-    pub(super) fn handle_vouched(&mut self, worker: Box<str>, home: u64) {
-        let person = self.person(&worker, home);
-        let kept_out = &mut self.ledger.kept_out;
-        let was_ours = kept_out
-            .iter()
-            .any(|kept| kept.person == person && kept.is_ours);
-        kept_out.retain(|kept| kept.person != person);
-        if was_ours {
-            self.tell_all(&Letter::Vouched { worker, home });
-        }
-    }
-
     /// How our own miners are.
     const fn conduct_standing(&self) -> Standing {
         // Those that were closed for it count on, or one after the other all would be.
@@ -442,8 +359,7 @@ impl Exchange {
         while parted.front().is_some_and(|it| now.since(it.at) >= ban) {
             parted.pop_front();
         }
-        let kept_out = &mut self.ledger.kept_out;
-        kept_out.retain(|kept| kept.until > now.since_start);
+        self.ledger.bans.expire(now);
         self.ledger.parted_count = self.count_parted();
         let standing = self.conduct_standing();
         if self.settings.part.1 > 1 && self.ledger.told != standing {

@@ -229,7 +229,7 @@ impl Exchange {
             if link.is_up() {
                 self.fan_out_job(index);
             } else {
-                link.job_unsaid = true;
+                link.unsaid = link.unsaid.and(Owed::JOB);
             }
         }
         self.send_held(now, index, id);

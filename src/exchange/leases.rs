@@ -206,8 +206,10 @@ impl Exchange {
             next_target,
         } = terms;
         let link = &mut self.links[index];
+        let mut left = 0;
         if let Some(own) = &mut link.lease {
             own.id = Some(lease);
+            left = own.spaces;
             own.spaces += 1;
             (own.more_asked, own.none_left) = (false, None);
         }
@@ -227,6 +229,9 @@ impl Exchange {
         };
         self.handle_version_mask(index, version_mask);
         self.change_own_space(now, index, Rc::new(RefCell::new(space)));
+        if left > 0 {
+            self.write_host(host, GuestSays::Left { lease, space: left });
+        }
         self.end_warm(now, index);
         if let Some((job, target)) = job {
             if let Some(target) = target {
@@ -318,7 +323,9 @@ impl Exchange {
             return;
         };
         let host = lease.host;
-        lease.id = None;
+        if let Some(lease) = lease.id.take() {
+            self.write_host(host, GuestSays::GiveBack { lease });
+        }
         self.fact(Fact::LeaseEnded {
             pool,
             shard: host,

@@ -6,14 +6,16 @@
 //! guest's own number. What the guest's side does is in `leases.rs`.
 //!
 //! What is lent belongs to an epoch of the link. When that is over, so is the lease, and the guest asks
-//! again.
+//! again. Nobody else gets its slots before it has said that it has left them (`recalls.rs`).
 
+use std::cell::RefCell;
 use std::ops::Range;
+use std::rc::Rc;
 
 use super::{Exchange, Fact, GuestSays, HostSays, LeaseId, Letter, LinkKey, ShareEnd, Terms};
 use crate::exchange::link::{Link, Role};
 use crate::exchange::pending::{Owner, Pending};
-use crate::exchange::slots;
+use crate::exchange::slots::{self, NonceSpace, without};
 use crate::proto::job::Job;
 use crate::proto::share::Reject;
 use crate::proto::target::Target;
@@ -30,13 +32,17 @@ const SPARE_SLOTS: u32 = 64;
 #[derive(Debug)]
 pub(crate) struct Guest {
     shard: usize,
-    lease: LeaseId,
+    pub(super) lease: LeaseId,
     /// The guest's name for it.
     request: LinkKey,
     /// How many nonce spaces were lent to it: the link may get another one within its session.
-    spaces: u32,
-    /// The slots of the last one.
+    pub(super) spaces: u32,
+    /// The last one.
+    pub(super) space: Rc<RefCell<NonceSpace>>,
+    /// Its slots there.
     pub(super) slots: Vec<Range<u32>>,
+    /// How many more it asked for and waits for.
+    pub(super) wants: Option<u32>,
     /// What became of its shares and was not told yet.
     answers: Vec<(u64, ShareEnd)>,
 }
@@ -70,11 +76,13 @@ impl Exchange {
                 space,
                 slots,
             } => self.handle_fewer_slots(lease, space, &slots),
+            GuestSays::Left { lease, space } => self.release(now, lease, space),
             GuestSays::GiveBack { lease } => {
                 if let Some((index, place)) = self.find_guest(lease) {
                     let guest = self.links[index].guests.swap_remove(place);
-                    self.take_back(index, &guest.slots);
+                    guest.take_back(&guest.slots, self.sequence);
                 }
+                self.release(now, lease, u32::MAX);
             }
         }
     }
@@ -84,12 +92,6 @@ impl Exchange {
             let place = link.guests.iter().position(|guest| guest.lease == lease)?;
             Some((index, place))
         })
-    }
-
-    fn take_back(&mut self, index: usize, slots: &[Range<u32>]) {
-        if let Some(space) = &self.links[index].space {
-            space.borrow_mut().slots.take_back(slots, self.sequence);
-        }
     }
 
     fn handle_borrow(
@@ -135,21 +137,22 @@ impl Exchange {
 
     /// Lends to those that wait for it, if there is a link.
     pub(super) fn serve_borrowers(&mut self) {
-        if self.borrowers.is_empty() {
-            return;
-        }
-        let best = self.links.iter().filter(|link| link.can_lend());
-        let Some(index) = best.min_by_key(|link| link.pool).map(|link| link.key.index) else {
-            // One that is full has nothing to wait for, and says so to its miners.
-            if self.serving().any(Link::is_up) {
+        while !self.borrowers.is_empty() {
+            let best = self.links.iter().filter(|link| link.can_lend());
+            if let Some(index) = best.min_by_key(|link| link.pool).map(|link| link.key.index) {
+                let borrower = self.borrowers.remove(0);
+                self.lend(index, borrower);
+                continue;
+            }
+            let up = || self.serving().filter(|link| link.is_up());
+            // A link that is full has nothing to wait for but slots that are to come back, and says so to its
+            // miners.
+            if up().next().is_some() && !up().any(|link| self.expects_slots(link)) {
                 for Borrower { shard, request, .. } in std::mem::take(&mut self.borrowers) {
                     self.decline(shard, request);
                 }
             }
             return;
-        };
-        for borrower in std::mem::take(&mut self.borrowers) {
-            self.lend(index, borrower);
         }
     }
 
@@ -160,9 +163,13 @@ impl Exchange {
             slots: wanted,
         } = borrower;
         let slots = self.deal(index, wanted);
-        if slots.is_empty() {
+        let Some(space) = self.links[index]
+            .space
+            .clone()
+            .filter(|_| !slots.is_empty())
+        else {
             return self.decline(shard, request);
-        }
+        };
         self.leases += 1;
         let lease = LeaseId(self.leases);
         let (pool, count) = (self.links[index].pool, slots::count(&slots));
@@ -171,7 +178,9 @@ impl Exchange {
             lease,
             request,
             spaces: 1,
+            space,
             slots: slots.clone(),
+            wants: None,
             answers: Vec::new(),
         });
         self.fact(Fact::Lent {
@@ -229,16 +238,20 @@ impl Exchange {
         );
     }
 
-    /// The link has another nonce space within its session: each guest gets a part of that.
+    /// The link has another nonce space within its session, and its guests' slots were recalled: each of them
+    /// gets a part of that.
     pub(super) fn lend_again(&mut self, index: usize) {
+        let Some(space) = self.links[index].space.clone() else {
+            return;
+        };
         for place in 0..self.links[index].guests.len() {
-            let guest = &self.links[index].guests[place];
-            let (shard, request, lease) = (guest.shard, guest.request, guest.lease);
-            let wanted = slots::count(&guest.slots);
-            let slots = self.deal(index, wanted);
+            let wanted = self.links[index].guests[place].wants.take();
+            let slots = self.deal(index, wanted.unwrap_or(0));
             let guest = &mut self.links[index].guests[place];
-            guest.spaces += 1;
+            let (shard, request, lease) = (guest.shard, guest.request, guest.lease);
+            debug_assert!(guest.slots.is_empty(), "they were recalled");
             guest.slots.clone_from(&slots);
+            guest.space = Rc::clone(&space);
             self.tell_terms(index, shard, request, lease, slots);
         }
     }
@@ -268,13 +281,26 @@ impl Exchange {
     }
 
     fn handle_more_slots(&mut self, lease: LeaseId, wanted: u32) {
-        let Some((index, place)) = self.find_guest(lease) else {
+        if let Some((index, place)) = self.find_guest(lease) {
+            self.links[index].guests[place].wants = Some(wanted);
+            self.serve_guest(index, place);
+        }
+    }
+
+    /// Gives a guest the slots that it waits for, or none where there are none and none are to come back.
+    pub(super) fn serve_guest(&mut self, index: usize, place: usize) {
+        let link = &self.links[index];
+        let Some(wanted) = link.guests[place].wants else {
             return;
         };
+        if !link.has_room() && self.expects_slots(link) {
+            return;
+        }
         let slots = self.deal(index, wanted);
         let guest = &mut self.links[index].guests[place];
+        guest.wants = None;
         guest.slots.extend(slots.iter().cloned());
-        let shard = guest.shard;
+        let (shard, lease) = (guest.shard, guest.lease);
         self.write_to(shard, HostSays::Slots { lease, slots });
     }
 
@@ -288,7 +314,7 @@ impl Exchange {
             return;
         }
         guest.slots = without(&guest.slots, slots);
-        self.take_back(index, slots);
+        guest.take_back(slots, self.sequence);
     }
 
     fn handle_guest_shares(&mut self, now: Now, lease: LeaseId, lines: &[u8]) {
@@ -370,10 +396,17 @@ impl Exchange {
     /// The epoch of a link is over, and with it what was lent of it.
     pub(super) fn end_leases(&mut self, index: usize) {
         self.send_answers_of(index);
+        self.recall(index);
         for guest in std::mem::take(&mut self.links[index].guests) {
-            self.take_back(index, &guest.slots);
             self.write_to(guest.shard, HostSays::Ended { lease: guest.lease });
         }
+    }
+}
+
+impl Guest {
+    /// Some of its slots are nobody's again; `newest_job` as for `Slots::give_back`.
+    fn take_back(&self, slots: &[Range<u32>], newest_job: u64) {
+        self.space.borrow_mut().slots.take_back(slots, newest_job);
     }
 }
 
@@ -400,26 +433,6 @@ fn split_number(line: &[u8]) -> Option<(u64, &[u8])> {
     Some((number, rest))
 }
 
-/// Some slots without others, all of which are among them.
-fn without(slots: &[Range<u32>], gone: &[Range<u32>]) -> Vec<Range<u32>> {
-    let mut left: Vec<Range<u32>> = slots.to_vec();
-    for gone in gone {
-        left = left
-            .into_iter()
-            .flat_map(|range| {
-                let cut = gone.start.max(range.start)..gone.end.min(range.end);
-                if cut.is_empty() {
-                    [range, 0..0]
-                } else {
-                    [range.start..cut.start, cut.end..range.end]
-                }
-            })
-            .filter(|range| !range.is_empty())
-            .collect();
-    }
-    left
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -439,13 +452,6 @@ mod tests {
         ] {
             assert!(split_number(bad).is_none());
         }
-    }
-
-    #[test]
-    fn slots_are_cut_out_of_ranges() {
-        let left = without(&[0..10, 20..30], &[5..6, 20..22, 29..30]);
-        assert_eq!(left, [0..5, 6..10, 22..29]);
-        assert_eq!(without(&left, &left), []);
     }
 
     #[test]

@@ -128,7 +128,15 @@ pub enum GuestSays {
         /// Which ones.
         slots: Vec<Range<u32>>,
     },
-    /// Gives back what was lent: the borrower waits for no answer any more.
+    /// Knows that the link has another nonce space, and works in none of its earlier ones any more.
+    Left {
+        /// Of what was lent.
+        lease: LeaseId,
+        /// The last of them, counted from 1.
+        space: u32,
+    },
+    /// Gives back what was lent: the borrower waits for no answer any more, and none of its miners works
+    /// there. Comes once for each lease, also where the lender has ended it.
     GiveBack {
         /// What was lent.
         lease: LeaseId,
@@ -203,7 +211,7 @@ pub enum HostSays {
         /// What was lent.
         lease: LeaseId,
     },
-    /// What was lent is over: shares that were not answered will not be.
+    /// What was lent is over: shares that were not answered will not be. The borrower gives it back.
     Ended {
         /// What was lent.
         lease: LeaseId,

@@ -10,6 +10,7 @@ use crate::exchange::jobs::Jobs;
 use crate::exchange::leases::Lease;
 use crate::exchange::lending::Guest;
 use crate::exchange::names::LinkNames;
+use crate::exchange::outbox::Owed;
 use crate::exchange::output::LinkOutput;
 use crate::exchange::pending::{Pending, PendingShares};
 use crate::exchange::settings::Limits;
@@ -128,10 +129,8 @@ pub(crate) struct Link {
     pub(crate) next_space: Option<Rc<RefCell<NonceSpace>>>,
     /// Whether the next job is flagged clean whatever the pool says: the first one of an epoch.
     pub(crate) fresh: bool,
-    /// Whether a job came before the link was ready: its miners have not heard of it.
-    pub(crate) job_unsaid: bool,
-    /// Whether a target did.
-    pub(crate) target_unsaid: bool,
+    /// What its pool said before the link was ready, a job or a target: its miners hear of it when it is.
+    pub(crate) unsaid: Owed,
     /// Whether its first job was held against the config.
     pub(crate) job_looked_at: bool,
     /// Lines of this connection that could not be read.
@@ -194,8 +193,7 @@ impl Link {
             next_subscription: None,
             next_space: None,
             fresh: true,
-            job_unsaid: false,
-            target_unsaid: false,
+            unsaid: Owed::NOTHING,
             job_looked_at: false,
             unreadable_lines: 0,
             jobs: Jobs::default(),
@@ -427,8 +425,7 @@ impl Link {
         }
         self.early.clear();
         self.lines = Lines::default();
-        self.job_unsaid = false;
-        self.target_unsaid = false;
+        self.unsaid = Owed::NOTHING;
         self.target = None;
         self.next_subscription = None;
         self.output.clear();

@@ -190,6 +190,12 @@ impl Miners {
     }
 
     /// The miner with this token.
+    pub(crate) fn get(&self, token: MinerToken) -> Option<&Miner> {
+        let place = self.place(token)?;
+        self.miners.get(place)
+    }
+
+    /// The miner with this token.
     pub(crate) fn get_mut(&mut self, token: MinerToken) -> Option<&mut Miner> {
         let place = self.place(token)?;
         self.miners.get_mut(place)

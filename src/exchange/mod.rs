@@ -16,6 +16,7 @@
 mod accounts;
 mod alike;
 mod authorize;
+mod bans;
 mod conduct;
 mod dialling;
 mod early;
@@ -37,6 +38,7 @@ mod patch;
 mod pending;
 mod places;
 mod pool_side;
+mod recalls;
 mod settings;
 mod shares;
 mod slots;
@@ -60,6 +62,7 @@ use crate::exchange::miners::{Miner, Miners, Stage};
 use crate::exchange::neighbours::Neighbours;
 use crate::exchange::outbox::{Outbox, Owed};
 use crate::exchange::patch::JobPatch;
+use crate::exchange::recalls::Recalled;
 use crate::exchange::spares::{Former, Returns};
 use crate::exchange::unread::Unread;
 use crate::proto::dialect::Dialect;
@@ -168,6 +171,8 @@ pub struct Exchange {
     borrowers: Vec<Borrower>,
     /// How much was lent so far.
     leases: u64,
+    /// What guests had and may not know to be over.
+    recalled: Vec<Recalled>,
     /// When a neighbour could not lend.
     lease_declined: Option<Duration>,
     counters: Counters,
@@ -240,6 +245,7 @@ impl Exchange {
             },
             borrowers: Vec::new(),
             leases: 0,
+            recalled: Vec::new(),
             lease_declined: None,
             counters: Counters::default(),
             sequence: 0,
@@ -508,13 +514,17 @@ impl Exchange {
             return;
         }
         let link = miner.link().and_then(|link| self.links.get(link));
-        let lines = link.map(|link| &link.lines);
-        let line = |owed, tag, of: fn(&link::Lines) -> &Option<Rc<[u8]>>| {
-            let line = lines.and_then(|lines| of(lines).as_ref());
-            line.filter(|_| miner.owed.has(owed))
-                .map(|line| (line, tag))
+        // What a pool says before its link is ready may be for another nonce space than this miner has.
+        let owed = match link {
+            Some(link) if link.unsaid != Owed::NOTHING => Owed::NOTHING,
+            _ => miner.owed,
         };
-        let job = if miner.owed.has(Owed::CLEAN) {
+        let lines = link.map(|link| &link.lines);
+        let line = |wanted, tag, of: fn(&link::Lines) -> &Option<Rc<[u8]>>| {
+            let line = lines.and_then(|lines| of(lines).as_ref());
+            line.filter(|_| owed.has(wanted)).map(|line| (line, tag))
+        };
+        let job = if owed.has(Owed::CLEAN) {
             line(Owed::JOB, Tag::CleanJob, |lines| &lines.clean_job)
         } else {
             line(Owed::JOB, Tag::Job, |lines| &lines.job)
@@ -533,7 +543,7 @@ impl Exchange {
             _ => false,
         };
         // The bytes hold from the next job on, so they go out right before it and not without it.
-        let moved = miner.owed.has(Owed::EXTRANONCE) && job.is_some();
+        let moved = owed.has(Owed::EXTRANONCE) && job.is_some();
         let own = miner.outbox.as_deref().filter(|outbox| !outbox.is_empty());
 
         if !patched
@@ -588,7 +598,7 @@ impl Exchange {
         if lines.is_none_or(|lines| lines.next_target.is_none()) || next.is_some() {
             sent = sent.and(Owed::NEXT_TARGET);
         }
-        miner.owed = miner.owed.without(sent);
+        miner.owed = miner.owed.without(owed).and(owed.without(sent));
         let outbox = miner.outbox.take();
         self.keep_outbox(outbox);
     }
@@ -692,7 +702,7 @@ impl Exchange {
         if miner.blocked {
             self.unread.end(miner.outbox_len());
         }
-        self.forget_conduct(miner.conduct);
+        self.forget_conduct(&miner);
         if let Some(accounts) = &mut self.accounts {
             accounts.forget(token);
         }

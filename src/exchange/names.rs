@@ -14,6 +14,10 @@
 //! newcomers ──▶ newcomers, at a pace ──────┘
 //! ```
 //!
+//! **The pace of newcomers.** 500 in a second on each link, in which a name that its pool takes counts for
+//! nothing. So a farm whose names are good comes in as fast as its pool answers 256 at a time, up to a
+//! ceiling, and whoever guesses names is 500 requests in a second to a pool that knows its own.
+//!
 //! With one name for all (the template is fixed) nothing of this is there, and nothing is looked up.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -32,13 +36,17 @@ use crate::proto::time::Now;
 /// Names that one link asks its pool for at a time; the others wait for their turn.
 const ASKED_MAX: usize = 256;
 
-/// Names of newcomers that one link asks its pool for in each tick, of which there are four in a second: so
-/// whoever guesses names is 500 requests in a second to a pool, and ten thousand miners that come at once
-/// are all asked for in 20 seconds.
+/// Names of newcomers that one link may ask its pool for in each tick, of which there are four in a second,
+/// beyond those that the pool takes.
 const NEWCOMERS_PER_TICK: usize = 125;
 
 /// Those that it may ask for at once after a quiet time.
 const NEWCOMERS_AT_ONCE: usize = 2 * NEWCOMERS_PER_TICK;
+
+/// The ceiling: names of newcomers for which the links of all shards ask in each tick, one link of each. So
+/// 65,536 miners that come at once are all asked for in 17 seconds. A shard's part is [`NEWCOMERS_PER_TICK`]
+/// at least.
+const NEWCOMERS_PER_TICK_MAX: usize = 1000;
 
 /// How long a name waits for the pool's answer, and with it the shares under it.
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
@@ -50,22 +58,44 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 enum Standing {
     /// It was asked, or will be; these wait for the answer.
-    Asked(Vec<Waiter>),
+    Asked(Turn, Vec<Waiter>),
     Allowed,
+}
+
+/// When a name is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// Behind the others, at a pace.
+    Newcomer,
+    /// As soon as one more may be asked.
+    Returning,
+    /// It was.
+    Past,
+}
+
+/// A name that its pool was asked for.
+#[derive(Clone, Copy, Debug)]
+struct Question {
+    account: AccountId,
+    since: Duration,
+    /// It was paid for out of the credit of newcomers.
+    is_paid: bool,
 }
 
 /// The names of one link.
 #[derive(Debug)]
 pub(crate) struct LinkNames {
     standing: BTreeMap<AccountId, Standing>,
-    /// By our request id: which account, and since when.
-    asked: BTreeMap<u64, (AccountId, Duration)>,
+    /// By our request id.
+    asked: BTreeMap<u64, Question>,
     /// To be asked for: of miners that mine, or of shares.
     returning: VecDeque<AccountId>,
-    /// To be asked for behind those, and at a pace.
+    /// To be asked for behind those, and at a pace. Some of them may have been asked for since.
     newcomers: VecDeque<AccountId>,
-    /// How many of these may be asked for before the next tick.
+    /// How many of these may be asked for now, if no more become known to be good.
     credit: usize,
+    /// How many may before the next tick, whatever becomes known.
+    left: usize,
     /// Shares whose names are not answered yet.
     pub(crate) held: HeldShares,
     /// Names that are not answered yet, of shares that are to go out once more.
@@ -82,6 +112,7 @@ impl Default for LinkNames {
             returning: VecDeque::new(),
             newcomers: VecDeque::new(),
             credit: NEWCOMERS_AT_ONCE,
+            left: NEWCOMERS_PER_TICK,
             held: HeldShares::default(),
             gate: BTreeSet::new(),
             refused: BTreeMap::new(),
@@ -115,27 +146,61 @@ impl LinkNames {
         self.standing.len() + self.returning.len() + self.newcomers.len()
     }
 
-    /// The next name that may be asked for now.
-    fn next_to_ask(&mut self) -> Option<AccountId> {
+    /// The next name that may be asked for now, and whether it is a newcomer's.
+    fn next_to_ask(&mut self) -> Option<(AccountId, bool)> {
         if self.asked.len() >= ASKED_MAX {
             return None;
         }
-        if let Some(id) = self.returning.pop_front() {
-            return Some(id);
+        while let Some(id) = self.returning.pop_front() {
+            if self.has_turn(id, Turn::Returning) {
+                return Some((id, false));
+            }
         }
-        let credit = self.credit.checked_sub(1)?;
-        let id = self.newcomers.pop_front()?;
-        self.credit = credit;
-        Some(id)
+        while self.credit > 0 && self.left > 0 {
+            let id = self.newcomers.pop_front()?;
+            if self.has_turn(id, Turn::Newcomer) {
+                self.credit -= 1;
+                self.left -= 1;
+                return Some((id, true));
+            }
+        }
+        None
+    }
+
+    /// Whether a name waits for this turn; then it is past.
+    fn has_turn(&mut self, id: AccountId, wanted: Turn) -> bool {
+        match self.standing.get_mut(&id) {
+            Some(Standing::Asked(turn, _)) if *turn == wanted => {
+                *turn = Turn::Past;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Puts a name into its queue.
+    fn queue(&mut self, id: AccountId, turn: Turn) {
+        match turn {
+            Turn::Newcomer => self.newcomers.push_back(id),
+            Turn::Returning => self.returning.push_back(id),
+            Turn::Past => {}
+        }
+    }
+
+    /// A tick earns newcomers their pace; `parts` shards have a part of the ceiling each.
+    fn earn(&mut self, parts: u32) {
+        self.credit = (self.credit + NEWCOMERS_PER_TICK).min(NEWCOMERS_AT_ONCE);
+        let part = NEWCOMERS_PER_TICK_MAX / parts.max(1) as usize;
+        self.left = part.max(NEWCOMERS_PER_TICK);
     }
 
     /// Takes out the names that wait for their answers for too long.
     fn take_late(&mut self, now: Now) -> Vec<AccountId> {
-        let is_late = |since: Duration| now.since(since) >= ANSWER_WAIT;
-        let late = self.asked.iter().filter(|(_, (_, since))| is_late(*since));
+        let is_late = |asked: &Question| now.since(asked.since) >= ANSWER_WAIT;
+        let late = self.asked.iter().filter(|(_, asked)| is_late(asked));
         let late: Vec<u64> = late.map(|(request, _)| *request).collect();
         let taken = late.iter().filter_map(|request| self.asked.remove(request));
-        taken.map(|(id, _)| id).collect()
+        taken.map(|asked| asked.account).collect()
     }
 }
 
@@ -178,8 +243,15 @@ impl Exchange {
         let link = &mut self.links[index];
         match link.names.standing.get_mut(&id) {
             Some(Standing::Allowed) => return Asked::Allowed,
-            Some(Standing::Asked(waiters)) => {
+            Some(Standing::Asked(turn, waiters)) => {
+                // Who mines, and its shares, do not wait behind newcomers that came first.
+                let goes_ahead = waiter.is_none() && *turn == Turn::Newcomer;
                 waiters.extend(waiter);
+                if goes_ahead {
+                    *turn = Turn::Returning;
+                    link.names.queue(id, Turn::Returning);
+                    self.ask_next(now, index);
+                }
                 return Asked::Waits;
             }
             None => {}
@@ -187,14 +259,15 @@ impl Exchange {
         if let Some(denial) = accounts.denial(now, link.pool, id, retry) {
             return Asked::Denied(denial);
         }
-        let queue = if waiter.is_some() {
-            &mut link.names.newcomers
-        } else {
-            &mut link.names.returning
+        let turn = match waiter {
+            Some(_) => Turn::Newcomer,
+            None => Turn::Returning,
         };
-        queue.push_back(id);
         let waiters = waiter.into_iter().collect();
-        link.names.standing.insert(id, Standing::Asked(waiters));
+        link.names
+            .standing
+            .insert(id, Standing::Asked(turn, waiters));
+        link.names.queue(id, turn);
         self.ask_next(now, index);
         Asked::Waits
     }
@@ -206,7 +279,7 @@ impl Exchange {
         };
         let link = &mut self.links[index];
         let pool = &self.settings.pools[link.pool];
-        while let Some(id) = link.names.next_to_ask() {
+        while let Some((id, is_paid)) = link.names.next_to_ask() {
             self.name.clear();
             let template = &self.settings.authorize.worker_name;
             accounts.write_name(&mut self.name, template, &pool.worker, id);
@@ -221,7 +294,12 @@ impl Exchange {
             };
             self.dialect
                 .write_authorize(out, request, &self.name, password);
-            link.names.asked.insert(request, (id, now.since_start));
+            let question = Question {
+                account: id,
+                since: now.since_start,
+                is_paid,
+            };
+            link.names.asked.insert(request, question);
             self.counters.names_asked += 1;
         }
     }
@@ -235,9 +313,13 @@ impl Exchange {
         verdict: &Verdict<'_>,
     ) -> bool {
         let link = &mut self.links[index];
-        let Some((id, _)) = link.names.asked.remove(&request) else {
+        let Some(asked) = link.names.asked.remove(&request) else {
             return false;
         };
+        let id = asked.account;
+        if asked.is_paid && *verdict == Verdict::Accepted {
+            link.names.credit = (link.names.credit + 1).min(NEWCOMERS_AT_ONCE);
+        }
         let denial = match verdict {
             Verdict::Accepted => None,
             Verdict::Rejected { code, text } => Some(Denial::of_pool(*code, text)),
@@ -258,7 +340,7 @@ impl Exchange {
             Some(_) => names.standing.remove(&id),
         };
         self.settle_gate(now, index, id, denial);
-        if let Some(Standing::Asked(waiters)) = standing {
+        if let Some(Standing::Asked(_, waiters)) = standing {
             for waiter in waiters {
                 self.handle_worker_named(now, waiter, denial);
             }
@@ -415,7 +497,7 @@ impl Exchange {
         }
         for index in 0..self.links.len() {
             let names = &mut self.links[index].names;
-            names.credit = (names.credit + NEWCOMERS_PER_TICK).min(NEWCOMERS_AT_ONCE);
+            names.earn(self.settings.part.1);
             for id in names.take_late(now) {
                 self.settle_name(now, index, id, Some(&Reject::PoolSilent.into()));
             }
@@ -456,7 +538,7 @@ impl Exchange {
             let shares = link.pending.iter_mut().filter_map(|share| share.account);
             let held = link.early.held.accounts();
             let held = held.chain(link.names.held.accounts());
-            let asked = link.names.asked.values().map(|(id, _)| *id);
+            let asked = link.names.asked.values().map(|asked| asked.account);
             let asked = asked.chain(link.names.gate.iter().copied());
             for id in shares.chain(held).chain(asked) {
                 unnamed.remove(&id);
@@ -466,7 +548,7 @@ impl Exchange {
         let is_there = |waiter: &Waiter| self.pending_authorizes.contains_key(waiter);
         for link in &mut self.links {
             for id in accounts.unowned() {
-                if let Some(Standing::Asked(waiters)) = link.names.standing.get_mut(id) {
+                if let Some(Standing::Asked(_, waiters)) = link.names.standing.get_mut(id) {
                     waiters.retain(is_there);
                 }
             }

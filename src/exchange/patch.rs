@@ -1,6 +1,7 @@
 //! Jobs in whose line each miner's own slot stands: copied for each of them, and a few digits changed.
 
 use crate::exchange::link::Link;
+use crate::exchange::outbox::Owed;
 use crate::wire::hex;
 
 /// Where the slot stands in a job's line, and the line that was copied last.
@@ -42,7 +43,8 @@ impl JobPatch {
 
     /// The line of a link's current job, clean, as the miner with this slot is to have it.
     pub(crate) fn job_of<'a>(&'a mut self, link: &'a Link, slot: u16) -> Option<&'a [u8]> {
-        let job = link.lines.clean_job.as_deref()?;
+        let job = link.lines.clean_job.as_deref();
+        let job = job.filter(|_| link.unsaid == Owed::NOTHING)?;
         Some(if self.patch(job, link, slot) {
             &self.line
         } else {

@@ -139,6 +139,9 @@ impl Exchange {
             return Place::Wait;
         }
         let lane_links = || self.links.iter().filter(lane);
+        if lane_links().any(|link| is_ready(link) && self.expects_slots(link)) {
+            return Place::Wait;
+        }
         // A link that is on its way may have room; each such link of one miner has it only once.
         let coming = |link: &&Link| !is_ready(link) && !link.is_declined();
         let room = match lane_links().find_map(|link| link.space.as_ref()) {

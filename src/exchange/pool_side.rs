@@ -176,10 +176,11 @@ impl Exchange {
 
     /// Tells the miners of a link what its pool said before it was ready.
     pub(super) fn say_unsaid(&mut self, index: usize) {
-        if std::mem::take(&mut self.links[index].job_unsaid) && cfg!(not(break_jobs)) {
+        let unsaid = std::mem::take(&mut self.links[index].unsaid);
+        if unsaid.has(Owed::JOB) && cfg!(not(break_jobs)) {
             self.fan_out_job(index);
         }
-        if std::mem::take(&mut self.links[index].target_unsaid) {
+        if unsaid.has(Owed::TARGET) {
             self.for_each_of(index, |owed| owed.and(Owed::TARGET).and(Owed::NEXT_TARGET));
         }
     }
@@ -195,7 +196,7 @@ impl Exchange {
             } else if link.is_up() {
                 self.for_each_of(index, |owed| owed.and(Owed::NEXT_TARGET));
             } else {
-                link.target_unsaid = true;
+                link.unsaid = link.unsaid.and(Owed::TARGET);
             }
         }
     }
@@ -255,7 +256,8 @@ impl Exchange {
                 self.serve_waiting(now);
             }
         } else {
-            self.links[index].job_unsaid = true;
+            let link = &mut self.links[index];
+            link.unsaid = link.unsaid.and(Owed::JOB);
         }
     }
 

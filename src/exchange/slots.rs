@@ -189,6 +189,21 @@ impl Slots {
         }
     }
 
+    /// Whether none was ever taken out.
+    pub(crate) fn are_untouched(&self) -> bool {
+        self.live == 0 && self.freed.is_empty()
+    }
+
+    /// Keeps those of these back that were never taken out, until they are taken back.
+    pub(crate) fn withhold(&mut self, slots: &[Range<u32>]) {
+        let fresh = std::mem::take(&mut self.fresh);
+        for range in fresh {
+            let left = without(std::slice::from_ref(&range), slots);
+            self.live += range.end - range.start - count(&left);
+            self.fresh.extend(left);
+        }
+    }
+
     /// Takes out of what was lent as many as `wanted`, to be given back: nobody here uses them.
     pub(crate) fn part_with(&mut self, wanted: u32) -> Vec<Range<u32>> {
         let dealt = self.deal(wanted);
@@ -202,6 +217,30 @@ impl Slots {
 /// How many slots these are.
 pub(crate) fn count(slots: &[Range<u32>]) -> u32 {
     slots.iter().map(|range| range.end - range.start).sum()
+}
+
+/// Some slots without others, in ascending order. Within either no slot stands twice.
+pub(crate) fn without(slots: &[Range<u32>], gone: &[Range<u32>]) -> Vec<Range<u32>> {
+    let sorted = |slots: &[Range<u32>]| {
+        let mut slots = slots.to_vec();
+        slots.sort_unstable_by_key(|range| range.start);
+        slots
+    };
+    let (gone, mut first, mut left) = (sorted(gone), 0, Vec::new());
+    for mut range in sorted(slots) {
+        // Those that end before this one begins are before all that follow.
+        while gone.get(first).is_some_and(|gone| gone.end <= range.start) {
+            first += 1;
+        }
+        let cuts = gone.iter().skip(first);
+        for cut in cuts.take_while(|cut| cut.start < range.end) {
+            left.push(range.start..cut.start.max(range.start));
+            range.start = cut.end.min(range.end);
+        }
+        left.push(range);
+    }
+    left.retain(|range| !range.is_empty());
+    left
 }
 
 /// The nonce space that a pool gave a link. Two links that were given the same one share it.
@@ -241,6 +280,47 @@ impl NonceSpace {
                 .to_owned(),
             None => format!("{:?}", self.extranonce1),
         }
+    }
+
+    /// Those of our slots whose miners may search what one of these does, which are another space's.
+    pub(crate) fn overlap(&self, other: &Self, slots: &[Range<u32>]) -> Vec<Range<u32>> {
+        if self.pool != other.pool || self.share_session.is_some() || other.share_session.is_some()
+        {
+            return Vec::new();
+        }
+        let theirs = slots.iter().cloned().flatten();
+        let theirs = theirs.filter_map(|slot| u16::try_from(slot).ok());
+        let mut found: Vec<Range<u32>> = theirs
+            .map(|slot| self.slots_at(other.extranonce1_of(slot).as_bytes()))
+            .filter(|range| !range.is_empty())
+            .collect();
+        found.sort_unstable_by_key(|range| range.start);
+        // Several of theirs may be in one of ours.
+        found.dedup_by(|next, last| {
+            let meets = next.start <= last.end;
+            if meets {
+                last.end = last.end.max(next.end);
+            }
+            meets
+        });
+        found
+    }
+
+    /// The slots whose miners may search what one does whose nonces begin with these bytes: a pool may fix
+    /// fewer of them than before, or we.
+    fn slots_at(&self, prefix: &[u8]) -> Range<u32> {
+        let own = self.extranonce1.as_bytes();
+        if !own.iter().zip(prefix).all(|(own, theirs)| own == theirs) {
+            return 0..0;
+        }
+        let mut rest = prefix.iter().skip(own.len());
+        let (mut first, mut count) = (0, 1);
+        for _ in 0..self.plan.slot_len {
+            let byte = rest.next();
+            first = first << 8 | byte.map_or(0, |&byte| u32::from(byte));
+            count <<= if byte.is_some() { 0 } else { 8 };
+        }
+        first..first + count
     }
 
     /// The bytes that we fix for the miner with this slot.
@@ -346,6 +426,76 @@ mod tests {
         assert_eq!(slots.free(), 254);
         let freed = slots.deal(254);
         assert_eq!(count(&freed), 254, "what was freed is dealt too");
+    }
+
+    #[test]
+    #[expect(
+        clippy::single_range_in_vec_init,
+        reason = "slots are lists of ranges, and some have one"
+    )]
+    fn slots_are_cut_out_of_ranges() {
+        let left = without(&[20..30, 0..10], &[20..22, 5..6, 29..30]);
+        assert_eq!(left, [0..5, 6..10, 22..29]);
+        assert_eq!(without(&left, &left), []);
+        assert_eq!(without(&[0..4, 4..8], &[2..6]), [0..2, 6..8]);
+        assert_eq!(without(&[3..5], &[]), [3..5]);
+    }
+
+    #[test]
+    fn what_is_withheld_is_handed_out_when_it_was_taken_back() {
+        let mut slots = Slots::new(256, 256, (1, 2));
+        slots.withhold(&[120..130, 0..100]);
+        assert_eq!((slots.live(), slots.free()), (110, 146));
+        let taken: Vec<u16> = std::iter::from_fn(|| Some(slots.take(1)?.slot)).collect();
+        let expected: Vec<u16> = (130..=255).chain(100..120).collect();
+        assert_eq!(taken, expected);
+        slots.take_back(&[0..100, 120..130], 1);
+        assert_eq!(slots.take(2).map(|taken| taken.slot), Some(0));
+        assert_eq!(slots.free(), 109);
+    }
+
+    fn space(digits: &str, slot_len: u8) -> NonceSpace {
+        NonceSpace {
+            pool: 0,
+            extranonce1: Extranonce1::parse(digits.as_bytes()).unwrap(),
+            share_session: None,
+            plan: SlotPlan {
+                slot_len,
+                extranonce2_len: 20,
+            },
+            slots: Slots::new(1 << (8 * slot_len), 65_536, (0, 1)),
+        }
+    }
+
+    #[test]
+    #[expect(
+        clippy::single_range_in_vec_init,
+        reason = "slots are lists of ranges, and some have one"
+    )]
+    fn spaces_overlap_whatever_their_lengths() {
+        let overlap = |new: (&str, u8), old: (&str, u8), slots: &[Range<u32>]| {
+            space(new.0, new.1).overlap(&space(old.0, old.1), slots)
+        };
+        let old = ("a1b2", 1);
+        let some = [7..9, 3..4];
+        assert_eq!(overlap(old, old, &some), [3..4, 7..9]);
+        assert_eq!(overlap(("a1b3", 1), old, &some), []);
+        assert_eq!(
+            overlap(("a1b2", 2), old, &some),
+            [0x300..0x400, 0x700..0x900]
+        );
+        assert_eq!(overlap(("a1b2", 0), old, &some), [0..1]);
+        assert_eq!(overlap(("a1", 1), old, &some), [0xb2..0xb3]);
+        assert_eq!(
+            overlap(("a1", 2), old, &some),
+            [0xb203..0xb204, 0xb207..0xb209]
+        );
+        assert_eq!(overlap(("a1b203", 2), old, &some), [0..65_536]);
+        assert_eq!(overlap(("a1b204", 2), old, &some), []);
+        assert_eq!(overlap(("a1b2", 1), ("a1b2", 2), &[0x2ff..0x501]), [2..6]);
+        let mut named = space("a1b2", 1);
+        named.share_session = Some(b"1".as_slice().into());
+        assert_eq!(named.overlap(&space("a1b2", 1), &some), []);
     }
 
     #[test]

@@ -159,14 +159,9 @@ impl Exchange {
         index: usize,
         space: Rc<RefCell<NonceSpace>>,
     ) {
+        self.recall(index);
+        self.withhold(&space);
         let old = self.links[index].space.replace(space);
-        // Another link may still have it.
-        if let Some(old) = &old {
-            for guest in &self.links[index].guests {
-                let slots = &mut old.borrow_mut().slots;
-                slots.take_back(&guest.slots, self.sequence);
-            }
-        }
         let moved = self.move_miners(now, index, index, old.as_ref(), false);
         let pool = self.links[index].pool;
         let Moved { told, closed } = moved;

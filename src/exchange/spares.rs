@@ -22,6 +22,7 @@ use std::time::Duration;
 use super::{Command, Exchange, Fact, HostSays, LinkEnd, LinkKey};
 use crate::exchange::link::{Link, LinkState, Role};
 use crate::exchange::miners::Stage;
+use crate::exchange::outbox::Owed;
 use crate::exchange::pool_side::printable;
 use crate::exchange::slots::NonceSpace;
 use crate::exchange::spaces::Moved;
@@ -367,8 +368,7 @@ impl Exchange {
             link.role = Role::Serving;
             // Each miner's first job is clean, whatever the pool said.
             link.fresh = false;
-            link.job_unsaid = false;
-            link.target_unsaid = false;
+            link.unsaid = Owed::NOTHING;
         }
         self.home_pool = link.pool;
         let space = link.space.as_ref();

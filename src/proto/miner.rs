@@ -116,6 +116,12 @@ impl MinerSession {
         self.worker.as_deref()
     }
 
+    /// All workers that it named.
+    pub fn workers(&self) -> impl Iterator<Item = &str> {
+        let more = self.more_workers.iter().flat_map(|more| more.iter());
+        self.worker.iter().chain(more).map(|worker| &**worker)
+    }
+
     /// Marks it as subscribed.
     pub const fn subscribe(&mut self) {
         self.subscribed = true;

@@ -8,6 +8,7 @@
 mod admin;
 mod clock;
 mod connection;
+mod cures;
 pub mod door;
 mod enter;
 mod error;

@@ -10,6 +10,7 @@ use crate::exchange::{CloseReason, Counters, Fact, LinkEnd};
 use crate::metrics::DoorEnd;
 use crate::proto::share::Reject;
 use crate::proto::time::Now;
+use crate::shard::cures;
 use crate::shard::pool_stream::PoolTls;
 use crate::tls::TlsFailure;
 
@@ -57,6 +58,8 @@ pub(crate) struct Reporter {
     door: [Throttle; DoorEnd::ALL.len()],
     /// For each way in which TLS fails.
     tls_failures: [Throttle; TlsFailure::ALL.len()],
+    /// For each end of a miner.
+    closes: [Throttle; CloseReason::ALL.len()],
 }
 
 impl Reporter {
@@ -77,6 +80,7 @@ impl Reporter {
             handshakes_behind: Throttle::default(),
             door: array::from_fn(|_| Throttle::default()),
             tls_failures: array::from_fn(|_| Throttle::default()),
+            closes: array::from_fn(|_| Throttle::default()),
         }
     }
 
@@ -152,7 +156,7 @@ impl Reporter {
         let Self { proxy, shard, .. } = self;
         let reason = end.reason();
         log::debug!("proxy={proxy} shard={shard} miner={peer} reason={reason}: ended in the door");
-        if let Some(cure) = cure(end)
+        if let Some(cure) = cures::of_door(end)
             && self.door[end as usize].passes(now)
         {
             log::warn!(
@@ -178,12 +182,27 @@ impl Reporter {
         log::debug!("proxy={proxy} shard={shard} miner={peer}: connects through {via}");
     }
 
-    pub(crate) fn disconnected(&self, peer: SocketAddr, worker: Option<&str>, reason: CloseReason) {
+    /// A miner's connection is over. Where one of our limits ended it that is a warning, now and then.
+    pub(crate) fn disconnected(
+        &self,
+        now: Now,
+        peer: SocketAddr,
+        worker: Option<&str>,
+        end: CloseReason,
+    ) {
         let Self { proxy, shard, .. } = self;
-        let (worker, reason) = (worker.unwrap_or("-"), reason.reason());
+        let (worker, reason) = (worker.unwrap_or("-"), end.reason());
         log::debug!(
             "proxy={proxy} shard={shard} miner={peer} worker={worker:?} reason={reason}: disconnected"
         );
+        if let Some(cure) = cures::of_close(end)
+            && self.closes[end as usize].passes(now)
+        {
+            log::warn!(
+                "proxy={proxy} shard={shard} miner={peer} worker={worker:?} reason={reason}: closed: {cure} \
+                 (stratum_miner_closes_total counts all of them)"
+            );
+        }
     }
 
     pub(crate) fn subscribed(&self, peer: SocketAddr, agent: &str) {
@@ -529,57 +548,6 @@ impl Reporter {
             | Fact::MinerClosed { .. } => {}
         }
     }
-}
-
-/// What is wrong with a connection that ended in the door, and what mends it.
-const fn cure(end: DoorEnd) -> Option<&'static str> {
-    Some(match end {
-        DoorEnd::Left | DoorEnd::FirstByteTimeout => return None,
-        DoorEnd::Denied => "its address may not be here, as `allow` and `deny` of the listener say",
-        DoorEnd::ProxyFull => {
-            "the proxy has as many connections as limits.connections_max allows; raise it, if the machine \
-             has room for more"
-        }
-        DoorEnd::ListenerFull => {
-            "the listener has as many connections as its connections_max allows; raise it, or send miners \
-             elsewhere"
-        }
-        DoorEnd::AddressFull => {
-            "its address has as many connections as limits.connections_per_address_max allows; raise it, \
-             if many miners are behind one address"
-        }
-        DoorEnd::HeaderMissing => {
-            "no header of the PROXY protocol, which this address is trusted to send; let the load balancer \
-             send one (send-proxy-v2), or take the address out of proxy_protocol.trusted"
-        }
-        DoorEnd::HeaderInvalid => {
-            "its header of the PROXY protocol is malformed, longer than 536 bytes or with a wrong checksum"
-        }
-        DoorEnd::HeaderTimeout => {
-            "no whole header of the PROXY protocol came in time, and this address is trusted to send one"
-        }
-        DoorEnd::HeaderUntrusted => {
-            "a header of the PROXY protocol from an address that is not in proxy_protocol.trusted; add it \
-             there, if it is your load balancer's"
-        }
-        DoorEnd::TlsOnPlain => {
-            "a TLS hello on a plain port; give the listener `tls:`, with `mode: auto` for miners of both \
-             kinds, or let the miner use stratum+tcp in place of stratum+ssl"
-        }
-        DoorEnd::PlainOnTls => {
-            "a miner without TLS on a listener with `tls:`; let it use stratum+ssl, or set `mode: auto`"
-        }
-        DoorEnd::Http => {
-            "an HTTP request; the metrics have a port of their own (admin.listen), and what else asks is \
-             a browser or a scanner"
-        }
-        DoorEnd::ProxyHeader => {
-            "a header of the PROXY protocol, which nobody expects here; take send-proxy out of the load \
-             balancer"
-        }
-        DoorEnd::Ssh => "an SSH client; it is at the wrong port, or a scanner",
-        DoorEnd::Binary => "binary bytes, which no miner sends; another protocol, or a scanner",
-    })
 }
 
 const fn capacity_is_small(slot_len: u8) -> bool {

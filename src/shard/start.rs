@@ -11,6 +11,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use crate::config::Config;
 use crate::exchange::Counters;
 use crate::metrics::Pulse;
+use crate::ring;
 use crate::shard::admin::{self, Watch};
 use crate::shard::clock::Clock;
 use crate::shard::error::{RunError, StartError};
@@ -26,6 +27,8 @@ const SECOND_SIGNAL_AFTER: Duration = Duration::from_millis(500);
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often the summary is logged.
 const SUMMARY_INTERVAL: Duration = Duration::from_secs(60);
+/// How often it is looked whether memory may go back.
+const MEMORY_INTERVAL: Duration = Duration::from_secs(2);
 /// Shards at most, so that the ids of one proxy's shards differ.
 pub(crate) const SHARDS_MAX: usize = SERIES_MAX;
 
@@ -171,9 +174,10 @@ fn serve(
     let mut running = reloader.shards();
     let mut expiry_told = clock.now().since_start;
     let mut signalled_at = None;
+    let mut freed = FreedMemory::default();
     loop {
         let passed = clock.now().since(summed_at);
-        let wait = SUMMARY_INTERVAL.saturating_sub(passed);
+        let wait = SUMMARY_INTERVAL.saturating_sub(passed).min(MEMORY_INTERVAL);
         match inbox.recv_timeout(wait) {
             Ok(ShardEvent::Signal(SIGHUP)) => {
                 reload(&source, proxies, reloader, clock.now().unix_seconds);
@@ -211,6 +215,14 @@ fn serve(
             Ok(ShardEvent::Failed(error)) => return Err(error.into()),
             Ok(ShardEvent::Ready) => {}
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                let ended = proxies.iter().map(StartedProxy::connections_ended).sum();
+                if freed.is_enough(ended) {
+                    log::debug!("{ended} connections have ended: freed memory goes back");
+                    ring::give_back_memory();
+                }
+                if clock.now().since(summed_at) < SUMMARY_INTERVAL {
+                    continue;
+                }
                 log_summaries(proxies, &mut before, SUMMARY_INTERVAL);
                 summed_at += SUMMARY_INTERVAL;
                 if clock.now().since(expiry_told) >= EXPIRY_INTERVAL {
@@ -220,6 +232,32 @@ fn serve(
                 }
             }
         }
+    }
+}
+
+/// When a crowd that has left is reason to give memory back: not for a few, and not while it still leaves.
+#[derive(Debug, Default)]
+struct FreedMemory {
+    /// Connections that had ended by the last look.
+    ended: u64,
+    /// And when memory was given back last.
+    given_back: u64,
+}
+
+impl FreedMemory {
+    /// Fewer hold little that would be freed.
+    const CROWD: u64 = 256;
+
+    /// Whether to give back now, when so many connections have ended since the start.
+    fn is_enough(&mut self, ended: u64) -> bool {
+        let lately = ended.saturating_sub(self.ended);
+        self.ended = ended;
+        let left = ended.saturating_sub(self.given_back);
+        let is_enough = left >= Self::CROWD && lately <= left / 8;
+        if is_enough {
+            self.given_back = ended;
+        }
+        is_enough
     }
 }
 
@@ -286,4 +324,28 @@ fn watch_signals(events: &mpsc::Sender<ShardEvent>) -> Result<(), StartError> {
         })
         .map_err(StartError::Signals)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_goes_back_once_when_a_crowd_has_left() {
+        let mut freed = FreedMemory::default();
+        assert!(!freed.is_enough(255), "a few");
+        assert!(!freed.is_enough(10_000), "they are leaving");
+        assert!(!freed.is_enough(20_000), "they are leaving");
+        assert!(freed.is_enough(20_100), "all but some latecomers are gone");
+        assert!(!freed.is_enough(20_100), "once");
+        assert!(!freed.is_enough(20_355), "a few");
+    }
+
+    #[test]
+    fn memory_goes_back_now_and_then_where_some_leave_all_the_time() {
+        let mut freed = FreedMemory::default();
+        let looks = 1..=80;
+        let times = looks.filter(|look| freed.is_enough(look * 1000)).count();
+        assert_eq!(times, 10);
+    }
 }

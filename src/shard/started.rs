@@ -196,6 +196,16 @@ impl StartedProxy {
         sum
     }
 
+    /// Connections that have ended: in the door, in TLS or behind both.
+    pub(crate) fn connections_ended(&self) -> u64 {
+        let ended = self.published.iter().map(|shard| {
+            let (counters, door, tls) = (shard.read(), shard.door(), shard.tls());
+            let ended = counters.closes.iter().chain(&door.ends);
+            ended.chain(&tls.failures).sum::<u64>()
+        });
+        ended.sum()
+    }
+
     /// When miners are started on a neighbour's job; never where there is no neighbour.
     fn job_exchange(&self) -> Option<JobExchange> {
         let config = self.config.job_exchange;

@@ -465,7 +465,7 @@ impl Shard {
                         });
                         if let Some(mut connection) = connection {
                             let (peer, worker) = (connection.peer.address(), worker.as_deref());
-                            proxy.reporter.disconnected(peer, worker, *reason);
+                            proxy.reporter.disconnected(now, peer, worker, *reason);
                             let listener = usize::from(connection.listener.0);
                             self.listeners[listener].forget(&connection);
                             connection.tail.release(&mut self.tails);

@@ -2,29 +2,27 @@
 
 use std::time::Duration;
 
-use stratum_uring::exchange::{
-    CloseReason, ConductLimits, Fact, Letter, LinkKey, MinerToken, Settings,
-};
+use stratum_uring::exchange::{CloseReason, ConductLimits, Fact, LinkKey, MinerToken, Settings};
 use stratum_uring::proto::worker_name::MinerAddress;
 
 use crate::scene::{SUBSCRIBE, Scene, job_time, notify};
 
-const WINDOW: u16 = 20;
+pub(crate) const WINDOW: u16 = 20;
 
 /// A farm of so many miners, each with a name and an address of its own.
-struct Farm {
-    scene: Scene,
+pub(crate) struct Farm {
+    pub(crate) scene: Scene,
     link: LinkKey,
     job: String,
     seed: u64,
 }
 
 impl Farm {
-    fn new(miners: u32, conduct: impl FnOnce(&mut ConductLimits)) -> Self {
+    pub(crate) fn new(miners: u32, conduct: impl FnOnce(&mut ConductLimits)) -> Self {
         Self::with(miners, |settings| conduct(&mut settings.limits.conduct))
     }
 
-    fn with(miners: u32, change: impl FnOnce(&mut Settings)) -> Self {
+    pub(crate) fn with(miners: u32, change: impl FnOnce(&mut Settings)) -> Self {
         let mut scene = Scene::with(&["a"], |settings| {
             settings.limits.conduct.rejected_window = WINDOW;
             change(settings);
@@ -53,14 +51,14 @@ impl Farm {
         farm
     }
 
-    fn join(&mut self, index: u32, worker: &str, address: u8) -> MinerToken {
+    pub(crate) fn join(&mut self, index: u32, worker: &str, address: u8) -> MinerToken {
         let miner = self.scene.connect(index);
         self.introduce(index, worker, address);
         miner
     }
 
     /// What the miner is told.
-    fn introduce(&mut self, index: u32, worker: &str, address: u8) -> String {
+    pub(crate) fn introduce(&mut self, index: u32, worker: &str, address: u8) -> String {
         self.introduce_from(index, worker, MinerAddress([address; 16]))
     }
 
@@ -70,7 +68,7 @@ impl Farm {
         self.authorize(index, worker)
     }
 
-    fn authorize(&mut self, index: u32, worker: &str) -> String {
+    pub(crate) fn authorize(&mut self, index: u32, worker: &str) -> String {
         let line = format!(r#"{{"id":2,"method":"mining.authorize","params":["{worker}","x"]}}"#);
         self.scene.miner_says(token(index), line.as_bytes());
         let told = self.scene.flush().text;
@@ -81,7 +79,7 @@ impl Farm {
     }
 
     /// One share that its pool judges like this; one without a verdict is malformed.
-    fn share(&mut self, index: u32, worker: &str, verdict: Option<&str>) {
+    pub(crate) fn share(&mut self, index: u32, worker: &str, verdict: Option<&str>) {
         self.seed += 1;
         let (time, job, solution) = (job_time(), &self.job, "0".repeat(72));
         let nonce_2 = match verdict {
@@ -105,7 +103,7 @@ impl Farm {
         self.scene.flush();
     }
 
-    fn shares(&mut self, index: u32, worker: &str, count: u16, verdict: Option<&str>) {
+    pub(crate) fn shares(&mut self, index: u32, worker: &str, count: u16, verdict: Option<&str>) {
         for _ in 0..count {
             self.share(index, worker, verdict);
         }
@@ -146,7 +144,7 @@ impl Farm {
     }
 
     /// Why miners were closed since the last look.
-    fn closed(&mut self) -> Vec<CloseReason> {
+    pub(crate) fn closed(&mut self) -> Vec<CloseReason> {
         let facts = self.facts().into_iter();
         facts
             .filter_map(|fact| match fact {
@@ -157,15 +155,15 @@ impl Farm {
     }
 }
 
-fn token(index: u32) -> MinerToken {
+pub(crate) fn token(index: u32) -> MinerToken {
     MinerToken {
         index,
         generation: 0,
     }
 }
 
-const ACCEPTED: Option<&str> = Some(r#""result":true,"error":null"#);
-const LOW: Option<&str> = Some(r#""result":null,"error":[23,"low difficulty",null]"#);
+pub(crate) const ACCEPTED: Option<&str> = Some(r#""result":true,"error":null"#);
+pub(crate) const LOW: Option<&str> = Some(r#""result":null,"error":[23,"low difficulty",null]"#);
 const STALE: Option<&str> = Some(r#""result":null,"error":[21,"job not found",null]"#);
 
 #[test]
@@ -487,109 +485,6 @@ fn one_address_does_not_make_a_tenth_of_all_under_ever_new_names() {
     }
     let closed = farm.closed().len();
     assert!((3..=5).contains(&closed), "{closed}");
-}
-
-// On all shards.
-
-/// Shards of one proxy, each with so many miners.
-struct Hall(Vec<Farm>);
-
-impl Hall {
-    fn new(miners: [u32; 2]) -> Self {
-        let farm = |shard: u8| {
-            Farm::with(miners[usize::from(shard)], |settings| {
-                settings.part = (shard.into(), 2);
-                settings.series = shard;
-            })
-        };
-        let mut hall = Self(vec![farm(0), farm(1)]);
-        hall.tick();
-        hall
-    }
-
-    /// A tick of both, and what they tell each other.
-    fn tick(&mut self) {
-        for farm in &mut self.0 {
-            farm.scene.pass(Duration::from_millis(250));
-            let now = farm.scene.now;
-            farm.scene.exchange.handle_tick(now);
-        }
-        self.deliver();
-    }
-
-    fn deliver(&mut self) -> usize {
-        let mut count = 0;
-        loop {
-            let written = (0..2).find_map(|from| {
-                let letter = self.0[from].scene.exchange.poll_letter();
-                letter.map(|(to, letter)| (from, to, letter))
-            });
-            let Some((from, to, letter)) = written else {
-                return count;
-            };
-            count += usize::from(matches!(letter, Letter::Conduct { .. }));
-            let farm = &mut self.0[to];
-            let now = farm.scene.now;
-            farm.scene.exchange.handle_letter(now, from, letter);
-        }
-    }
-}
-
-#[test]
-fn all_miners_are_those_of_all_shards() {
-    // One of three would be more than a tenth; one of thirty-three is not.
-    let mut hall = Hall::new([3, 30]);
-    hall.0[0].shares(1, "rig-1", WINDOW, LOW);
-    assert_eq!(hall.0[0].closed(), [CloseReason::TooManyFaults]);
-    // Three of thirty would be a tenth; with three others elsewhere it is more.
-    let mut hall = Hall::new([30, 10]);
-    for index in 0..3 {
-        let worker = format!("rig-{index}");
-        hall.0[1].shares(index, &worker, WINDOW, LOW);
-        hall.tick();
-    }
-    hall.0[1].closed();
-    for index in 0..3 {
-        let worker = format!("rig-{index}");
-        hall.0[0].shares(index, &worker, WINDOW, LOW);
-        hall.tick();
-    }
-    assert_eq!(hall.0[0].closed(), [CloseReason::TooManyFaults]);
-    assert!(hall.0[0].scene.exchange.counters().faults_excused > 0);
-}
-
-#[test]
-fn shards_say_nothing_of_their_miners_while_these_do_not_change() {
-    let mut hall = Hall::new([5, 5]);
-    for _ in 0..10 {
-        for farm in &mut hall.0 {
-            farm.scene.pass(Duration::from_millis(250));
-            let now = farm.scene.now;
-            farm.scene.exchange.handle_tick(now);
-        }
-        assert_eq!(hall.deliver(), 0);
-    }
-}
-
-#[test]
-fn a_worker_is_kept_out_on_all_shards_unless_it_mines_well_on_one() {
-    let mut hall = Hall::new([20, 20]);
-    hall.0[0].shares(3, "rig-3", WINDOW, LOW);
-    hall.deliver();
-    hall.0[1].scene.connect(40);
-    let told = hall.0[1].introduce(40, "rig-3", 3);
-    assert!(told.contains("Kept out for a while"), "{told}");
-
-    hall.0[0].join(50, "hall", 70);
-    hall.0[1].join(50, "hall", 70);
-    hall.0[1].share(50, "hall", ACCEPTED);
-    hall.0[0].shares(50, "hall", WINDOW, LOW);
-    hall.deliver();
-    for farm in &mut hall.0 {
-        farm.scene.connect(60);
-        let told = farm.introduce(60, "hall", 70);
-        assert!(!told.contains("Kept out"), "{told}");
-    }
 }
 
 // What is too long.

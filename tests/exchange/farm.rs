@@ -21,6 +21,8 @@ pub(crate) struct Farm {
     pub(crate) facts: Vec<Fact>,
     pub(crate) told: Told,
     pub(crate) jobs: u32,
+    /// The nonce_1 of all connections, where they have one.
+    pub(crate) nonce_1: Option<&'static str>,
 }
 
 impl Farm {
@@ -45,6 +47,7 @@ impl Farm {
             facts: Vec::new(),
             told: Told::default(),
             jobs: 0,
+            nonce_1: None,
         }
     }
 
@@ -115,13 +118,11 @@ impl Farm {
             let refusal = br#"{"id":1,"result":null,"error":[20,"one from each address",null]}"#;
             return self.scene.pool_says(link, refusal);
         }
-        // Each connection has a nonce_1 of its own, which tells the host.
+        // Else each has a nonce_1 of its own, which tells the host.
         let first = host.as_bytes()[0];
-        let subscribed = format!(
-            r#"{{"id":1,"result":[null,"{first:02x}{:02x}{:04x}"],"error":null}}"#,
-            self.shard,
-            self.dials.len()
-        );
+        let own = format!("{first:02x}{:02x}{:04x}", self.shard, self.dials.len());
+        let nonce_1 = self.nonce_1.unwrap_or(&own);
+        let subscribed = format!(r#"{{"id":1,"result":[null,"{nonce_1}"],"error":null}}"#);
         self.scene.pool_says(link, subscribed.as_bytes());
         self.scene
             .pool_says(link, br#"{"id":2,"result":true,"error":null}"#);

@@ -4,6 +4,7 @@
 //! pool, ten thousand miners, millions of lines.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod bans;
 mod bitcoin;
 mod conduct;
 mod early;
@@ -12,8 +13,10 @@ mod fan_out;
 mod farm;
 mod immediate;
 mod monero;
+mod name_pace;
 mod names;
 mod next_pool;
+mod recalls;
 mod scene;
 mod shards;
 mod silence;
@@ -269,4 +272,40 @@ fn those_who_must_reconnect_are_closed_a_few_at_a_time() {
         closed.len() >= 5 && closed.iter().all(|&closed| closed <= 8),
         "{closed:?}"
     );
+}
+
+#[test]
+fn a_miner_that_reads_again_hears_of_no_job_before_its_bytes() {
+    let mut scene = Scene::new(&["a"]);
+    let miner = scene.connect(0);
+    let link = scene.expect_connected();
+    scene.shake_hands(link);
+    scene.pool_says(link, notify().as_bytes());
+    let subscribe = br#"{"id":9,"method":"mining.extranonce.subscribe","params":[]}"#;
+    scene.miner_says(miner, subscribe);
+    scene.begin_mining(miner);
+    // Its socket is full when the next job comes, and then the session is over.
+    scene
+        .exchange
+        .handle_blocked(scene.now, miner, 0, std::iter::empty(), b"");
+    scene.pool_says(link, notify().replace("j1", "j2").as_bytes());
+    assert_eq!(scene.flush().text, "");
+    let now = scene.now;
+    scene
+        .exchange
+        .handle_link_closed(now, link, LinkEnd::Reset, "");
+    scene.pass(Duration::from_millis(300));
+    scene.exchange.handle_tick(scene.now);
+    let link = scene.expect_connected();
+    let other = br#"{"id":1,"result":[null,"a1b2c3d5"],"error":null}"#;
+    scene.pool_says(link, other);
+    scene.pool_says(link, notify().replace("j1", "j3").as_bytes());
+    scene.exchange.handle_writable(miner);
+    assert_eq!(scene.flush().text, "");
+    scene.pool_says(link, br#"{"id":2,"result":true,"error":null}"#);
+    let told = scene.flush().text;
+    let bytes = told.find("mining.set_extranonce\",\"params\":[\"a1b2c3d5");
+    let job = told.find("mining.notify");
+    assert!(bytes.is_some() && bytes < job, "{told}");
+    assert_eq!(told.matches("mining.notify").count(), 1, "{told}");
 }

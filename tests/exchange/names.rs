@@ -12,8 +12,8 @@ use crate::farm::Farm;
 use crate::scene::{SUBSCRIBE, Scene, job_time, notify};
 
 /// One pool that is asked for each name, and its link.
-struct Hall {
-    scene: Scene,
+pub(crate) struct Hall {
+    pub(crate) scene: Scene,
     link: LinkKey,
     job: String,
     /// Shares and other requests so far.
@@ -26,7 +26,7 @@ fn by_name(settings: &mut Settings) {
 }
 
 impl Hall {
-    fn open(change: impl FnOnce(&mut Settings)) -> Self {
+    pub(crate) fn open(change: impl FnOnce(&mut Settings)) -> Self {
         let mut scene = Scene::with(&["a"], |settings| {
             by_name(settings);
             settings.limits.no_job = Duration::from_secs(1_000_000);
@@ -46,7 +46,7 @@ impl Hall {
     }
 
     /// A miner that has subscribed.
-    fn subscribed(&mut self, index: u32) -> MinerToken {
+    pub(crate) fn subscribed(&mut self, index: u32) -> MinerToken {
         let miner = if index == 0 {
             token(0)
         } else {
@@ -57,7 +57,7 @@ impl Hall {
     }
 
     /// A miner that mines under this name.
-    fn miner(&mut self, index: u32, worker: &str) -> MinerToken {
+    pub(crate) fn miner(&mut self, index: u32, worker: &str) -> MinerToken {
         let miner = self.subscribed(index);
         self.authorize(miner, worker);
         let mut text = String::new();
@@ -73,7 +73,7 @@ impl Hall {
     }
 
     /// Asks, and gives the id of the request.
-    fn authorize(&mut self, miner: MinerToken, worker: &str) -> u32 {
+    pub(crate) fn authorize(&mut self, miner: MinerToken, worker: &str) -> u32 {
         self.requests += 1;
         let id = self.requests;
         let line =
@@ -82,7 +82,7 @@ impl Hall {
         id
     }
 
-    fn submit(&mut self, miner: MinerToken, worker: &str) -> u32 {
+    pub(crate) fn submit(&mut self, miner: MinerToken, worker: &str) -> u32 {
         self.requests += 1;
         let (id, job, time) = (self.requests, &self.job, job_time());
         let solution = "0".repeat(72);
@@ -94,19 +94,19 @@ impl Hall {
     }
 
     /// The requests that the pool was sent since the last look: their ids, methods and first params.
-    fn heard(&mut self) -> Vec<(u64, String, String)> {
+    pub(crate) fn heard(&mut self) -> Vec<(u64, String, String)> {
         let link = self.link;
         let text = self.scene.written(link);
         requests(&text)
     }
 
-    fn pool_answers(&mut self, id: u64, verdict: &str) {
+    pub(crate) fn pool_answers(&mut self, id: u64, verdict: &str) {
         let line = format!(r#"{{"id":{id},{verdict}}}"#);
         self.scene.pool_says(self.link, line.as_bytes());
     }
 
     /// Answers all names that are asked for, also those for which there is room only then. Gives them.
-    fn answer_names(&mut self, is_allowed: impl Fn(&str) -> bool) -> Vec<String> {
+    pub(crate) fn answer_names(&mut self, is_allowed: impl Fn(&str) -> bool) -> Vec<String> {
         let mut names = Vec::new();
         loop {
             let heard = self.heard();
@@ -121,7 +121,7 @@ impl Hall {
         }
     }
 
-    fn tick(&mut self, seconds: u64) {
+    pub(crate) fn tick(&mut self, seconds: u64) {
         for _ in 0..4 * seconds {
             self.scene.pass(Duration::from_millis(250));
             self.scene.exchange.handle_tick(self.scene.now);
@@ -129,19 +129,19 @@ impl Hall {
     }
 
     /// The connection is lost, and the same session comes back on another one.
-    fn reconnect(&mut self) {
+    pub(crate) fn reconnect(&mut self) {
         self.lose();
         self.come_back();
     }
 
-    fn lose(&mut self) {
+    pub(crate) fn lose(&mut self) {
         let now = self.scene.now;
         self.scene
             .exchange
             .handle_link_closed(now, self.link, LinkEnd::Reset, "");
     }
 
-    fn come_back(&mut self) {
+    pub(crate) fn come_back(&mut self) {
         self.tick(1);
         self.link = self.scene.expect_connected();
         let link = self.link;
@@ -169,8 +169,8 @@ impl Hall {
     }
 }
 
-const YES: &str = r#""result":true,"error":null"#;
-const NO: &str = r#""result":false,"error":[24,"no such account",null]"#;
+pub(crate) const YES: &str = r#""result":true,"error":null"#;
+pub(crate) const NO: &str = r#""result":false,"error":[24,"no such account",null]"#;
 
 fn token(index: u32) -> MinerToken {
     MinerToken {
@@ -192,7 +192,7 @@ fn requests(text: &str) -> Vec<(u64, String, String)> {
     text.lines().map(value).collect()
 }
 
-fn names_of(heard: &[(u64, String, String)], wanted: &str) -> Vec<String> {
+pub(crate) fn names_of(heard: &[(u64, String, String)], wanted: &str) -> Vec<String> {
     let of = heard.iter().filter(|(_, method, _)| method == wanted);
     of.map(|(_, _, name)| name.clone()).collect()
 }
@@ -457,7 +457,7 @@ fn a_name_is_never_asked_for_in_the_midst_of_another_line() {
 }
 
 /// So many miners, each of which has a share in flight or not, lose their link and get it back.
-fn come_back(miners: u32, has_share: impl Fn(u32) -> bool) -> Hall {
+pub(crate) fn come_back(miners: u32, has_share: impl Fn(u32) -> bool) -> Hall {
     let mut hall = Hall::open(|_| {});
     let workers: Vec<_> = (0..miners)
         .map(|index| {
@@ -607,38 +607,6 @@ fn params_behind_a_share_go_on_without_control_characters_or_not_at_all() {
         assert_eq!(sent.contains(extra), goes_on, "{sent:?}");
         assert!(!sent.contains(['\r', '\t']), "{sent:?}");
     }
-}
-
-#[test]
-fn names_of_newcomers_are_asked_for_at_a_pace() {
-    const NEWCOMERS: u32 = 3000;
-    let mut hall = Hall::open(|_| {});
-    hall.tick(5);
-    for index in 1..=NEWCOMERS {
-        let miner = hall.subscribed(index);
-        hall.authorize(miner, &format!("rig{index}"));
-    }
-    let mut asked = hall.answer_names(|_| true).len();
-    assert!(asked <= 256, "{asked} at once");
-    for _ in 0..3 {
-        hall.tick(1);
-        let more = hall.answer_names(|_| true).len();
-        assert!((1..=700).contains(&more), "{more} in a second");
-        asked += more;
-    }
-    hall.scene.flush();
-    for _ in 0..20 {
-        hall.tick(1);
-        asked += hall.answer_names(|_| true).len();
-    }
-    assert_eq!(asked, NEWCOMERS as usize);
-    assert_eq!(hall.scene.exchange.counters().mining, u64::from(NEWCOMERS));
-}
-
-#[test]
-fn the_names_of_those_who_mine_wait_for_no_pace() {
-    let mut hall = come_back(600, |_| false);
-    assert_eq!(hall.answer_names(|_| true).len(), 600);
 }
 
 #[test]

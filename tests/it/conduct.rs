@@ -258,6 +258,8 @@ fn messages_have_a_pace_past_which_a_miner_is_closed() {
     assert!((150..400).contains(&answers), "{answers}");
     let ends = "stratum_miner_closes_total{proxy=\"zcash\",reason=\"too_many_messages\"}";
     hall.admin.scrape_until(|it| it.value(ends) == 1.0);
+    hall.proxy
+        .log_contains("reason=too_many_messages: closed: it sent more than limits.messages_");
     hall.goes_on();
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::support::pool::DeafPool;
 use crate::support::scrape::Admin;
 use crate::support::tls::{Certificates, Client, TLS_1_2, TLS_1_3};
-use crate::support::{AutoPool, Config, FakeMiner, Proxy};
+use crate::support::{AutoPool, Config, FakeMiner, PATIENCE, Proxy};
 
 /// A proxy with TLS, on one shard.
 struct Hall {
@@ -140,6 +140,37 @@ fn who_leaves_while_it_waits_is_not_counted_as_waiting() {
     hall.admin.scrape_until(|it| it.value(queued) == 0.0);
     let bridge = Client::new(TLS_1_2).bridge(hall.address());
     FakeMiner::mining_at(bridge.address, "t1addr.rig");
+}
+
+#[test]
+fn memory_goes_back_when_a_crowd_has_left() {
+    let hall = Hall::open("tls_handshakes_per_second: 100000, tls_handshakes_max: 4096");
+    let mut miner = Client::new(TLS_1_3).shake(hall.address()).unwrap();
+    let before = hall.proxy.memory_kib();
+    let crowd = silent(hall.address(), 2000);
+    let name = "stratum_tls_handshakes_in_flight{proxy=\"zcash\"}";
+    hall.admin.scrape_until(|it| it.value(name) == 2000.0);
+    let peak = hall.proxy.memory_kib();
+    assert!(peak > before + 2000, "{before} KiB, and {peak} for a crowd");
+    drop(crowd);
+    let deadline = Instant::now() + PATIENCE;
+    let bound = before + (peak - before) / 2;
+    while hall.proxy.memory_kib() > bound {
+        let now = hall.proxy.memory_kib();
+        assert!(Instant::now() < deadline, "{before}, {peak}, still {now}");
+        thread::sleep(Duration::from_millis(50));
+    }
+    // Whoever stays notices nothing.
+    let (connection, socket) = &mut miner;
+    let line = b"{\"id\":1,\"method\":\"mining.subscribe\",\"params\":[]}\n";
+    connection.writer().write_all(line).unwrap();
+    connection.write_tls(socket).unwrap();
+    let mut answer = Vec::new();
+    while !answer.contains(&b'\n') {
+        assert!(connection.read_tls(socket).unwrap() > 0);
+        connection.process_new_packets().unwrap();
+        drop(connection.reader().read_to_end(&mut answer));
+    }
 }
 
 #[test]

@@ -109,6 +109,7 @@ totals! {
     letters_shares,
     letters_more_slots,
     letters_fewer_slots,
+    letters_left,
     letters_give_back,
     letters_lent,
     letters_declined,

@@ -215,9 +215,13 @@ impl Course<'_> {
                 Err(error) => self.error = Some(error),
             }
         }
-        self.error.is_some() || past > plays[1] + half + AFTER
+        self.error.is_some() || past > plays[1] + half + IN_THE_END
     }
 }
+
+/// How long it is quiet in the end: until the proxy has closed who says nothing, and has looked twice whether
+/// memory may go back.
+const IN_THE_END: Duration = Duration::from_secs(7);
 
 /// How long the attack is played each time.
 fn half(arguments: &HostileArguments) -> Duration {

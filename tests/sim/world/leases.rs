@@ -74,6 +74,7 @@ impl World {
                     }
                 }
             }
+            GuestSays::Left { .. } => totals.letters_left += 1,
             GuestSays::GiveBack { lease } => {
                 totals.letters_give_back += 1;
                 if let Some(index) = shard.leased(host, *lease) {
