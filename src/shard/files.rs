@@ -26,41 +26,35 @@ impl ProxyFiles {
     /// Every file that can't be used, at its place in the config.
     pub(crate) fn read(config: &ProxyConfig, now_unix_seconds: u64) -> Result<Self, ConfigErrors> {
         let mut mistakes = Vec::new();
-        let mut noted = |mut wrong| mistakes.append(&mut wrong);
-        let tls = tls_files::load(config, &[]).map_err(&mut noted).ok();
-        let access = pool_tls::load(config).map_err(&mut noted).ok();
-        let workers = read_workers(config).map_err(&mut noted).ok();
-        match (tls, access, workers) {
-            (Some(tls), Some(access), Some(workers)) => {
-                let files = Self {
-                    tls,
-                    access,
-                    workers,
-                };
-                files.warn_of_expiry(&config.name, now_unix_seconds);
-                if let Some(workers) = &files.workers {
-                    log_workers(config, workers, "may mine");
-                }
-                Ok(files)
-            }
-            _ => Err(ConfigErrors::new(mistakes)),
+        let files = Self {
+            tls: all_of(tls_files::load(config, &[]), &mut mistakes),
+            access: all_of(pool_tls::load(config), &mut mistakes),
+            workers: read_workers(config).unwrap_or_else(|mut wrong| {
+                mistakes.append(&mut wrong);
+                None
+            }),
+        };
+        if let Some(mistakes) = ConfigErrors::of(mistakes) {
+            return Err(mistakes);
         }
+        files.warn_of_expiry(&config.name, now_unix_seconds);
+        if let Some(workers) = &files.workers {
+            log_workers(config, workers, "may mine");
+        }
+        Ok(files)
     }
 
     /// Reads them again. Where one can't be used, what it is for stays as it was, and that is told.
     pub(crate) fn reread(&mut self, config: &ProxyConfig, now_unix_seconds: u64) {
         let name = &config.name;
-        match tls_files::load(config, &self.tls) {
-            Ok(tls) => {
-                self.tls = tls;
-                self.warn_of_expiry(name, now_unix_seconds);
-            }
-            Err(mistakes) => tell(name, &mistakes, "the certificates that are in use stay"),
-        }
-        match pool_tls::load(config) {
-            Ok(access) => self.access = access,
-            Err(mistakes) => tell(name, &mistakes, "pools are believed as before"),
-        }
+        let tls = tls_files::load(config, &self.tls);
+        replace(name, &mut self.tls, tls, |listener| {
+            format!("listen[{listener}]: the certificates that are in use stay")
+        });
+        self.warn_of_expiry(name, now_unix_seconds);
+        replace(name, &mut self.access, pool_tls::load(config), |pool| {
+            format!("pools[{pool}] is believed as before")
+        });
         match read_workers(config) {
             // The same file again: what is remembered of passwords stays true.
             Ok(workers) if workers == self.workers => {}
@@ -95,6 +89,30 @@ fn log_workers(config: &ProxyConfig, workers: &Workers, what: &str) {
             workers.len(),
             file.path.display()
         );
+    }
+}
+
+/// What was read, one of each listener or pool; and what was wrong with the others.
+fn all_of<T>(read: Vec<Result<T, Vec<ConfigError>>>, mistakes: &mut Vec<ConfigError>) -> Vec<T> {
+    let mut noted = |mut wrong| mistakes.append(&mut wrong);
+    read.into_iter()
+        .filter_map(|one| one.map_err(&mut noted).ok())
+        .collect()
+}
+
+/// Takes what was read anew in the place of what is in use, one by one. Where that can't be used it is told,
+/// and `what_stays` says what goes on in its place.
+fn replace<T>(
+    proxy: &str,
+    in_use: &mut [T],
+    read: Vec<Result<T, Vec<ConfigError>>>,
+    what_stays: impl Fn(usize) -> String,
+) {
+    for (index, (place, read)) in in_use.iter_mut().zip(read).enumerate() {
+        match read {
+            Ok(newer) => *place = newer,
+            Err(mistakes) => tell(proxy, &mistakes, &what_stays(index)),
+        }
     }
 }
 

@@ -13,12 +13,14 @@ pub mod door;
 mod enter;
 mod error;
 mod files;
+mod guests;
 mod handshakes;
 mod hash_queue;
 mod listen;
 mod machine;
 mod mesh;
 mod miner_tls;
+mod names;
 mod pace;
 mod password_queue;
 mod pool_link;
@@ -34,7 +36,7 @@ mod state;
 mod tls_files;
 mod worker_checks;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -45,14 +47,16 @@ use std::time::Duration;
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 
 use crate::metrics::{Published, Pulse};
-use crate::ring::{MinerRing, Notifier, RingConfig};
+use crate::ring::{MinerRing, RingConfig};
 use crate::shard::clock::Clock;
 use crate::shard::door::counts::Room;
 use crate::shard::door::rules::Rules;
 use crate::shard::enter::Entrance;
+use crate::shard::guests::Guests;
 use crate::shard::handshakes::Handshakes;
 use crate::shard::mesh::MeshEnds;
 use crate::shard::miner_tls::ListenerTls;
+use crate::shard::names::{Names, RESOLVER_THREADS};
 use crate::shard::pace::Pace;
 use crate::shard::pool_link::PoolAccess;
 use crate::shard::reload::Reloads;
@@ -78,9 +82,6 @@ const EXECUTOR_RING_ENTRIES: usize = 128;
 /// fit into the 8 MiB that an ordinary user has. A fan-out takes a system call for each 2,048 miners.
 const SUBMISSION_ENTRIES: u32 = 2048;
 const COMPLETION_ENTRIES: u32 = 16_384;
-
-/// Threads that resolve host names, for each shard; two, so that a slow name does not delay another.
-const RESOLVER_THREADS: usize = 2;
 
 /// Rounds in a row that may find work before the executor's tasks get their turn.
 const ROUNDS_BEFORE_GUESTS: u32 = 2;
@@ -147,9 +148,7 @@ pub(crate) fn spawn(setup: ShardSetup) -> Result<(), StartError> {
         .name(&format!("shard-{number}"))
         .io_memory(EXECUTOR_MEMORY)
         .ring_depth(EXECUTOR_RING_ENTRIES)
-        .blocking_thread_pool_placement(PoolPlacement::Unbound(
-            RESOLVER_THREADS + password_queue::CHECKS_AT_ONCE,
-        ))
+        .blocking_thread_pool_placement(blocking_threads())
         .spawn(move || async move {
             last_word.will_be(ShardEvent::Ended(number, Some("it panicked".to_owned())));
             let ended = match start_shard(setup) {
@@ -168,6 +167,11 @@ pub(crate) fn spawn(setup: ShardSetup) -> Result<(), StartError> {
             detail: error.to_string(),
         }),
     }
+}
+
+/// Threads for what blocks: as many as names and hashes may have together, so neither waits for the other.
+pub(crate) const fn blocking_threads() -> PoolPlacement {
+    PoolPlacement::Unbound(RESOLVER_THREADS + password_queue::CHECKS_AT_ONCE)
 }
 
 /// Tells the main thread how a shard ended, also when it unwinds.
@@ -213,6 +217,9 @@ fn start_shard(setup: ShardSetup) -> Result<(Shard, Arc<AtomicBool>), StartError
     let mut listeners = Vec::new();
     let mut tls = Vec::new();
     let mut proxies = Vec::new();
+    let limits = setup.proxies.iter().map(|it| it.settings.limits);
+    let waits = limits.map(|it| it.miner_blocked.min(it.pool_outbox_stalled));
+    let look_every = waits.min().unwrap_or(TICK) / 4;
     for (index, proxy) in (0..).zip(setup.proxies) {
         for (listener, rules, room) in proxy.listeners {
             let id = ring.listen(listener.into());
@@ -250,6 +257,7 @@ fn start_shard(setup: ShardSetup) -> Result<(Shard, Arc<AtomicBool>), StartError
         setup.reloads,
     );
     shard.pace = setup.pace;
+    shard.look_every = look_every;
     shard.tls.listeners = tls;
     Ok((shard, setup.stopping))
 }
@@ -262,7 +270,9 @@ fn start_shard(setup: ShardSetup) -> Result<(Shard, Arc<AtomicBool>), StartError
 async fn drive(shard: Shard, stopping: Arc<AtomicBool>) -> Result<(), String> {
     let wake = shard.ring.wake().map_err(|error| error.to_string())?;
     let guests = Guests::new(wake.notifier());
+    let names = Names::new(guests.clone());
     let shard = Rc::new(RefCell::new(shard));
+    let mut alarm = Alarm::default();
     let mut busy_rounds = 0;
     loop {
         let busy = shard.borrow_mut().turn(&stopping);
@@ -282,66 +292,41 @@ async fn drive(shard: Shard, stopping: Arc<AtomicBool>) -> Result<(), String> {
         shard.borrow_mut().ring.submit();
         // A task runs as soon as it is spawned, so nothing may be borrowed here.
         for dial in dials {
-            guests.spawn(pool_link::run(Rc::clone(&shard), dial));
+            guests.spawn(pool_link::run(Rc::clone(&shard), Rc::clone(&names), dial));
         }
         if busy {
             busy_rounds += 1;
             if busy_rounds < ROUNDS_BEFORE_GUESTS {
                 continue;
             }
-            guests.notifier.notify();
+            guests.wake_shard();
         } else if !shard.borrow_mut().ring.prepare_wait() {
             continue;
         }
         busy_rounds = 0;
+        let (now, until) = shard.borrow().rests_until();
+        alarm.set(now, until, &guests);
         wake.wait()
             .await
             .map_err(|error| format!("its eventfd: {error}"))?;
     }
 }
 
-/// Tasks of the executor that are at work.
-struct Guests {
-    count: Rc<Cell<usize>>,
-    notifier: Notifier,
-}
+/// Ends the shard's waits beside its guests in time, which the ring does otherwise.
+#[derive(Default)]
+struct Alarm(Option<(Duration, glommio::Task<()>)>);
 
-impl Guests {
-    fn new(notifier: Notifier) -> Self {
-        Self {
-            count: Rc::default(),
-            notifier,
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.count.get() == 0
-    }
-
-    /// Starts a task. The first one gets a companion that ends the shard's waits for the tick.
-    fn spawn(&self, task: impl Future<Output = ()> + 'static) {
-        let first = self.is_empty();
-        self.enter(task);
-        if first && !self.is_empty() {
-            let (count, notifier) = (Rc::clone(&self.count), self.notifier.clone());
-            self.enter(async move {
-                // With itself.
-                while count.get() > 1 {
-                    glommio::timer::sleep(TICK).await;
-                    notifier.notify();
-                }
+impl Alarm {
+    /// Rings at this time and no other.
+    fn set(&mut self, now: Duration, until: Duration, guests: &Guests) {
+        if self.0.as_ref().is_none_or(|(set, _)| *set != until) {
+            let guests = guests.clone();
+            let task = glommio::spawn_local(async move {
+                glommio::timer::sleep(until.saturating_sub(now)).await;
+                guests.wake_shard();
             });
+            // The one before ends with it.
+            self.0 = Some((until, task));
         }
-    }
-
-    fn enter(&self, task: impl Future<Output = ()> + 'static) {
-        let (count, notifier) = (Rc::clone(&self.count), self.notifier.clone());
-        count.set(count.get() + 1);
-        glommio::spawn_local(async move {
-            task.await;
-            count.set(count.get() - 1);
-            notifier.notify();
-        })
-        .detach();
     }
 }

@@ -29,6 +29,24 @@ pub(crate) struct HashTask {
 }
 
 impl Proxy {
+    /// The next hash to check. What is known by now, which may have changed since it was asked for, is
+    /// answered on the way.
+    fn next_hash(&mut self, now: Now, answered: &mut bool) -> Option<HashCheck> {
+        while let Some((digest, asked)) = self.hashes.next() {
+            let Some(checker) = &self.checker else {
+                continue;
+            };
+            match checker.look(&asked.worker, asked.password.expose()) {
+                Look::Hash(check) => return Some(check),
+                Look::Known(is_right) => {
+                    *answered = true;
+                    self.hash_checked(now, digest, is_right);
+                }
+            }
+        }
+        None
+    }
+
     /// The exchange hears what came of a check, for all who asked for it.
     fn hash_checked(&mut self, now: Now, digest: Digest, is_right: bool) {
         for (miner, number) in self.hashes.end(digest) {
@@ -84,41 +102,27 @@ impl Shard {
         }
         let now = self.clock.now();
         let count = self.proxies.len();
-        let mut found = None;
-        let mut answered = false;
-        for turn in 0..count {
-            let index = (self.hash_checks.next_proxy + turn) % count;
-            let proxy = &mut self.proxies[index];
-            while found.is_none()
-                && let Some((digest, asked)) = proxy.hashes.next()
-            {
-                let Some(checker) = &proxy.checker else {
-                    continue;
-                };
-                // What is known may have changed since it was asked for.
-                match checker.look(&asked.worker, asked.password.expose()) {
-                    Look::Hash(check) => {
-                        found = Some(HashTask {
-                            proxy: index,
-                            check,
-                        })
-                    }
-                    Look::Known(is_right) => {
-                        answered = true;
-                        proxy.hash_checked(now, digest, is_right);
-                    }
+        loop {
+            let mut found = None;
+            let mut answered = false;
+            for turn in 0..count {
+                let proxy = (self.hash_checks.next_proxy + turn) % count;
+                let check = self.proxies[proxy].next_hash(now, &mut answered);
+                if let Some(check) = check {
+                    self.hash_checks.next_proxy = proxy + 1;
+                    self.hash_checks.running += 1;
+                    found = Some(HashTask { proxy, check });
+                    break;
                 }
             }
-            if found.is_some() {
-                self.hash_checks.next_proxy = index + 1;
-                self.hash_checks.running += 1;
-                break;
+            if answered {
+                self.finish_round(now);
+            }
+            // Who was answered may have come with another one behind.
+            if found.is_some() || !answered {
+                return found;
             }
         }
-        if answered {
-            self.finish_round(now);
-        }
-        found
     }
 
     fn hash_checked(&mut self, index: usize, check: &HashCheck, is_right: bool) {
@@ -157,4 +161,85 @@ pub(crate) async fn run(shard: Rc<RefCell<Shard>>, task: HashTask) {
         })
         .await;
     shard.borrow_mut().hash_checked(proxy, &check, is_right);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::config::{AuthorizeMode, Config, Workers};
+    use crate::exchange::MinerToken;
+    use crate::metrics::Pulse;
+    use crate::shard::clock::Clock;
+    use crate::shard::started::StartedProxy;
+    use crate::shard::worker_checks::Checker;
+    use crate::shard::{ShardSetup, reload, start_shard};
+
+    /// A shard with one proxy, whose workers are these.
+    fn shard_with(workers: Workers) -> Shard {
+        let yaml = "proxies:\n  - name: hall\n    dialect: equihash\n    listen:\n      - address: 127.0.0.1:0\n\
+                    \x20   pools:\n      - url: stratum+tcp://127.0.0.1:1\n        worker: w\n";
+        let mut config = Config::load(yaml).unwrap();
+        config.proxies[0].authorize.mode = AuthorizeMode::Local;
+        let mut proxy = StartedProxy::start(&config.proxies[0], 0, 1, 16, 0).unwrap();
+        let (_, mut reloads) = reload::channel(1);
+        let (events, _) = mpsc::channel();
+        let (mut shard, _) = start_shard(ShardSetup {
+            number: 0,
+            cpu: None,
+            clock: Clock::start(),
+            connections_max: 16,
+            pace: None,
+            proxies: vec![proxy.setup(0, 0)],
+            mesh: None,
+            pulse: Pulse::default(),
+            reloads: reloads.remove(0),
+            stopping: Arc::new(AtomicBool::new(false)),
+            events,
+        })
+        .unwrap();
+        shard.proxies[0].checker = Some(Checker::new(Arc::new(workers)));
+        shard
+    }
+
+    fn take(shard: &mut Shard, workers: Workers) {
+        let checker = shard.proxies[0].checker.as_mut().unwrap();
+        checker.take(&Arc::new(workers));
+    }
+
+    /// Workers of these names whose passwords are hashes.
+    fn hashed(names: &[&str]) -> Workers {
+        let hash = bcrypt::hash_with_salt("x", 4, [7; 16]).unwrap();
+        let worker = |name| format!("- name: {name}\n  password_hash: {hash}\n");
+        let text: String = names.iter().map(worker).collect();
+        Workers::load(&text).unwrap()
+    }
+
+    #[test]
+    fn what_an_answer_lets_come_begins_at_once() {
+        let mut shard = shard_with(hashed(&["first", "second"]));
+        let now = shard.clock.now();
+        let miner = MinerToken {
+            index: 0,
+            generation: 0,
+        };
+        let exchange = &mut shard.proxies[0].exchange;
+        exchange.handle_connect(now, miner);
+        for worker in ["first", "second"] {
+            let line = format!(
+                "{{\"id\":1,\"method\":\"mining.authorize\",\"params\":[\"{worker}\",\"x\"]}}"
+            );
+            exchange.handle_miner_line(now, miner, line.as_bytes());
+        }
+        shard.finish_round(now);
+        // The first one is answered without a check, and what stood behind it needs one.
+        take(&mut shard, hashed(&["second"]));
+        let hash = shard.next_hash().expect("a thread is free");
+        assert!(hash.check.run());
+        assert_eq!(shard.hash_checks.running, 1);
+        assert!(shard.next_hash().is_none());
+    }
 }

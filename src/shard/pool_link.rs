@@ -7,7 +7,7 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use glommio::net::TcpStream;
 use glommio_socket2::{SockRef, TcpKeepalive};
 
 use crate::exchange::{LinkEnd, LinkKey};
+use crate::shard::names::Names;
 use crate::shard::pool_stream::PoolTls;
 use crate::shard::state::Shard;
 use crate::tls::client::TlsClient;
@@ -72,13 +73,13 @@ pub(crate) struct Dialled {
 type Failure = (LinkEnd, String);
 
 /// Connects a link and gives it to the shard.
-pub(crate) async fn run(shard: Rc<RefCell<Shard>>, dial: Dial) {
+pub(crate) async fn run(shard: Rc<RefCell<Shard>>, names: Rc<Names>, dial: Dial) {
     let dialled = Dialled {
         proxy: dial.proxy,
         link: dial.link,
         pool: dial.pool,
     };
-    let connected = connect(dial).await;
+    let connected = connect(&names, dial).await;
     let mut shard = shard.borrow_mut();
     match connected {
         Ok((socket, tls)) => shard.link_connected(dialled, socket, tls),
@@ -90,26 +91,17 @@ pub(crate) async fn run(shard: Rc<RefCell<Shard>>, dial: Dial) {
 ///
 /// They share the time: the exchange gives a dial up when the whole of it is over, so an address that is
 /// dead must leave some to those behind it.
-async fn connect(dial: Dial) -> Result<(OwnedFd, Option<PoolTls>), Failure> {
+async fn connect(names: &Rc<Names>, dial: Dial) -> Result<(OwnedFd, Option<PoolTls>), Failure> {
     let Dial { host, port, .. } = &dial;
-    let addresses = match host.parse() {
-        Ok(ip) => vec![SocketAddr::new(ip, *port)],
-        Err(_) => {
-            let (name, port) = (host.clone(), *port);
-            let resolved = glommio::executor().spawn_blocking(move || {
-                let addresses = (name.as_str(), port).to_socket_addrs();
-                addresses.map(Iterator::collect::<Vec<_>>)
-            });
-            resolved.await.map_err(|error| {
-                let detail = format!("{host} can't be resolved: {error}");
-                (LinkEnd::ConnectFailed, detail)
-            })?
-        }
-    };
+    let addresses = names.resolve(host).await.map_err(|error| {
+        let detail = format!("{host} can't be resolved: {error}");
+        (LinkEnd::ConnectFailed, detail)
+    })?;
     let mut failure = (LinkEnd::ConnectFailed, format!("{host} has no address"));
     let tried = addresses.len().min(ADDRESSES_MAX);
     let share = dial.timeout / u32::try_from(tried.max(1)).unwrap_or(u32::MAX);
-    for address in addresses.into_iter().take(tried) {
+    for mut address in addresses.into_iter().take(tried) {
+        address.set_port(*port);
         let late = async {
             glommio::timer::sleep(share).await;
             let detail = match &dial.access.secure {

@@ -22,77 +22,81 @@ pub(crate) fn check(config: &ProxyConfig, mistakes: &mut Vec<ConfigError>) {
     }
 }
 
-/// How each pool of a proxy is reached. Logs whose word is taken for who they are.
-///
-/// # Errors
-///
-/// Every file that can't be used, at its place in the config.
-pub(crate) fn load(config: &ProxyConfig) -> Result<Vec<PoolAccess>, Vec<ConfigError>> {
-    let name = &config.name;
-    let mut mistakes = Vec::new();
-    let mut access = Vec::new();
+/// How each pool of a proxy is reached, or every file for it that can't be used, at its place in the config.
+/// Logs whose word is taken for who they are.
+pub(crate) fn load(config: &ProxyConfig) -> Vec<Result<PoolAccess, Vec<ConfigError>>> {
     let mut machine = None;
-    for pool in &config.pools {
-        let mut secure = None;
-        if let Some(tls) = tls_of(pool) {
-            let url = &pool.url;
-            if asks_machine(tls) && machine.is_none() {
-                machine = Some(Roots::find());
-            }
-            let how = match (tls.insecure, tls.pins.as_slice(), &tls.ca, &machine) {
-                (true, ..) => {
-                    log::warn!(
-                        "proxy={name} pool={url}: INSECURE: nobody looks at the pool's certificate \
-                         (insecure: true), so whoever can answer in its place gets all shares; write \
-                         pin_sha256 or ca in its place"
-                    );
-                    None
-                }
-                (_, [], None, Some(machine)) => Some(match machine.source {
-                    RootSource::Platform => {
-                        format!("the {} roots of this machine", machine.store.len())
-                    }
-                    RootSource::Mozilla => {
-                        format!(
-                            "Mozilla's {} roots, as this machine has none",
-                            machine.store.len()
-                        )
-                    }
-                }),
-                (_, [], ca, _) => ca
-                    .as_ref()
-                    .map(|ca| format!("the roots of {}", ca.path.display())),
-                (_, pins, None, _) => Some(format!("{} pinned keys", pins.len())),
-                (_, pins, Some(ca), _) => {
-                    let ca = ca.path.display();
-                    Some(format!("{} pinned keys and the roots of {ca}", pins.len()))
-                }
-            };
-            if let Some(how) = how {
-                log::info!("proxy={name} pool={url}: TLS, believed by {how}");
-            }
-            let trust = trust(tls, machine.as_ref(), &mut mistakes);
-            secure = trust
-                .and_then(|trust| client(tls, trust, &mut mistakes))
-                .map(|client| Secure {
-                    client,
-                    insecure: tls.insecure,
-                });
+    let pools = config.pools.iter();
+    pools
+        .map(|pool| load_one(&config.name, pool, &mut machine))
+        .collect()
+}
+
+/// The roots of this machine are looked for once, where a pool needs them.
+fn load_one(
+    name: &str,
+    pool: &PoolConfig,
+    machine: &mut Option<Roots>,
+) -> Result<PoolAccess, Vec<ConfigError>> {
+    let mut mistakes = Vec::new();
+    let mut secure = None;
+    if let Some(tls) = tls_of(pool) {
+        if asks_machine(tls) && machine.is_none() {
+            *machine = Some(Roots::find());
         }
-        let header = matches!(
-            pool.url,
-            PoolUrl::Tcp {
-                proxy_header: true,
-                ..
-            }
-        );
-        access.push(PoolAccess { secure, header });
+        log_trust(name, &pool.url, tls, machine.as_ref());
+        let trust = trust(tls, machine.as_ref(), &mut mistakes);
+        secure = trust
+            .and_then(|trust| client(tls, trust, &mut mistakes))
+            .map(|client| Secure {
+                client,
+                insecure: tls.insecure,
+            });
     }
+    let header = matches!(
+        pool.url,
+        PoolUrl::Tcp {
+            proxy_header: true,
+            ..
+        }
+    );
     if mistakes.is_empty() {
-        Ok(access)
+        Ok(PoolAccess { secure, header })
     } else {
         Err(mistakes)
     }
+}
+
+/// Says whose word is taken for who a pool is.
+fn log_trust(name: &str, url: &PoolUrl, tls: &PoolTls, machine: Option<&Roots>) {
+    let how = match (tls.insecure, tls.pins.as_slice(), &tls.ca, machine) {
+        (true, ..) => {
+            log::warn!(
+                "proxy={name} pool={url}: INSECURE: nobody looks at the pool's certificate (insecure: \
+                 true), so whoever can answer in its place gets all shares; write pin_sha256 or ca in its \
+                 place"
+            );
+            return;
+        }
+        (_, [], None, Some(machine)) => {
+            let roots = machine.store.len();
+            match machine.source {
+                RootSource::Platform => format!("the {roots} roots of this machine"),
+                RootSource::Mozilla => {
+                    format!("Mozilla's {roots} roots, as this machine has none")
+                }
+            }
+        }
+        // The machine was asked.
+        (_, [], None, None) => return,
+        (_, [], Some(ca), _) => format!("the roots of {}", ca.path.display()),
+        (_, pins, None, _) => format!("{} pinned keys", pins.len()),
+        (_, pins, Some(ca), _) => {
+            let ca = ca.path.display();
+            format!("{} pinned keys and the roots of {ca}", pins.len())
+        }
+    };
+    log::info!("proxy={name} pool={url}: TLS, believed by {how}");
 }
 
 fn tls_of(pool: &PoolConfig) -> Option<&PoolTls> {

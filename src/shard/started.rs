@@ -25,6 +25,7 @@ use crate::shard::door::rules::Rules;
 use crate::shard::error::StartError;
 use crate::shard::files::ProxyFiles;
 use crate::shard::handshakes::HandshakeLimits;
+use crate::shard::names::RESOLVE_TIMEOUT;
 use crate::shard::reload::ProxyNews;
 use crate::shard::space_watch::SpaceWatch;
 use crate::shard::state::ShellLimits;
@@ -36,8 +37,6 @@ use crate::shard::{ProxySetup, listen};
 pub(crate) const SERIES_MAX: usize = 256;
 /// Shares that an embedded practice pool remembers against duplicates; 64 bytes or so each.
 const PRACTICE_SHARES_REMEMBERED_MAX: usize = 256 * 1024;
-/// Time for a pool's name to be resolved, before the connect has its own.
-const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Handshake steps of a link wait this long at the most, and no longer than a reply may take.
 const HANDSHAKE_TIMEOUT_MAX: Duration = Duration::from_secs(10);
 

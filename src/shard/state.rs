@@ -128,6 +128,10 @@ pub(crate) struct Shard {
     pool_tails: TailPool,
     /// Streams that are over.
     ended: Vec<StreamId>,
+    /// How often it looks who of the blocked miners and pools takes something nevertheless: four times while
+    /// one may take nothing.
+    pub(crate) look_every: Duration,
+    next_look: Duration,
     /// How fast it accepts; `None` is as fast as it can.
     pub(crate) pace: Option<Pace>,
     /// When the exchanges are told of the time again.
@@ -169,6 +173,8 @@ impl Shard {
             streams: Vec::new(),
             pool_tails: TailPool::new(POOL_TAIL_BLOCKS_KEPT),
             ended: Vec::new(),
+            look_every: TICK,
+            next_look: TICK,
             pace: None,
             next_tick: TICK,
             stop_by: None,
@@ -195,12 +201,17 @@ impl Shard {
         if self.fanning_out || self.tls.has_answers() {
             return self.ring.submit();
         }
-        let now = self.clock.now().since_start;
-        // Hellos that wait for their pace are no news of the ring's.
-        let until = self
-            .handshake_due()
-            .map_or(self.next_tick, |due| due.min(self.next_tick));
+        let (now, until) = self.rests_until();
         self.ring.wait_blocking(until.saturating_sub(now));
+    }
+
+    /// The time, and until when there is nothing to do where nothing happens: the next tick, or a hello whose
+    /// turn comes before, which is no news of the ring's.
+    pub(crate) fn rests_until(&self) -> (Duration, Duration) {
+        let now = self.clock.now().since_start;
+        let due = self.handshake_due();
+        let until = due.map_or(self.next_tick, |due| due.min(self.next_tick));
+        (now, until)
     }
 
     /// Takes in what the ring has to tell; returns how much that was.
@@ -282,6 +293,10 @@ impl Shard {
         if let Some(pace) = &mut self.pace {
             let earned = pace.earn(now.since_start);
             self.ring.grant_accepts(earned, pace.burst());
+        }
+        if now.since_start >= self.next_look {
+            self.next_look = now.since_start + self.look_every;
+            self.ring.look_at_blocked();
         }
         let mut events = self.events(now).1;
         events.clear_door();

@@ -1,34 +1,22 @@
 //! Reads the files with which listeners prove themselves to miners, and makes of them what sessions need.
 
-use crate::config::{ConfigError, ConfigFile, ListenTls, ProxyConfig};
+use crate::config::{ConfigError, ConfigFile, ListenConfig, ListenTls, ProxyConfig};
 use crate::shard::miner_tls::ListenerTls;
 use crate::tls::{Acceptor, CertificateFile, Expiry, KeyPairFiles, ServerFiles};
 
-/// Reads the files of each listener. Tickets of `before`, which may be empty, still count.
-///
-/// # Errors
-///
-/// Every file that can't be used, at its place in the config.
+/// Reads the files of each listener: what its sessions need, `None` where it has no TLS, or every file that
+/// can't be used, at its place in the config. Tickets of `before`, which may be empty, still count.
 pub(crate) fn load(
     config: &ProxyConfig,
     before: &[Option<ListenerTls>],
-) -> Result<Vec<Option<ListenerTls>>, Vec<ConfigError>> {
-    let mut mistakes = Vec::new();
-    let mut loaded = Vec::new();
-    for (index, listen) in config.listen.iter().enumerate() {
+) -> Vec<Result<Option<ListenerTls>, Vec<ConfigError>>> {
+    let load = |(index, listen): (usize, &ListenConfig)| {
         let before = before.get(index).and_then(Option::as_ref);
         let before = before.map(|it| &it.acceptor);
-        match listen.tls.as_ref().map(|tls| load_one(tls, before)) {
-            Some(Ok(tls)) => loaded.push(Some(tls)),
-            Some(Err(mut wrong)) => mistakes.append(&mut wrong),
-            None => loaded.push(None),
-        }
-    }
-    if mistakes.is_empty() {
-        Ok(loaded)
-    } else {
-        Err(mistakes)
-    }
+        let loaded = listen.tls.as_ref().map(|tls| load_one(tls, before));
+        loaded.transpose()
+    };
+    config.listen.iter().enumerate().map(load).collect()
 }
 
 fn load_one(tls: &ListenTls, before: Option<&Acceptor>) -> Result<ListenerTls, Vec<ConfigError>> {

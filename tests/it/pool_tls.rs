@@ -312,6 +312,36 @@ fn another_ca_file_counts_for_the_next_link_from_sighup_on() {
 }
 
 #[test]
+fn a_broken_ca_file_of_one_pool_keeps_no_other_from_its_own() {
+    let hall = Hall::new();
+    let nobody = FakePool::closed();
+    let first = nobody.url().replace("tcp", "tls");
+    let first_ca = hall.files.write("first.pem", &hall.authority.pem);
+    hall.files.write("ca.pem", &Authority::new().pem);
+    let front = hall.front();
+    let yaml = config(&first, &format!("ca: {first_ca}"))
+        .fallback(&front.url())
+        .pool_key(&format!("tls: {{ {} }}", hall.ca))
+        .yaml();
+    let proxy = Proxy::one_shard(&yaml);
+    let mut miner = FakeMiner::connect(&proxy);
+    let subscribe = miner.send_subscribe();
+    assert!(matches!(front.next(), Shaken::Failed(_)));
+
+    hall.files.write("first.pem", "nothing");
+    hall.files.write("ca.pem", &hall.authority.pem);
+    proxy.signal("HUP");
+    let line = proxy.log_contains("SIGHUP: line");
+    assert!(line.contains("pools[0].tls.ca"), "{line}");
+    proxy.log_contains("pools[0] is believed as before");
+    let mut link = hall.pool.accept_ready(NONCE_1);
+    miner.expect_subscribed(subscribe);
+    miner.authorize("t1addr.rig1");
+    let job = miner.expect_job();
+    a_share_goes_through(&mut miner, &job, &mut link, 1);
+}
+
+#[test]
 fn a_pool_that_goes_in_mid_handshake_or_never_speaks_is_passed_over() {
     let hall = Hall::new();
     for resets in [true, false] {

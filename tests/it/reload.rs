@@ -213,3 +213,39 @@ fn a_workers_file_may_have_another_name() {
     authorize("t1addr.old").assert_error(24);
     mines(&mut old, &old_job, 1);
 }
+
+#[test]
+fn a_broken_certificate_stays_as_it_was_and_keeps_no_other_listener_from_its_own() {
+    let (broken, other) = (Certificates::new(), Certificates::new());
+    let pool = AutoPool::accepts_all();
+    let second = format!("\n      - address: 127.0.0.1:0\n        {}", other.key(""));
+    let keys = broken.key("") + &second;
+    let proxy = Proxy::one_shard(&Config::new(&pool.url()).listen_key(&keys).yaml());
+    let addresses = proxy.addresses();
+    let shown = |listener: usize| {
+        let (connection, _) = Client::new(TLS_1_3).shake(addresses[listener]).unwrap();
+        connection.peer_certificates().unwrap()[0].to_vec()
+    };
+    let old = broken.der("hall");
+    broken.make("hall", "new.example");
+    std::fs::write(broken.path("hall.key"), "nothing").unwrap();
+    other.make("hall", "new.example");
+    proxy.signal("HUP");
+    let line = proxy.log_contains("no key is in it");
+    assert!(line.contains("listen[0].tls.key"), "{line}");
+    assert!(line.contains(&broken.path("hall.key")), "{line}");
+    proxy.log_contains("listen[0]: the certificates that are in use stay");
+    proxy.log_contains("were read again");
+    // A shard takes it up at its next tick.
+    let deadline = Instant::now() + PATIENCE;
+    while shown(1) != other.der("hall") {
+        assert!(Instant::now() < deadline, "never taken up");
+    }
+    assert_eq!(shown(0), old);
+    // And when it is mended it is taken up as well.
+    broken.make("hall", "newer.example");
+    proxy.signal("HUP");
+    while shown(0) != broken.der("hall") {
+        assert!(Instant::now() < deadline, "never taken up");
+    }
+}

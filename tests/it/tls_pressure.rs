@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::pool::DeafPool;
 use crate::support::scrape::Admin;
 use crate::support::tls::{Certificates, Client, TLS_1_2, TLS_1_3};
 use crate::support::{AutoPool, Config, FakeMiner, PATIENCE, Proxy};
@@ -83,6 +84,31 @@ fn nobody_is_closed_for_the_time_that_it_waits_for_us() {
     let paced = hall.value("stratum_tls_handshakes_paced_total");
     assert!(paced > 20.0, "only {paced} have waited");
     hall.proxy.log_contains("s for its TLS handshake");
+}
+
+#[test]
+fn a_hello_has_its_turn_in_time_while_a_link_is_being_connected() {
+    let (pool, certificates) = (DeafPool::start(), Certificates::new());
+    let config = Config::new(&pool.url())
+        .listen_key(&certificates.key(""))
+        .key("limits: { tls_handshakes_per_second: 40, connect_timeout_seconds: 60 }");
+    let yaml = format!("{}{}", Admin::KEY, config.yaml());
+    let proxy = Proxy::start_with(&["--cores", "1"], &yaml);
+    let address = proxy.address("zcash");
+    // With the first one the dial begins.
+    let first = Client::new(TLS_1_3).shake(address).unwrap();
+    let start = Instant::now();
+    let clients: Vec<_> = (0..100)
+        .map(|_| thread::spawn(move || Client::new(TLS_1_3).shake(address).map(drop)))
+        .collect();
+    for client in clients {
+        assert_eq!(client.join().unwrap(), Ok(()));
+    }
+    // At their pace that is 2.5 s; with a few at each tick alone it were 5 s.
+    let taken = start.elapsed();
+    assert!(taken > Duration::from_secs(2), "no pace: {taken:?}");
+    assert!(taken < Duration::from_millis(3_750), "late: {taken:?}");
+    drop(first);
 }
 
 #[test]

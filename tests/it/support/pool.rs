@@ -22,6 +22,13 @@ impl FakePool {
         Self::closed().open()
     }
 
+    /// A pool whose kernel takes only so many bytes more than it has read, and says so soon when it reads.
+    pub(crate) fn narrow(bytes: usize) -> Self {
+        let pool = Self::closed();
+        pool.socket.set_recv_buffer_size(bytes).unwrap();
+        pool.open()
+    }
+
     /// A pool that is down: its port is taken, and whoever connects is refused.
     pub(crate) fn closed() -> ClosedPool {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
@@ -100,6 +107,38 @@ impl ClosedPool {
             listener,
             address: self.address,
         }
+    }
+}
+
+/// A pool that neither takes nor refuses a connection: its queue is full, so whoever connects waits.
+#[derive(Debug)]
+pub(crate) struct DeafPool {
+    listener: Socket,
+    _queued: Vec<Socket>,
+}
+
+impl DeafPool {
+    pub(crate) fn start() -> Self {
+        let ClosedPool { socket, address } = FakePool::closed();
+        socket.listen(0).unwrap();
+        let mut queued = Vec::new();
+        loop {
+            let peer = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            let connected = peer.connect_timeout(&address.into(), A_MOMENT);
+            queued.push(peer);
+            if connected.is_err() {
+                break;
+            }
+        }
+        Self {
+            listener: socket,
+            _queued: queued,
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        let address = self.listener.local_addr().unwrap().as_socket().unwrap();
+        format!("stratum+tcp://{address}")
     }
 }
 

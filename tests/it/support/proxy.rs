@@ -245,6 +245,12 @@ impl Proxy {
         address_in(&self.listening[0])
     }
 
+    /// All listeners of proxies, in order.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        let of_proxies = self.listening.iter().filter(|line| line.contains("proxy="));
+        of_proxies.map(|line| address_in(line)).collect()
+    }
+
     /// How many lines said that something listens.
     pub(crate) fn listeners(&self) -> usize {
         self.listening.len()
