@@ -15,6 +15,7 @@ use std::time::Duration;
 use foldhash::quality::FixedState;
 
 use super::MinerToken;
+use crate::exchange::guesses::Guesses;
 use crate::exchange::pool_side::printable;
 use crate::proto::share::Reject;
 use crate::proto::time::Now;
@@ -23,6 +24,9 @@ use crate::proto::worker_name::{MinerAddress, WorkerName};
 /// Denials that are remembered; for one more the oldest is forgotten, and its pool asked again. With what a
 /// pool said, at most 200 characters, they take 4 MiB or so.
 const DENIED_MAX: usize = 16_384;
+
+/// A name that was denied again and again is asked for again after so many times the first wait at most.
+const RETRY_FACTOR_MAX: u32 = 8;
 
 /// Names one account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -106,6 +110,8 @@ pub(crate) struct Accounts {
     /// Accounts that no miner has.
     unowned: BTreeSet<AccountId>,
     denials: Denials,
+    /// What became of the names of each address.
+    pub(super) guesses: Guesses,
     last: u32,
 }
 
@@ -118,6 +124,7 @@ impl Accounts {
             of_miner: HashMap::with_hasher(hasher()),
             unowned: BTreeSet::new(),
             denials: Denials::new(seed),
+            guesses: Guesses::new(seed),
             last: 0,
         }
     }
@@ -246,7 +253,8 @@ impl Accounts {
         self.accounts.get(&id)?.key.password.as_deref()
     }
 
-    /// What a pool said when it denied an account, not longer ago than `retry`.
+    /// What a pool said when it denied an account, not longer ago than `retry`, or twice, four or eight times
+    /// that where it had denied it before.
     pub(super) fn denial(
         &self,
         now: Now,
@@ -266,11 +274,19 @@ impl Accounts {
     }
 }
 
+#[derive(Debug)]
+struct Denied {
+    at: Duration,
+    denial: Denial,
+    /// 1, and twice as much each time that it is denied again.
+    factor: u32,
+}
+
 /// What pools denied, and when.
 #[derive(Debug)]
 struct Denials {
     /// By the hash of pool and account.
-    known: HashMap<u64, (Duration, Denial), FixedState>,
+    known: HashMap<u64, Denied, FixedState>,
     /// The same in the order in which they came; some are out of date.
     order: VecDeque<(Duration, u64)>,
 }
@@ -288,20 +304,27 @@ impl Denials {
     }
 
     fn find(&self, now: Now, pool: usize, key: &AccountKey, retry: Duration) -> Option<Denial> {
-        let (at, denial) = self.known.get(&self.hash(pool, key))?;
-        (now.since(*at) < retry).then(|| denial.clone())
+        let denied = self.known.get(&self.hash(pool, key))?;
+        let retry = retry.saturating_mul(denied.factor);
+        (now.since(denied.at) < retry).then(|| denied.denial.clone())
     }
 
     fn add(&mut self, now: Now, pool: usize, key: &AccountKey, denial: &Denial) {
         let (at, hash) = (now.since_start, self.hash(pool, key));
-        self.known.insert(hash, (at, denial.clone()));
+        let before = self.known.get(&hash);
+        let denied = Denied {
+            at,
+            denial: denial.clone(),
+            factor: before.map_or(1, |it| (2 * it.factor).min(RETRY_FACTOR_MAX)),
+        };
+        self.known.insert(hash, denied);
         self.order.push_back((at, hash));
         while self.order.len() > DENIED_MAX {
             let Some((at, hash)) = self.order.pop_front() else {
                 return;
             };
             // It may have been denied again since.
-            if self.known.get(&hash).is_some_and(|known| known.0 == at) {
+            if self.known.get(&hash).is_some_and(|known| known.at == at) {
                 self.known.remove(&hash);
             }
         }

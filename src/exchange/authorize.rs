@@ -120,6 +120,11 @@ impl PendingAuthorize {
             Step::Name(account, _) => Some(account),
         }
     }
+
+    /// Where it comes from.
+    pub(super) const fn address(&self) -> MinerAddress {
+        self.address
+    }
 }
 
 /// What becomes of a share under a name that the connection has not authorized yet.
@@ -402,7 +407,7 @@ impl Exchange {
         let limits = self.settings.limits.miner;
         // Who guesses gets few tries on one connection. One that mines, for others maybe, is not closed for
         // one of many workers.
-        if denial.reject == Reject::WorkerDenied
+        if matches!(denial.reject, Reject::WorkerDenied | Reject::TooManyDenied)
             && let Some(miner) = self.miners.get_mut(token)
             && !miner.session.is_authorized()
             && miner.session.protocol_error(&limits)

@@ -314,11 +314,11 @@ impl Exchange {
         let at = now.since_start;
         self.ledger.part(Parted { at, home });
         let until = at + self.settings.limits.conduct.rejected_ban;
-        let kept_out = worker.is_some_and(|worker| {
-            let kept_out = self.keep_out(&worker, home, until, true);
+        let kept_out = worker.as_ref().is_some_and(|worker| {
+            let kept_out = self.keep_out(worker, home, until, true);
             if kept_out {
                 self.tell_all(&Letter::KeptOut {
-                    worker,
+                    worker: worker.clone(),
                     home,
                     until,
                 });
@@ -327,6 +327,7 @@ impl Exchange {
         });
         self.fact(Fact::TooManyFaults {
             miner: token,
+            worker,
             kept_out,
         });
         self.close_miner(token, CloseHow::Graceful, CloseReason::TooManyFaults);

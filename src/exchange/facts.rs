@@ -369,6 +369,8 @@ pub enum Fact {
     TooManyFaults {
         /// Which miner.
         miner: MinerToken,
+        /// Under which name most of the wrong shares came; none where they came under none.
+        worker: Option<Box<str>>,
         /// Whether its worker is kept out for a while; not where others of its name and address mine well.
         kept_out: bool,
     },

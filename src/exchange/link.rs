@@ -473,7 +473,8 @@ impl Link {
         let waits = |share: &Pending| now.saturating_sub(share.since) >= limits.no_reply;
         let many = self.pending.len() >= UNANSWERED_MANY
             || (self.pending.len() > 1 && self.pending.oldest().is_some_and(waits));
-        (silent && many).then_some(LinkEnd::NoReply)
+        let is_silent = (silent && many) || self.names.is_silent(now, limits.no_reply);
+        is_silent.then_some(LinkEnd::NoReply)
     }
 
     /// Whether a link that is ready is half way to being silent in this way. Links to one pool fall silent
@@ -485,7 +486,8 @@ impl Link {
             && match end {
                 LinkEnd::NoJob => since(self.last_job) >= limits.no_job / 2,
                 LinkEnd::NoReply => {
-                    !self.pending.is_empty() && since(self.last_reply) >= limits.no_reply / 2
+                    (!self.pending.is_empty() && since(self.last_reply) >= limits.no_reply / 2)
+                        || self.names.is_silent(now, limits.no_reply / 2)
                 }
                 LinkEnd::Stalled => {
                     !self.unwritten().is_empty()

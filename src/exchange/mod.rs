@@ -21,6 +21,7 @@ mod conduct;
 mod dialling;
 mod early;
 mod facts;
+mod guesses;
 mod held;
 mod jobs;
 mod leases;

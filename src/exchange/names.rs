@@ -14,9 +14,11 @@
 //! newcomers ──▶ newcomers, at a pace ──────┘
 //! ```
 //!
-//! **The pace of newcomers.** 500 in a second on each link, in which a name that its pool takes counts for
-//! nothing. So a farm whose names are good comes in as fast as its pool answers 256 at a time, up to a
-//! ceiling, and whoever guesses names is 500 requests in a second to a pool that knows its own.
+//! **The pace of newcomers.** A link has credit for 64 of them, and earns 8 in a second. A name that its pool
+//! takes gives back what it cost and a quarter more. So a farm whose names are good comes in as fast as its
+//! pool answers 256 at a time, up to a ceiling, also where one in five is set up wrongly; and those who
+//! guess names, however many they are, are 8 requests in a second to a pool that may send us away for them.
+//! Of one address it is asked for none while too many of its names were denied (`guesses.rs`).
 //!
 //! With one name for all (the template is fixed) nothing of this is there, and nothing is looked up.
 
@@ -36,17 +38,25 @@ use crate::proto::time::Now;
 /// Names that one link asks its pool for at a time; the others wait for their turn.
 const ASKED_MAX: usize = 256;
 
-/// Names of newcomers that one link may ask its pool for in each tick, of which there are four in a second,
-/// beyond those that the pool takes.
-const NEWCOMERS_PER_TICK: usize = 125;
+/// What it costs to ask a pool for a newcomer's name.
+const COST: usize = 4;
 
-/// Those that it may ask for at once after a quiet time.
-const NEWCOMERS_AT_ONCE: usize = 2 * NEWCOMERS_PER_TICK;
+/// What a link has again when the pool takes that name.
+const TAKEN: usize = 5;
+
+/// What a link earns in each tick, of which there are four in a second.
+const EARNED_PER_TICK: usize = 2 * COST;
+
+/// What it has at most.
+const CREDIT_MAX: usize = 64 * COST;
 
 /// The ceiling: names of newcomers for which the links of all shards ask in each tick, one link of each. So
-/// 65,536 miners that come at once are all asked for in 17 seconds. A shard's part is [`NEWCOMERS_PER_TICK`]
+/// 65,536 miners that come at once are all asked for in 17 seconds. A shard's part is [`PART_MIN`]
 /// at least.
 const NEWCOMERS_PER_TICK_MAX: usize = 1000;
+
+/// See there.
+const PART_MIN: usize = 125;
 
 /// How long a name waits for the pool's answer, and with it the shares under it.
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
@@ -90,9 +100,10 @@ pub(crate) struct LinkNames {
     asked: BTreeMap<u64, Question>,
     /// To be asked for: of miners that mine, or of shares.
     returning: VecDeque<AccountId>,
-    /// To be asked for behind those, and at a pace. Some of them may have been asked for since.
-    newcomers: VecDeque<AccountId>,
-    /// How many of these may be asked for now, if no more become known to be good.
+    /// To be asked for behind those, and at a pace, each with the address of who came with it. Some of them
+    /// may have been asked for since.
+    newcomers: VecDeque<(AccountId, u64)>,
+    /// What there is to ask for these, at [`COST`] each.
     credit: usize,
     /// How many may before the next tick, whatever becomes known.
     left: usize,
@@ -102,6 +113,10 @@ pub(crate) struct LinkNames {
     gate: BTreeSet<AccountId>,
     /// Those of them that were refused: their shares are, too, when the gate opens.
     refused: BTreeMap<AccountId, Reject>,
+    /// Whether the pool has answered for any name on this connection.
+    has_answered: bool,
+    /// Names in a row for which it did not, and since when the first of them had waited.
+    silent: Option<(Duration, u32)>,
 }
 
 impl Default for LinkNames {
@@ -111,11 +126,13 @@ impl Default for LinkNames {
             asked: BTreeMap::new(),
             returning: VecDeque::new(),
             newcomers: VecDeque::new(),
-            credit: NEWCOMERS_AT_ONCE,
-            left: NEWCOMERS_PER_TICK,
+            credit: CREDIT_MAX,
+            left: PART_MIN,
             held: HeldShares::default(),
             gate: BTreeSet::new(),
             refused: BTreeMap::new(),
+            has_answered: false,
+            silent: None,
         }
     }
 }
@@ -129,6 +146,16 @@ impl LinkNames {
         self.newcomers.clear();
         self.gate.clear();
         self.refused.clear();
+        self.has_answered = false;
+        self.silent = None;
+    }
+
+    /// Whether the pool of this connection has no word for names: of several that it was asked for it has
+    /// answered not one for this long. Some pools answer for those alone that they know, so one answer is
+    /// enough.
+    pub(crate) fn is_silent(&self, now: Duration, no_reply: Duration) -> bool {
+        let silent = self.silent.filter(|_| !self.has_answered);
+        silent.is_some_and(|(since, names)| names > 1 && now.saturating_sub(since) >= no_reply)
     }
 
     /// Whether no share may go out yet.
@@ -146,8 +173,13 @@ impl LinkNames {
         self.standing.len() + self.returning.len() + self.newcomers.len()
     }
 
-    /// The next name that may be asked for now, and whether it is a newcomer's.
-    fn next_to_ask(&mut self) -> Option<(AccountId, bool)> {
+    /// The next name that may be asked for now, and whether it is a newcomer's. Those of an address of which
+    /// none may be are put into `refused`.
+    fn next_to_ask(
+        &mut self,
+        may_ask: impl Fn(u64) -> bool,
+        refused: &mut Vec<AccountId>,
+    ) -> Option<(AccountId, bool)> {
         if self.asked.len() >= ASKED_MAX {
             return None;
         }
@@ -156,10 +188,15 @@ impl LinkNames {
                 return Some((id, false));
             }
         }
-        while self.credit > 0 && self.left > 0 {
-            let id = self.newcomers.pop_front()?;
-            if self.has_turn(id, Turn::Newcomer) {
-                self.credit -= 1;
+        while self.credit >= COST && self.left > 0 {
+            let (id, home) = self.newcomers.pop_front()?;
+            if !self.has_turn(id, Turn::Newcomer) {
+                continue;
+            }
+            if !may_ask(home) {
+                refused.push(id);
+            } else {
+                self.credit -= COST;
                 self.left -= 1;
                 return Some((id, true));
             }
@@ -178,20 +215,11 @@ impl LinkNames {
         }
     }
 
-    /// Puts a name into its queue.
-    fn queue(&mut self, id: AccountId, turn: Turn) {
-        match turn {
-            Turn::Newcomer => self.newcomers.push_back(id),
-            Turn::Returning => self.returning.push_back(id),
-            Turn::Past => {}
-        }
-    }
-
     /// A tick earns newcomers their pace; `parts` shards have a part of the ceiling each.
     fn earn(&mut self, parts: u32) {
-        self.credit = (self.credit + NEWCOMERS_PER_TICK).min(NEWCOMERS_AT_ONCE);
+        self.credit = (self.credit + EARNED_PER_TICK).min(CREDIT_MAX);
         let part = NEWCOMERS_PER_TICK_MAX / parts.max(1) as usize;
-        self.left = part.max(NEWCOMERS_PER_TICK);
+        self.left = part.max(PART_MIN);
     }
 
     /// Takes out the names that wait for their answers for too long.
@@ -200,7 +228,12 @@ impl LinkNames {
         let late = self.asked.iter().filter(|(_, asked)| is_late(asked));
         let late: Vec<u64> = late.map(|(request, _)| *request).collect();
         let taken = late.iter().filter_map(|request| self.asked.remove(request));
-        taken.map(|asked| asked.account).collect()
+        let taken: Vec<Question> = taken.collect();
+        for asked in &taken {
+            let (since, names) = self.silent.unwrap_or((asked.since, 0));
+            self.silent = Some((since, names.saturating_add(1)));
+        }
+        taken.into_iter().map(|asked| asked.account).collect()
     }
 }
 
@@ -212,6 +245,14 @@ pub(super) enum Asked {
     Denied(Denial),
     /// Its answer will come.
     Waits,
+}
+
+/// What is said of a share whose name is not taken.
+fn reject_of_share(denial: &Denial) -> Reject {
+    match denial.reject {
+        Reject::NameUnanswered => Reject::PoolSilent,
+        reject => reject,
+    }
 }
 
 impl Exchange {
@@ -236,6 +277,7 @@ impl Exchange {
         waiter: Option<Waiter>,
     ) -> Asked {
         let retry = self.settings.authorize.denied_retry;
+        let home = waiter.and_then(|waiter| self.home_of_waiter(&waiter));
         let Some(accounts) = &self.accounts else {
             debug_assert!(false, "there are accounts where one is named");
             return Asked::Allowed;
@@ -249,7 +291,7 @@ impl Exchange {
                 waiters.extend(waiter);
                 if goes_ahead {
                     *turn = Turn::Returning;
-                    link.names.queue(id, Turn::Returning);
+                    link.names.returning.push_back(id);
                     self.ask_next(now, index);
                 }
                 return Asked::Waits;
@@ -259,17 +301,31 @@ impl Exchange {
         if let Some(denial) = accounts.denial(now, link.pool, id, retry) {
             return Asked::Denied(denial);
         }
-        let turn = match waiter {
-            Some(_) => Turn::Newcomer,
-            None => Turn::Returning,
+        let turn = match home {
+            Some(home) if !accounts.guesses.may_ask(now, home) => {
+                return Asked::Denied(Reject::TooManyDenied.into());
+            }
+            Some(home) => {
+                link.names.newcomers.push_back((id, home));
+                Turn::Newcomer
+            }
+            None => {
+                link.names.returning.push_back(id);
+                Turn::Returning
+            }
         };
         let waiters = waiter.into_iter().collect();
         link.names
             .standing
             .insert(id, Standing::Asked(turn, waiters));
-        link.names.queue(id, turn);
         self.ask_next(now, index);
         Asked::Waits
+    }
+
+    /// Stands for the address from which an authorize came that waits.
+    fn home_of_waiter(&self, waiter: &Waiter) -> Option<u64> {
+        let pending = self.pending_authorizes.get(waiter)?;
+        Some(self.home(pending.address()))
     }
 
     /// Sends what a link has to ask, as far as its pool may be asked now.
@@ -279,7 +335,9 @@ impl Exchange {
         };
         let link = &mut self.links[index];
         let pool = &self.settings.pools[link.pool];
-        while let Some((id, is_paid)) = link.names.next_to_ask() {
+        let may_ask = |home| accounts.guesses.may_ask(now, home);
+        let mut refused = Vec::new();
+        while let Some((id, is_paid)) = link.names.next_to_ask(may_ask, &mut refused) {
             self.name.clear();
             let template = &self.settings.authorize.worker_name;
             accounts.write_name(&mut self.name, template, &pool.worker, id);
@@ -302,6 +360,9 @@ impl Exchange {
             link.names.asked.insert(request, question);
             self.counters.names_asked += 1;
         }
+        for id in refused {
+            self.settle_name(now, index, id, Some(&Reject::TooManyDenied.into()));
+        }
     }
 
     /// A pool answered something: takes it where it was about a name.
@@ -317,9 +378,20 @@ impl Exchange {
             return false;
         };
         let id = asked.account;
-        if asked.is_paid && *verdict == Verdict::Accepted {
-            link.names.credit = (link.names.credit + 1).min(NEWCOMERS_AT_ONCE);
+        let is_taken = *verdict == Verdict::Accepted;
+        if asked.is_paid && is_taken {
+            link.names.credit = (link.names.credit + TAKEN).min(CREDIT_MAX);
         }
+        link.names.has_answered = true;
+        let asker = match link.names.standing.get(&id) {
+            Some(Standing::Asked(_, waiters)) => waiters.first().copied(),
+            _ => None,
+        };
+        let home = asker.and_then(|waiter| self.home_of_waiter(&waiter));
+        if let (Some(home), Some(accounts)) = (home, &mut self.accounts) {
+            accounts.guesses.note(now, home, is_taken);
+        }
+        let link = &mut self.links[index];
         let denial = match verdict {
             Verdict::Accepted => None,
             Verdict::Rejected { code, text } => Some(Denial::of_pool(*code, text)),
@@ -347,7 +419,7 @@ impl Exchange {
         }
         for share in self.links[index].names.held.take_of(id) {
             if let Some(denial) = denial {
-                self.refuse_held(&share, denial.reject);
+                self.refuse_held(&share, reject_of_share(denial));
             } else if let Err(reject) = self.send_held_share(now, index, &share) {
                 self.refuse_held(&share, reject);
                 self.judge_refused(now, share.miner, share.worker, reject);
@@ -464,7 +536,7 @@ impl Exchange {
             return;
         }
         if let Some(denial) = denial {
-            link.names.refused.insert(id, denial.reject);
+            link.names.refused.insert(id, reject_of_share(denial));
         }
         if !link.names.gate.is_empty() {
             return;
@@ -499,7 +571,7 @@ impl Exchange {
             let names = &mut self.links[index].names;
             names.earn(self.settings.part.1);
             for id in names.take_late(now) {
-                self.settle_name(now, index, id, Some(&Reject::PoolSilent.into()));
+                self.settle_name(now, index, id, Some(&Reject::NameUnanswered.into()));
             }
             if matches!(self.links[index].state, LinkState::Up(..)) {
                 self.ask_next(now, index);
@@ -563,7 +635,7 @@ impl Exchange {
             }
         }
         for link in &mut self.links {
-            link.names.newcomers.retain(|&id| accounts.has(id));
+            link.names.newcomers.retain(|&(id, _)| accounts.has(id));
             link.names.returning.retain(|&id| accounts.has(id));
         }
     }

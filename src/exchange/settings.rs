@@ -95,7 +95,7 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// The defaults of the config, but for `miner_outbox_bytes_max`, which is 256 KiB there.
+    /// The defaults of the config.
     fn default() -> Self {
         Self {
             miner: MinerLimits {

@@ -61,6 +61,10 @@ pub enum Reject {
     VersionBits,
     /// There is no such worker, or its password is another one.
     WorkerDenied,
+    /// The pool did not say in time whether it takes the worker's name.
+    NameUnanswered,
+    /// The pool denied too many names of this address, and is not asked for another one by now.
+    TooManyDenied,
     /// Too many workers are being looked up.
     AuthorizeBusy,
     /// The miner sent more shares than it may.
@@ -92,6 +96,10 @@ impl Reject {
             Self::NoPool => "No pool is up, try again",
             Self::VersionBits => "Version bits outside of the mask",
             Self::WorkerDenied => "Unauthorized worker: unknown, or the wrong password",
+            Self::NameUnanswered => "The pool does not say in time whether it takes the worker",
+            Self::TooManyDenied => {
+                "The pool denied too many workers of your address, try again later"
+            }
             Self::AuthorizeBusy => "Busy, try again",
             Self::TooManyShares => "Too many shares in a second",
             Self::KeptOut => "Kept out for a while: too many shares were wrong",
@@ -108,9 +116,12 @@ impl Reject {
             | Self::KeptWarm
             | Self::EarlyJob => 21,
             Self::Duplicate => 22,
-            Self::UnauthorizedWorker | Self::WorkerDenied | Self::AuthorizeBusy | Self::KeptOut => {
-                24
-            }
+            Self::UnauthorizedWorker
+            | Self::WorkerDenied
+            | Self::NameUnanswered
+            | Self::TooManyDenied
+            | Self::AuthorizeBusy
+            | Self::KeptOut => 24,
             Self::NotSubscribed => 25,
             Self::UnknownMethod => -3,
             Self::Malformed(_)
@@ -127,7 +138,7 @@ impl Reject {
     }
 
     /// Every label that [`Reject::reason`] gives, in the order of [`Reject::index`].
-    pub const REASONS: [&'static str; 22] = [
+    pub const REASONS: [&'static str; 24] = [
         "malformed",
         "unknown_method",
         "unknown_job",
@@ -150,6 +161,8 @@ impl Reject {
         "job_never_given",
         "too_long",
         "too_many_workers",
+        "name_unanswered",
+        "too_many_denied",
     ];
 
     /// The place of this reason among [`Reject::REASONS`], for arrays of counters.
@@ -178,6 +191,8 @@ impl Reject {
             Self::JobNeverGiven => 19,
             Self::TooLong(_) => 20,
             Self::TooManyWorkers => 21,
+            Self::NameUnanswered => 22,
+            Self::TooManyDenied => 23,
         }
     }
 

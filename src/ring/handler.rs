@@ -73,7 +73,9 @@ pub trait RingHandler {
     /// first one, queued before it was known, have `sent` 0.
     fn blocked(&mut self, token: Token, sent: usize, pieces: &[SentPiece], bytes: &[u8]);
 
-    /// A blocked connection has room again.
+    /// A blocked connection has room again; or its peer has taken some bytes, as
+    /// [`look_at_blocked`](super::MinerRing::look_at_blocked) finds out, and then the next send may be cut
+    /// short before its first byte.
     fn writable(&mut self, token: Token);
 
     /// A listener could not accept. Accepting goes on: at once after a connection that was aborted,
@@ -95,7 +97,7 @@ pub trait RingHandler {
         let _ = (stream, end);
     }
 
-    /// A stream that did not take all that it was sent has room again.
+    /// A stream that did not take all that it was sent has room again, or its peer has taken some bytes.
     fn stream_writable(&mut self, stream: StreamId) {
         let _ = stream;
     }

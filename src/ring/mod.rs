@@ -44,6 +44,7 @@ mod handler;
 mod memory;
 mod outbox;
 mod queue;
+mod slow;
 mod streams;
 mod table;
 #[cfg(test)]
@@ -72,6 +73,7 @@ use buffers::{Group, ReceiveBuffers};
 use connect::Addresses;
 use outbox::Outbox;
 use queue::{Completion, Operation, Queue};
+use slow::Slow;
 use streams::Streams;
 use table::{Blocked, Phase, Receiving, Table};
 use wake::Eventfd;
@@ -125,6 +127,7 @@ pub struct MinerRing {
     /// each receive's holds a buffer, and each connection has at most one of every other kind.
     pending: VecDeque<Completion>,
     starved: Starved,
+    slow: Slow,
     events_per_round_max: usize,
     /// With so few buffers left a round takes no more from the kernel, but handles what it has.
     buffers_reserve: u16,
@@ -193,6 +196,7 @@ impl MinerRing {
             table: Table::new(config.connections_max),
             pending: VecDeque::new(),
             starved: Starved::default(),
+            slow: Slow::default(),
             events_per_round_max: config.events_per_round_max,
             buffers_reserve: (config.receive_buffers / 4).min(WORK_PER_ENTER),
             eventfd,
@@ -418,6 +422,12 @@ impl MinerRing {
             Operation::StreamReceive => self.stream_completed(completion, handler),
             Operation::StreamPoll => self.stream_poll_completed(token, handler),
             Operation::Bell => self.bell_completed(completion),
+            Operation::Unacknowledged => {
+                self.unacknowledged_told(token, completion.outcome(), handler);
+            }
+            Operation::StreamUnacknowledged => {
+                self.stream_unacknowledged_told(completion, handler);
+            }
             Operation::Aside => {}
         }
     }

@@ -15,6 +15,8 @@
 //!                      └─ submit: cut short ─▶ unreported ─ drain: `blocked` ─▶ blocked
 //!   idle ◀───────────────────── drain: `writable` ──────────────────────────────┘
 //! ```
+//!
+//! Writable is also told of a blocked connection whose peer has merely taken something (`slow`).
 
 use std::mem;
 use std::ops::Range;
@@ -334,6 +336,7 @@ impl MinerRing {
                 if ask {
                     self.ask_for_room(send.token);
                 }
+                self.begin_looking(send.token);
             }
             refused.clear();
             if !self.outbox.has_refused() {
@@ -357,8 +360,12 @@ impl MinerRing {
             return;
         };
         connection.polling = false;
-        connection.blocked = Blocked::No;
-        handler.writable(token);
+        // Nobody is blocked who was writable before that (`slow`), or a send of his has been cut short since,
+        // and is told of first.
+        if connection.blocked == Blocked::Reported {
+            connection.blocked = Blocked::No;
+            handler.writable(token);
+        }
     }
 }
 

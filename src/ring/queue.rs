@@ -33,6 +33,9 @@ pub(super) enum Operation {
     StreamReceive,
     StreamPoll,
     Bell,
+    /// How many bytes a peer has not acknowledged.
+    Unacknowledged,
+    StreamUnacknowledged,
     /// What succeeds or fails with nothing to do: cancels, the option before a reset.
     Aside,
 }
@@ -64,6 +67,8 @@ impl Operation {
             9 => Self::StreamReceive,
             10 => Self::StreamPoll,
             11 => Self::Bell,
+            12 => Self::Unacknowledged,
+            13 => Self::StreamUnacknowledged,
             _ => Self::Aside,
         }
     }

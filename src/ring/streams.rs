@@ -20,7 +20,7 @@ use io_uring::{opcode, types};
 use socket2::Socket;
 
 use super::queue::{Completion, Operation};
-use super::{End, MinerRing, RingHandler, Token, buffers};
+use super::{End, MinerRing, RingHandler, Token, buffers, slow};
 
 /// One stream of a ring. Places are used again; the generation tells their streams apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,6 +44,8 @@ struct Stream {
     socket: Socket,
     /// A poll for room to write is with the kernel.
     polling: bool,
+    /// What the peer had not acknowledged when a send was cut short, or at the last look since (`slow`).
+    unacknowledged: Option<u32>,
 }
 
 /// The streams of one ring, by place.
@@ -92,6 +94,7 @@ impl MinerRing {
         place.stream = Some(Stream {
             socket: socket.into(),
             polling: false,
+            unacknowledged: None,
         });
         let id = StreamId {
             index: u32::try_from(at).expect("streams are few"),
@@ -102,7 +105,8 @@ impl MinerRing {
     }
 
     /// Sends what the socket takes, at once, and returns how much that was. Where it takes less than
-    /// all, [`RingHandler::stream_writable`] tells when there is room.
+    /// all, [`RingHandler::stream_writable`] tells when there is room, or when
+    /// [`look_at_blocked`](MinerRing::look_at_blocked) finds that the peer has taken some of it.
     ///
     /// # Errors
     ///
@@ -118,17 +122,64 @@ impl MinerRing {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
             Err(error) => return Err(error),
         };
-        if sent < bytes.len() && !std::mem::replace(&mut stream.polling, true) {
-            let descriptor = types::Fd(stream.socket.as_raw_fd());
-            self.make_room(1);
-            let room = u32::from(libc::POLLOUT.unsigned_abs());
-            let entry = opcode::PollAdd::new(descriptor, room)
-                .build()
-                .user_data(Operation::StreamPoll.of(id.token()));
-            // SAFETY: a poll points to no memory.
-            unsafe { self.queue.push(&entry) };
+        if sent < bytes.len() {
+            stream.unacknowledged = None;
+            if !std::mem::replace(&mut stream.polling, true) {
+                let descriptor = types::Fd(stream.socket.as_raw_fd());
+                self.make_room(1);
+                let room = u32::from(libc::POLLOUT.unsigned_abs());
+                let entry = opcode::PollAdd::new(descriptor, room)
+                    .build()
+                    .user_data(Operation::StreamPoll.of(id.token()));
+                // SAFETY: a poll points to no memory.
+                unsafe { self.queue.push(&entry) };
+            }
+            self.look_at_stream(id);
         }
         Ok(sent)
+    }
+
+    /// Looks at the streams that have no room.
+    pub(super) fn look_at_blocked_streams(&mut self) {
+        let places = (0..).zip(&self.streams.places);
+        let blocked =
+            places.filter(|(_, place)| place.stream.as_ref().is_some_and(|it| it.polling));
+        let ids = blocked.map(|(index, place)| StreamId {
+            index,
+            generation: place.generation,
+        });
+        for id in ids.collect::<Vec<_>>() {
+            self.look_at_stream(id);
+        }
+    }
+
+    fn look_at_stream(&mut self, id: StreamId) {
+        self.make_room(1);
+        let Some(stream) = self.streams.get(id) else {
+            return;
+        };
+        let descriptor = types::Fd(stream.socket.as_raw_fd());
+        let entry = opcode::UringCmd16::new(descriptor, slow::UNACKNOWLEDGED)
+            .build()
+            .user_data(Operation::StreamUnacknowledged.of(id.token()));
+        // SAFETY: this command points to no memory.
+        unsafe { self.queue.push(&entry) };
+    }
+
+    /// The kernel has said how many bytes of a stream the peer has not acknowledged.
+    pub(super) fn stream_unacknowledged_told(
+        &mut self,
+        completion: Completion,
+        handler: &mut impl RingHandler,
+    ) {
+        let id = self.streams.id_of(completion.token());
+        let stream = id.and_then(|id| Some((id, self.streams.get(id)?)));
+        if let (Some((id, stream)), Ok(bytes)) = (stream, completion.outcome()) {
+            let before = stream.unacknowledged.replace(bytes);
+            if stream.polling && before.is_some_and(|before| bytes < before) {
+                handler.stream_writable(id);
+            }
+        }
     }
 
     /// Ends a stream: the peer sees its end at once, and nothing more is told of it.

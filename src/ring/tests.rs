@@ -16,6 +16,7 @@ use socket2::{Domain, Socket, Type};
 use super::*;
 
 mod limits;
+mod slow;
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Event {

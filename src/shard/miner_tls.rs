@@ -395,13 +395,18 @@ impl Events<'_> {
             return false;
         };
         tls.kept.extend_from_slice(unsent);
-        tls.is_blocked = true;
+        let was_blocked = std::mem::replace(&mut tls.is_blocked, true);
         let is_open = tls.is_open;
         let proxy = &mut self.proxies[proxy];
         proxy.tls.kept += 1;
         if is_open {
             let nothing = std::iter::empty();
             let exchange = &mut proxy.exchange;
+            if !was_blocked {
+                // It has taken something since it was blocked before: what counts is for how long it takes
+                // nothing. It is not sent anything in between.
+                exchange.handle_writable(miner_token(token));
+            }
             exchange.handle_blocked(now, miner_token(token), 0, nothing, &[]);
         }
         true
@@ -502,7 +507,6 @@ impl Shard {
                 continue;
             };
             tls.is_blocked = false;
-            tls.aside = 0;
             let kept = std::mem::take(&mut tls.kept);
             self.ring.send_copied(token, &[(&kept, 0)]);
         }
@@ -510,8 +514,14 @@ impl Shard {
             self.ring.submit();
         }
         for &token in &writable {
-            let is_open = tls_at(&mut self.connections, token).is_some_and(|tls| tls.is_open);
-            if is_open && !self.ring.is_blocked(token) {
+            if self.ring.is_blocked(token) {
+                continue;
+            }
+            let Some(tls) = tls_at(&mut self.connections, token) else {
+                continue;
+            };
+            tls.aside = 0;
+            if tls.is_open {
                 let connection = open_place(&mut self.connections, token);
                 if let Some(proxy) = connection.map(|it| usize::from(it.proxy)) {
                     let exchange = &mut self.proxies[proxy].exchange;

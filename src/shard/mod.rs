@@ -217,6 +217,9 @@ fn start_shard(setup: ShardSetup) -> Result<(Shard, Arc<AtomicBool>), StartError
     let mut listeners = Vec::new();
     let mut tls = Vec::new();
     let mut proxies = Vec::new();
+    let limits = setup.proxies.iter().map(|it| it.settings.limits);
+    let waits = limits.map(|it| it.miner_blocked.min(it.pool_outbox_stalled));
+    let look_every = waits.min().unwrap_or(TICK) / 4;
     for (index, proxy) in (0..).zip(setup.proxies) {
         for (listener, rules, room) in proxy.listeners {
             let id = ring.listen(listener.into());
@@ -254,6 +257,7 @@ fn start_shard(setup: ShardSetup) -> Result<(Shard, Arc<AtomicBool>), StartError
         setup.reloads,
     );
     shard.pace = setup.pace;
+    shard.look_every = look_every;
     shard.tls.listeners = tls;
     Ok((shard, setup.stopping))
 }

@@ -238,16 +238,20 @@ impl Reporter {
         }
     }
 
-    pub(crate) fn too_many_faults(&self, peer: SocketAddr, kept_out: bool) {
+    pub(crate) fn too_many_faults(&self, peer: SocketAddr, worker: Option<&str>, kept_out: bool) {
         let Self { proxy, shard, .. } = self;
-        let then = if kept_out {
-            "and its worker kept out at this address for rejected_ban_seconds"
-        } else {
-            "and not kept out, since others of its name and address mine well"
+        let then = match (worker, kept_out) {
+            (Some(_), true) => {
+                "its worker is kept out at this address for limits.rejected_ban_seconds"
+            }
+            (Some(_), false) => "its worker is not kept out, since others mine well under it there",
+            (None, _) => "nobody is kept out, since no worker of its own is to blame",
         };
+        let worker = worker.unwrap_or("-");
         log::warn!(
-            "proxy={proxy} shard={shard} miner={peer}: too many of its last shares were wrong (malformed, \
-             twice, or above the target); it is closed, {then}"
+            "proxy={proxy} shard={shard} miner={peer} worker={worker:?}: too many of its last shares were \
+             wrong (malformed, twice, above the target, or for jobs that were never given); it is closed, \
+             and {then}"
         );
     }
 

@@ -128,6 +128,10 @@ pub(crate) struct Shard {
     pool_tails: TailPool,
     /// Streams that are over.
     ended: Vec<StreamId>,
+    /// How often it looks who of the blocked miners and pools takes something nevertheless: four times while
+    /// one may take nothing.
+    pub(crate) look_every: Duration,
+    next_look: Duration,
     /// How fast it accepts; `None` is as fast as it can.
     pub(crate) pace: Option<Pace>,
     /// When the exchanges are told of the time again.
@@ -169,6 +173,8 @@ impl Shard {
             streams: Vec::new(),
             pool_tails: TailPool::new(POOL_TAIL_BLOCKS_KEPT),
             ended: Vec::new(),
+            look_every: TICK,
+            next_look: TICK,
             pace: None,
             next_tick: TICK,
             stop_by: None,
@@ -287,6 +293,10 @@ impl Shard {
         if let Some(pace) = &mut self.pace {
             let earned = pace.earn(now.since_start);
             self.ring.grant_accepts(earned, pace.burst());
+        }
+        if now.since_start >= self.next_look {
+            self.next_look = now.since_start + self.look_every;
+            self.ring.look_at_blocked();
         }
         let mut events = self.events(now).1;
         events.clear_door();
@@ -439,9 +449,14 @@ impl Shard {
                                 .worker_denied(now, peer, worker, *reject, said);
                         }
                     }
-                    Fact::TooManyFaults { miner, kept_out } => {
+                    Fact::TooManyFaults {
+                        miner,
+                        worker,
+                        kept_out,
+                    } => {
                         if let Some(peer) = peer_of(&self.connections, *miner) {
-                            proxy.reporter.too_many_faults(peer, *kept_out);
+                            let worker = worker.as_deref();
+                            proxy.reporter.too_many_faults(peer, worker, *kept_out);
                         }
                     }
                     Fact::MinerClosed {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use stratum_uring::exchange::{
     CheckEnd, CloseReason, Fact, LinkEnd, LinkKey, MinerToken, Settings,
 };
-use stratum_uring::proto::worker_name::WorkerName;
+use stratum_uring::proto::worker_name::{MinerAddress, WorkerName};
 
 use crate::farm::Farm;
 use crate::scene::{SUBSCRIBE, Scene, job_time, notify};
@@ -43,6 +43,13 @@ impl Hall {
             job: String::new(),
             requests: 100,
         }
+    }
+
+    /// What miners say next comes from this address of many.
+    pub(crate) fn from(&mut self, host: u32) {
+        let address = std::net::Ipv4Addr::from(0x0a00_0000 + host);
+        let address = MinerAddress(address.to_ipv6_mapped().octets());
+        self.scene.exchange.hear_from(address);
     }
 
     /// A miner that has subscribed.
@@ -642,6 +649,8 @@ fn what_a_pool_says_of_a_name_is_passed_on_also_from_memory() {
 fn of_many_denials_the_newest_are_remembered() {
     let mut hall = Hall::open(|_| {});
     for number in 0..17_000 {
+        // Nobody denies so many to one address.
+        hall.from(number);
         let miner = hall.subscribed(1);
         hall.authorize(miner, &format!("guess{number}"));
         if hall.answer_names(|_| false).is_empty() {
@@ -656,6 +665,7 @@ fn of_many_denials_the_newest_are_remembered() {
     let miner = hall.subscribed(1);
     hall.authorize(miner, "guess16999");
     assert_eq!(hall.heard(), []);
+    hall.tick(1);
     hall.authorize(miner, "guess0");
     assert_eq!(hall.heard().len(), 1);
 }

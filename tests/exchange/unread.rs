@@ -1,10 +1,11 @@
 //! Miners that do not read, and what waits for all of them together.
 
 use std::rc::Rc;
+use std::time::Duration;
 
-use stratum_uring::exchange::{CloseHow, CloseReason, MinerToken, Tag, Transmit};
+use stratum_uring::exchange::{CloseHow, CloseReason, Limits, LinkEnd, MinerToken, Tag, Transmit};
 
-use crate::scene::Scene;
+use crate::scene::{Scene, notify, share};
 
 /// Who is closed, and why.
 #[derive(Default)]
@@ -129,4 +130,40 @@ fn who_reads_again_counts_no_more_and_who_leaves_neither() {
     crowd.scene.exchange.finish_shutdown(crowd.scene.now);
     crowd.flush();
     assert_eq!(crowd.unread(), 0);
+}
+
+#[test]
+fn a_miner_outlives_it_that_all_its_shares_are_refused_in_one_breath() {
+    let mut scene = Scene::new(&["a"]);
+    let miner = scene.connect(0);
+    let link = scene.expect_connected();
+    scene.shake_hands(link);
+    scene.pool_says(link, notify().as_bytes());
+    let job = scene.begin_mining(miner);
+    let shares = Limits::default().pending_shares_per_miner_max;
+    for number in 0..shares {
+        // The longest id that there is.
+        let line = share(&job)
+            .replace(
+                &format!("\"{}\"", "0".repeat(52)),
+                &format!("\"{number:052x}\""),
+            )
+            .replacen("\"id\":3", &format!("\"id\":\"{number:062}\""), 1);
+        scene.miner_says(miner, line.as_bytes());
+        if number % 100 == 0 {
+            scene.pass(Duration::from_secs(1));
+        }
+        scene.written(link);
+    }
+    assert_eq!(scene.flush().text, "", "all of them wait");
+    let now = scene.now;
+    scene
+        .exchange
+        .handle_link_closed(now, link, LinkEnd::Closed, "");
+    scene.pass(Limits::default().resume);
+    scene.exchange.handle_tick(scene.now);
+    let told = scene.flush();
+    assert_eq!(told.closed, 0);
+    assert_eq!(told.text.lines().count(), shares as usize);
+    assert!(told.text.len() > 512 * 1024, "{}", told.text.len());
 }

@@ -1,6 +1,7 @@
 //! Who gets in: first bytes, headers of the PROXY protocol, networks. While all that goes on at the door, a
 //! miner inside works on.
 
+use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use crate::support::line::Heard;
@@ -313,6 +314,81 @@ fn a_trusted_balancer_that_sends_no_header_or_a_bad_one_is_closed() {
     is_reset(&mut half);
     hall.has_turned_away("proxy_header_timeout", 2);
     hall.is_door_empty();
+}
+
+/// The same for a source of IPv6 and port 4242.
+fn version_2_of_v6(source: Ipv6Addr) -> Vec<u8> {
+    let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x21\0\x24".to_vec();
+    header.extend_from_slice(&source.octets());
+    header.extend_from_slice(&Ipv6Addr::LOCALHOST.octets());
+    header.extend_from_slice(&4242_u16.to_be_bytes());
+    header.extend_from_slice(&3333_u16.to_be_bytes());
+    header
+}
+
+#[test]
+fn a_balancer_that_connects_over_ipv6_tells_the_real_address_and_that_is_what_counts() {
+    let pool = AutoPool::accepts_all();
+    let open = |trusted: &str| {
+        let config = Config::new(&pool.url())
+            .listen_key(&format!("proxy_protocol: {{ trusted: [\"{trusted}\"] }}"))
+            .listen_key("deny: [\"2001:db8:66::/48\", 10.66.0.0/16]");
+        let yaml = config.yaml().replace("127.0.0.1:0", "\"[::1]:0\"");
+        Proxy::start_with(&["--cores", "1", "-v"], &format!("{}{yaml}", Admin::KEY))
+    };
+    let closes = |proxy: &Proxy, reason: &str, count: u32| {
+        let series = format!("stratum_door_closes_total{{proxy=\"zcash\",reason=\"{reason}\"}}");
+        let count = f64::from(count);
+        Admin::of(proxy).scrape_until(|it| it.value(&series) == count);
+    };
+    let version_1 = |source: &str| format!("PROXY TCP6 {source} ::1 4242 3333\r\n").into_bytes();
+    let far = "2001:db8::7";
+    let headers = [version_1(far), version_2_of_v6(far.parse().unwrap())];
+
+    // By its network.
+    let proxy = open("::/64");
+    let address = proxy.address("zcash");
+    for header in &headers {
+        for at in [0, 1, 13, 20, header.len() - 1, header.len()] {
+            let mut miner = FakeMiner::connect_to(address);
+            miner.send_raw(&header[..at]);
+            miner.send_raw(&header[at..]);
+            let job = miner.start_mining("t1addr.rig");
+            let id = miner.submit(&job, 77);
+            miner.expect_accepted(id);
+            proxy.log_contains("miner=[2001:db8::7]:4242 worker=\"t1addr.rig\": authorized");
+        }
+    }
+    assert!(proxy.log().contains("connects through [::1]:"));
+    let denied = "2001:db8:66::1";
+    for header in [
+        version_1(denied),
+        version_2_of_v6(denied.parse().unwrap()),
+        b"PROXY TCP4 10.66.0.1 127.0.0.1 4242 3333\r\n".to_vec(),
+    ] {
+        let mut miner = FakeMiner::connect_to(address);
+        miner.send_raw(&header);
+        is_reset(&mut miner);
+    }
+    closes(&proxy, "denied", 3);
+    let mut bare = FakeMiner::connect_to(address);
+    bare.send_raw(b"{\"id\":1}\n");
+    is_reset(&mut bare);
+    closes(&proxy, "proxy_header_missing", 1);
+
+    // Another network is trusted, so this one speaks for himself.
+    let proxy = open("2001:db8::/32");
+    let address = proxy.address("zcash");
+    for header in &headers {
+        let mut liar = FakeMiner::connect_to(address);
+        liar.send_raw(header);
+        is_reset(&mut liar);
+    }
+    closes(&proxy, "proxy_header_untrusted", 2);
+    let mut direct = FakeMiner::connect_to(address);
+    let job = direct.start_mining("t1addr.rig");
+    let id = direct.submit(&job, 77);
+    direct.expect_accepted(id);
 }
 
 // Networks.

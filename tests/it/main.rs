@@ -14,6 +14,8 @@ mod support;
 mod auth;
 mod bad_input;
 mod bitcoin;
+mod blocked;
+mod busy_pool;
 mod check;
 mod cli;
 mod conduct;

@@ -22,6 +22,13 @@ impl FakePool {
         Self::closed().open()
     }
 
+    /// A pool whose kernel takes only so many bytes more than it has read, and says so soon when it reads.
+    pub(crate) fn narrow(bytes: usize) -> Self {
+        let pool = Self::closed();
+        pool.socket.set_recv_buffer_size(bytes).unwrap();
+        pool.open()
+    }
+
     /// A pool that is down: its port is taken, and whoever connects is refused.
     pub(crate) fn closed() -> ClosedPool {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
