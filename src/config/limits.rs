@@ -71,8 +71,8 @@ table! {
         miner_line_bytes_max as miner_line_bytes_max: usize = 8192, 4096..=1_048_576;
         /// Longest line a pool may send.
         pool_line_bytes_max as pool_line_bytes_max: usize = 1_048_576, 4096..=16_777_216;
-        /// Bytes that wait for a miner that reads slowly. Above it the miner is closed. When a link is lost all
-        /// its unanswered shares are refused in one breath, and the answers have to fit.
+        /// Bytes that wait for a miner that reads slowly. Above it the miner is closed. When a link is lost
+        /// all its unanswered shares are refused in one breath, and the answers have to fit.
         miner_outbox_bytes_max as miner_outbox_bytes_max: usize = 1_048_576, 16_384..=67_108_864;
         /// Bytes that wait for all miners that take none by now. Above it those with the most are closed.
         unread_bytes_max as unread_bytes_max: usize = 536_870_912, 1_048_576..=1_099_511_627_776;

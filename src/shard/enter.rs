@@ -140,13 +140,15 @@ impl Events<'_> {
             proxy.reporter.named(source, via.address());
         }
         let entrance = &self.listeners[usize::from(connection.listener.0)];
-        if let Err(end) = entrance.admit_address(connection.peer.ip) {
-            return self.turn_away(token, end);
-        }
+        let admitted = entrance.admit_address(connection.peer.ip);
         let Some(entering) = &mut connection.entering else {
             return;
         };
-        entering.has_address = true;
+        match admitted {
+            Ok(()) => entering.has_address = true,
+            Err(DoorEnd::Denied) if source.is_none() => entering.comes_for_nobody(),
+            Err(end) => return self.turn_away(token, end),
+        }
         let until = self.now.since_start + proxy.limits.first_byte_timeout;
         self.door.may_stay(entering, until);
         if !bytes.is_empty() {

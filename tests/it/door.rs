@@ -430,6 +430,32 @@ fn networks_are_let_in_or_not_by_the_real_address() {
     hall.is_door_empty();
 }
 
+#[test]
+fn a_balancer_may_look_whether_we_are_there_and_not_mine() {
+    let mut hall = Hall::open(
+        &[TRUSTED, "allow: [10.0.0.0/8]"],
+        &[],
+        &version_1("10.1.2.3"),
+    );
+    for header in [
+        &b"\r\n\r\n\0\r\nQUIT\n\x20\x00\0\0"[..],
+        b"PROXY UNKNOWN\r\n",
+    ] {
+        let mut check = hall.connect_from([127, 0, 0, 9]);
+        check.send_raw(header);
+        check.close();
+    }
+    hall.has_turned_away("left", 2);
+    // Who says something without an address has the balancer's own.
+    let mut nobody = hall.connect_from([127, 0, 0, 9]);
+    nobody.send_raw(b"PROXY UNKNOWN\r\n{\"id\":1}\n");
+    is_reset(&mut nobody);
+    hall.has_turned_away("denied", 1);
+    hall.is_door_empty();
+    let told = hall.proxy.log();
+    assert_eq!(told.matches("turned away").count(), 1, "{told}");
+}
+
 // How many.
 
 /// Lets a miner go and waits until the proxy knows.

@@ -44,6 +44,8 @@ pub(crate) struct Entering {
     pub(crate) has_address: bool,
     /// Whether a header came, from a load balancer.
     had_header: bool,
+    /// It may go, but say nothing: a balancer that came for nobody, from where no miner may come.
+    is_health_check: bool,
     /// Bytes that came and did not tell enough; mostly none.
     held: Vec<u8>,
 }
@@ -128,7 +130,16 @@ impl Entering {
         }
     }
 
+    /// A balancer has told that it comes for nobody, and no miner may come from its own address. So it looks
+    /// whether we are there, and goes without a word.
+    pub(crate) const fn comes_for_nobody(&mut self) {
+        self.is_health_check = true;
+    }
+
     fn take_first_bytes(&mut self, bytes: &[u8]) -> Step {
+        if self.is_health_check {
+            return Step::Close(DoorEnd::Denied);
+        }
         let (head, taken) = self.head(bytes, first_bytes::LEN_MAX);
         match first_bytes::speaker(head) {
             Speaker::Miner => Step::Open {
@@ -183,6 +194,7 @@ impl Door {
             },
             has_address: !has_header,
             had_header: false,
+            is_health_check: false,
             held: Vec::new(),
         })
     }
