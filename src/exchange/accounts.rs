@@ -266,10 +266,16 @@ impl Accounts {
         self.denials.find(now, pool, &account.key, retry)
     }
 
-    /// A pool denies an account.
-    pub(super) fn deny(&mut self, now: Now, pool: usize, id: AccountId, denial: &Denial) {
+    /// A pool denies an account. Says whether that is news.
+    pub(super) fn deny(&mut self, now: Now, pool: usize, id: AccountId, denial: &Denial) -> bool {
+        let account = self.accounts.get(&id);
+        account.is_some_and(|account| self.denials.add(now, pool, &account.key, denial))
+    }
+
+    /// A pool takes an account: what it denied before is over.
+    pub(super) fn take(&mut self, pool: usize, id: AccountId) {
         if let Some(account) = self.accounts.get(&id) {
-            self.denials.add(now, pool, &account.key, denial);
+            self.denials.forget(pool, &account.key);
         }
     }
 }
@@ -309,7 +315,12 @@ impl Denials {
         (now.since(denied.at) < retry).then(|| denied.denial.clone())
     }
 
-    fn add(&mut self, now: Now, pool: usize, key: &AccountKey, denial: &Denial) {
+    fn forget(&mut self, pool: usize, key: &AccountKey) {
+        self.known.remove(&self.hash(pool, key));
+    }
+
+    /// Says whether this one is new.
+    fn add(&mut self, now: Now, pool: usize, key: &AccountKey, denial: &Denial) -> bool {
         let (at, hash) = (now.since_start, self.hash(pool, key));
         let before = self.known.get(&hash);
         let denied = Denied {
@@ -317,17 +328,18 @@ impl Denials {
             denial: denial.clone(),
             factor: before.map_or(1, |it| (2 * it.factor).min(RETRY_FACTOR_MAX)),
         };
-        self.known.insert(hash, denied);
+        let is_new = self.known.insert(hash, denied).is_none();
         self.order.push_back((at, hash));
         while self.order.len() > DENIED_MAX {
             let Some((at, hash)) = self.order.pop_front() else {
-                return;
+                break;
             };
             // It may have been denied again since.
             if self.known.get(&hash).is_some_and(|known| known.at == at) {
                 self.known.remove(&hash);
             }
         }
+        is_new
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! To a pool all miners are one client, and a client that shows it a hundred names that it does not know may
 //! be sent away, with the whole hall behind it. So whoever guesses names is asked for no further ones. A
-//! name that a pool takes weighs against one that it denies: a hall behind one address, of which some
-//! machines are set up wrongly, goes on.
+//! name that a pool takes weighs against one that it denies, and one that it denied before counts no more: a
+//! hall behind one address, of which some machines are set up wrongly, goes on.
 
 use std::collections::HashMap;
 
@@ -69,11 +69,15 @@ impl Guesses {
         }
         let at = now.seconds();
         let balance = self.homes.entry(home).or_insert(Balance { denied: 0, at });
-        let denied = balance.as_of(now) + if is_taken { -1 } else { 1 };
+        let before = balance.as_of(now);
         // What is on its way to be forgotten goes on its way.
-        if now.seconds() - balance.at >= FORGET_SECONDS || balance.denied == 0 {
-            balance.at = at;
-        }
+        let passed = at.saturating_sub(balance.at);
+        balance.at = if before == 0 {
+            at
+        } else {
+            at - passed % FORGET_SECONDS
+        };
+        let denied = before + if is_taken { -1 } else { 1 };
         balance.denied = denied.max(-TAKEN_MAX);
     }
 }

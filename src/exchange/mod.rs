@@ -87,6 +87,8 @@ pub use slots::{Slots, Taken};
 const FACTS_MAX: usize = 4096;
 /// Emptied outboxes kept for the next miners, so that an answer allocates nothing.
 const SPARE_OUTBOXES_MAX: usize = 1024;
+/// What may wait for a miner whose subscribe waits for a pool.
+const WAITING_BYTES_MAX: usize = 16 * 1024;
 /// An outbox that grew past this many bytes is not kept.
 const SPARE_OUTBOX_BYTES_MAX: usize = 4096;
 /// Of a kind of share that fails one is told in this time: there may be thousands.
@@ -347,6 +349,13 @@ impl Exchange {
     pub fn wrote(&mut self, now: Now, key: LinkKey, len: usize) {
         if let Some(link) = self.link_of(key) {
             link.wrote(now.since_start, len);
+        }
+    }
+
+    /// Says that the pool has taken bytes of those that were written before, so that there is room for more.
+    pub fn took_bytes(&mut self, now: Now, key: LinkKey) {
+        if let Some(link) = self.link_of(key) {
+            link.took_bytes = now.since_start;
         }
     }
 
@@ -646,7 +655,12 @@ impl Exchange {
         let before = outbox.len();
         write(self.dialect.as_ref(), &mut outbox.replies);
         let (len, limits) = (outbox.len(), &self.settings.limits);
-        let mut refusal = (len > limits.miner_outbox_bytes_max).then_some(CloseReason::OutboxFull);
+        let len_max = match miner.stage {
+            // Nothing goes out before the answer that it waits for, so it has reason to ask for little.
+            Stage::Waiting(_) => limits.miner_outbox_bytes_max.min(WAITING_BYTES_MAX),
+            _ => limits.miner_outbox_bytes_max,
+        };
+        let mut refusal = (len > len_max).then_some(CloseReason::OutboxFull);
         if miner.blocked {
             self.unread.grow(len - before);
             if self.unread.is_too_much(len, limits.unread_bytes_max) {

@@ -88,8 +88,8 @@ enum Turn {
 struct Question {
     account: AccountId,
     since: Duration,
-    /// It was paid for out of the credit of newcomers.
-    is_paid: bool,
+    /// The address of who came with it, for a newcomer's; it was paid for out of their credit.
+    home: Option<u64>,
 }
 
 /// The names of one link.
@@ -173,19 +173,19 @@ impl LinkNames {
         self.standing.len() + self.returning.len() + self.newcomers.len()
     }
 
-    /// The next name that may be asked for now, and whether it is a newcomer's. Those of an address of which
-    /// none may be are put into `refused`.
+    /// The next name that may be asked for now, with its address where it is a newcomer's. Those of an
+    /// address of which none may be are put into `refused`.
     fn next_to_ask(
         &mut self,
         may_ask: impl Fn(u64) -> bool,
         refused: &mut Vec<AccountId>,
-    ) -> Option<(AccountId, bool)> {
+    ) -> Option<(AccountId, Option<u64>)> {
         if self.asked.len() >= ASKED_MAX {
             return None;
         }
         while let Some(id) = self.returning.pop_front() {
             if self.has_turn(id, Turn::Returning) {
-                return Some((id, false));
+                return Some((id, None));
             }
         }
         while self.credit >= COST && self.left > 0 {
@@ -198,7 +198,7 @@ impl LinkNames {
             } else {
                 self.credit -= COST;
                 self.left -= 1;
-                return Some((id, true));
+                return Some((id, Some(home)));
             }
         }
         None
@@ -337,7 +337,7 @@ impl Exchange {
         let pool = &self.settings.pools[link.pool];
         let may_ask = |home| accounts.guesses.may_ask(now, home);
         let mut refused = Vec::new();
-        while let Some((id, is_paid)) = link.names.next_to_ask(may_ask, &mut refused) {
+        while let Some((id, home)) = link.names.next_to_ask(may_ask, &mut refused) {
             self.name.clear();
             let template = &self.settings.authorize.worker_name;
             accounts.write_name(&mut self.name, template, &pool.worker, id);
@@ -355,7 +355,7 @@ impl Exchange {
             let question = Question {
                 account: id,
                 since: now.since_start,
-                is_paid,
+                home,
             };
             link.names.asked.insert(request, question);
             self.counters.names_asked += 1;
@@ -378,26 +378,27 @@ impl Exchange {
             return false;
         };
         let id = asked.account;
-        let is_taken = *verdict == Verdict::Accepted;
-        if asked.is_paid && is_taken {
-            link.names.credit = (link.names.credit + TAKEN).min(CREDIT_MAX);
-        }
         link.names.has_answered = true;
-        let asker = match link.names.standing.get(&id) {
-            Some(Standing::Asked(_, waiters)) => waiters.first().copied(),
-            _ => None,
-        };
-        let home = asker.and_then(|waiter| self.home_of_waiter(&waiter));
-        if let (Some(home), Some(accounts)) = (home, &mut self.accounts) {
-            accounts.guesses.note(now, home, is_taken);
-        }
-        let link = &mut self.links[index];
         let denial = match verdict {
             Verdict::Accepted => None,
             Verdict::Rejected { code, text } => Some(Denial::of_pool(*code, text)),
         };
-        if let (Some(denial), Some(accounts)) = (&denial, &mut self.accounts) {
-            accounts.deny(now, link.pool, id, denial);
+        if asked.home.is_some() && denial.is_none() {
+            link.names.credit = (link.names.credit + TAKEN).min(CREDIT_MAX);
+        }
+        let pool = link.pool;
+        if let Some(accounts) = &mut self.accounts {
+            let is_news = match &denial {
+                None => {
+                    accounts.take(pool, id);
+                    true
+                }
+                Some(denial) => accounts.deny(now, pool, id, denial),
+            };
+            // Who is set up wrongly asks again and again for the same name, and is no guesser.
+            if let Some(home) = asked.home.filter(|_| is_news) {
+                accounts.guesses.note(now, home, denial.is_none());
+            }
         }
         self.settle_name(now, index, id, denial.as_ref());
         self.ask_next(now, index);

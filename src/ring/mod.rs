@@ -439,6 +439,9 @@ impl MinerRing {
             | Operation::Retry
             | Operation::Bell
             | Operation::Aside => return,
+            Operation::StreamReceive | Operation::StreamPoll | Operation::StreamUnacknowledged => {
+                return;
+            }
             _ if completion.outcome() == Err(libc::ECANCELED) => return,
             _ => self.table.get(completion.token()),
         };

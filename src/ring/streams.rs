@@ -356,6 +356,7 @@ mod tests {
         drop(peer);
         until(&mut ring, &mut told, |told| !told.ends.is_empty());
         assert_eq!(told.ends, [(id, End::Closed)]);
+        assert_eq!(ring.counters().stale_completions, 0);
         ring.detach(id);
         assert!(ring.send_stream(id, b"too late").is_err());
     }

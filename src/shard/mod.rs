@@ -270,7 +270,7 @@ fn start_shard(setup: ShardSetup) -> Result<(Shard, Arc<AtomicBool>), StartError
 async fn drive(shard: Shard, stopping: Arc<AtomicBool>) -> Result<(), String> {
     let wake = shard.ring.wake().map_err(|error| error.to_string())?;
     let guests = Guests::new(wake.notifier());
-    let names = Names::new(guests.clone());
+    let names = Names::new(shard.clock, guests.clone());
     let shard = Rc::new(RefCell::new(shard));
     let mut alarm = Alarm::default();
     let mut busy_rounds = 0;

@@ -3,7 +3,8 @@
 //! The system's resolver keeps its caller for as long as it tries, which for a name that nobody answers for
 //! is tens of seconds. So a name is asked for once at a time, however many links want it, no more than
 //! [`RESOLVER_THREADS`] names are asked for at a time, and who wants one waits no longer than
-//! [`RESOLVE_TIMEOUT`]: an answer that comes later is for who asks next.
+//! [`RESOLVE_TIMEOUT`]. An answer that comes later is for who asks next: where the first of two name servers
+//! is dead each answer takes longer than that server's time, and would come too late for ever.
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
@@ -15,41 +16,58 @@ use std::time::Duration;
 use futures_lite::future;
 use glommio::sync::Semaphore;
 
+use crate::shard::clock::Clock;
 use crate::shard::guests::Guests;
 
 /// Threads that resolve host names, for each shard; two, so that a slow name does not delay another.
 pub(crate) const RESOLVER_THREADS: usize = 2;
 
-/// Time for a pool's name to be resolved, before the connect has its own.
-pub(crate) const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for a pool's name to be resolved, before the connect has its own. The C library turns from one name
+/// server to the next after five seconds.
+pub(crate) const RESOLVE_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// An answer for which nobody waited any more is good for so long.
+const LATE_ANSWER_KEPT: Duration = Duration::from_secs(60);
 
 /// The addresses of a name, with port 0, or why there are none.
 type Found = Result<Vec<SocketAddr>, String>;
 
 /// The names that are being asked for.
 pub(crate) struct Names {
+    clock: Clock,
     resolver: fn(&str) -> io::Result<Vec<SocketAddr>>,
+    timeout: Duration,
     threads: Semaphore,
+    /// Those that are at work, and those whose answer came when nobody waited any more.
     lookups: RefCell<HashMap<Box<str>, Rc<Lookup>>>,
     guests: Guests,
 }
 
 /// One name that is being asked for.
 struct Lookup {
-    found: OnceCell<Found>,
+    /// What it is, and since when that is known, by the clock.
+    found: OnceCell<(Found, Duration)>,
     /// Closed when it is found: that wakes all who wait.
     end: Semaphore,
 }
 
 impl Names {
     /// Asks the system. Lookups are tasks among these guests.
-    pub(crate) fn new(guests: Guests) -> Rc<Self> {
-        Self::with(guests, |host| Ok((host, 0).to_socket_addrs()?.collect()))
+    pub(crate) fn new(clock: Clock, guests: Guests) -> Rc<Self> {
+        let resolver = |host: &str| Ok((host, 0).to_socket_addrs()?.collect());
+        Self::with(clock, guests, RESOLVE_TIMEOUT, resolver)
     }
 
-    fn with(guests: Guests, resolver: fn(&str) -> io::Result<Vec<SocketAddr>>) -> Rc<Self> {
+    fn with(
+        clock: Clock,
+        guests: Guests,
+        timeout: Duration,
+        resolver: fn(&str) -> io::Result<Vec<SocketAddr>>,
+    ) -> Rc<Self> {
         Rc::new(Self {
+            clock,
             resolver,
+            timeout,
             threads: Semaphore::new(RESOLVER_THREADS as u64),
             lookups: RefCell::default(),
             guests,
@@ -76,17 +94,24 @@ impl Names {
             drop(lookup.end.acquire(1).await);
         };
         let late = async {
-            glommio::timer::sleep(RESOLVE_TIMEOUT).await;
+            glommio::timer::sleep(self.timeout).await;
         };
         future::or(found, late).await;
-        let found = lookup.found.get().cloned();
-        found.unwrap_or_else(|| Err(format!("no answer in {RESOLVE_TIMEOUT:?}")))
+        let found = lookup.found.get().map(|(found, _)| found.clone());
+        found.unwrap_or_else(|| Err(format!("no answer in {:?}", self.timeout)))
     }
 
-    /// The lookup of this name that is at work, or a new one.
+    /// The lookup of this name that is at work or was not waited for, or a new one.
     fn lookup(self: &Rc<Self>, host: &str) -> Rc<Lookup> {
-        if let Some(lookup) = self.lookups.borrow().get(host) {
-            return Rc::clone(lookup);
+        let known = self.lookups.borrow().get(host).cloned();
+        if let Some(lookup) = known {
+            let Some((_, since)) = lookup.found.get() else {
+                return lookup;
+            };
+            self.lookups.borrow_mut().remove(host);
+            if self.clock.now().since(*since) < LATE_ANSWER_KEPT {
+                return lookup;
+            }
         }
         let lookup = Rc::new(Lookup {
             found: OnceCell::new(),
@@ -106,8 +131,12 @@ impl Names {
         let resolved = glommio::executor().spawn_blocking(move || resolver(&name));
         let found = resolved.await.map_err(|error| error.to_string());
         drop(thread);
-        self.lookups.borrow_mut().remove(&*host);
-        drop(lookup.found.set(found));
+        // Two have it where nobody waits for it: this task and the map.
+        let is_late = Rc::strong_count(&lookup) == 2;
+        if !is_late || found.is_err() {
+            self.lookups.borrow_mut().remove(&*host);
+        }
+        drop(lookup.found.set((found, self.clock.now().since_start)));
         lookup.end.close();
     }
 }
@@ -154,7 +183,7 @@ mod tests {
             Ok(local())
         }
         run(|guests| async move {
-            let names = Names::with(guests, dead);
+            let names = Names::with(Clock::start(), guests, RESOLVE_TIMEOUT, dead);
             let waiting: Vec<_> = (0..10)
                 .map(|number| {
                     let names = Rc::clone(&names);
@@ -199,6 +228,29 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_comes_too_late_is_for_who_asks_next() {
+        static ASKED: AtomicUsize = AtomicUsize::new(0);
+        fn slow(_: &str) -> io::Result<Vec<SocketAddr>> {
+            ASKED.fetch_add(1, Ordering::SeqCst);
+            thread::park_timeout(Duration::from_millis(150));
+            Ok(local())
+        }
+        run(|guests| async move {
+            let timeout = Duration::from_millis(50);
+            let names = Names::with(Clock::start(), guests, timeout, slow);
+            let late = Err(format!("no answer in {timeout:?}"));
+            assert_eq!(names.resolve("pool").await, late);
+            glommio::timer::sleep(Duration::from_millis(500)).await;
+            assert_eq!(names.resolve("pool").await, Ok(local()));
+            assert_eq!(ASKED.load(Ordering::SeqCst), 1);
+            // And for nobody after that.
+            assert_eq!(names.resolve("pool").await, late);
+            assert_eq!(ASKED.load(Ordering::SeqCst), 2);
+            glommio::timer::sleep(Duration::from_millis(500)).await;
+        });
+    }
+
+    #[test]
     fn a_name_is_asked_for_once_for_all_who_want_it() {
         static ASKED: AtomicUsize = AtomicUsize::new(0);
         fn slow(_: &str) -> io::Result<Vec<SocketAddr>> {
@@ -207,7 +259,7 @@ mod tests {
             Err(io::Error::other("no such name"))
         }
         run(|guests| async move {
-            let names = Names::with(guests, slow);
+            let names = Names::with(Clock::start(), guests, RESOLVE_TIMEOUT, slow);
             for round in 1..=2 {
                 let all: Vec<_> = (0..20)
                     .map(|_| {

@@ -217,7 +217,8 @@ fn serve(
             Ok(ShardEvent::Ready) => {}
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                 let ended = proxies.iter().map(StartedProxy::connections_ended).sum();
-                if freed.is_enough(ended) {
+                let miners = proxies.iter().map(|it| it.counters().miners).sum();
+                if freed.is_enough(ended, miners) {
                     log::debug!("{ended} connections have ended: freed memory goes back");
                     ring::give_back_memory();
                 }
@@ -249,12 +250,13 @@ impl FreedMemory {
     /// Fewer hold little that would be freed.
     const CROWD: u64 = 256;
 
-    /// Whether to give back now, when so many connections have ended since the start.
-    fn is_enough(&mut self, ended: u64) -> bool {
+    /// Whether to give back now, when so many connections have ended since the start, and so many miners are
+    /// here: where a farm is large, a few of it come and go all the time.
+    fn is_enough(&mut self, ended: u64, miners: u64) -> bool {
         let lately = ended.saturating_sub(self.ended);
         self.ended = ended;
         let left = ended.saturating_sub(self.given_back);
-        let is_enough = left >= Self::CROWD && lately <= left / 8;
+        let is_enough = left >= Self::CROWD.max(miners / 16) && lately <= left / 8;
         if is_enough {
             self.given_back = ended;
         }
@@ -338,19 +340,26 @@ mod tests {
     #[test]
     fn memory_goes_back_once_when_a_crowd_has_left() {
         let mut freed = FreedMemory::default();
-        assert!(!freed.is_enough(255), "a few");
-        assert!(!freed.is_enough(10_000), "they are leaving");
-        assert!(!freed.is_enough(20_000), "they are leaving");
-        assert!(freed.is_enough(20_100), "all but some latecomers are gone");
-        assert!(!freed.is_enough(20_100), "once");
-        assert!(!freed.is_enough(20_355), "a few");
+        assert!(!freed.is_enough(255, 10), "a few");
+        assert!(!freed.is_enough(10_000, 10), "they are leaving");
+        assert!(!freed.is_enough(20_000, 10), "they are leaving");
+        assert!(
+            freed.is_enough(20_100, 10),
+            "all but some latecomers are gone"
+        );
+        assert!(!freed.is_enough(20_100, 10), "once");
+        assert!(!freed.is_enough(20_355, 10), "a few");
     }
 
     #[test]
     fn memory_goes_back_now_and_then_where_some_leave_all_the_time() {
         let mut freed = FreedMemory::default();
         let looks = 1..=80;
-        let times = looks.filter(|look| freed.is_enough(look * 1000)).count();
+        let times = looks
+            .filter(|look| freed.is_enough(look * 1000, 10))
+            .count();
         assert_eq!(times, 10);
+        assert!(!freed.is_enough(84_000, 65_536), "a sixteenth of a farm");
+        assert!(freed.is_enough(84_500, 65_536));
     }
 }

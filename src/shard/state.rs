@@ -625,6 +625,9 @@ impl RingHandler for Events<'_> {
         self.told = true;
         if let Some(stream) = &mut self.streams[id.index as usize] {
             stream.blocked = false;
+            // What it takes next may be part of a record, of which the exchange hears nothing.
+            let exchange = &mut self.proxies[stream.proxy].exchange;
+            exchange.took_bytes(self.now, stream.link);
         }
     }
 

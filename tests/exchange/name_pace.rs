@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use stratum_uring::exchange::{LinkEnd, Settings};
+use stratum_uring::exchange::{CloseReason, LinkEnd, Settings};
 use stratum_uring::proto::share::Reject;
 
-use crate::names::{Hall, NO, YES, come_back, names_of};
+use crate::names::{Hall, NO, YES, come_back, names_of, token};
 
 /// A hall to which so many miners come at once, each with a name of its own.
 fn fill(count: u32, change: impl FnOnce(&mut Settings)) -> Hall {
@@ -231,4 +231,74 @@ fn who_mines_does_not_wait_behind_newcomers_of_its_name() {
     // It is asked for once.
     let asked = hall.answer_names(|_| true);
     assert!(!asked.contains(&"b".to_owned()), "{}", asked.len());
+}
+
+#[test]
+fn who_guesses_names_and_hangs_up_is_found_out_too() {
+    let mut hall = fill(0, |_| {});
+    let mut asked = 0;
+    for index in 1..=200 {
+        let miner = hall.subscribed(index);
+        hall.authorize(miner, &format!("guess{index}"));
+        hall.scene
+            .exchange
+            .handle_disconnect(miner, CloseReason::Closed);
+        asked += hall.answer_names(|_| false).len();
+        hall.scene.pass(Duration::from_millis(125));
+        hall.scene.exchange.handle_tick(hall.scene.now);
+    }
+    assert!((30..=40).contains(&asked), "{asked}");
+}
+
+#[test]
+fn a_name_that_was_taken_in_between_waits_no_longer_than_at_first() {
+    let mut hall = Hall::open(|_| {});
+    for _ in 0..5 {
+        let miner = hall.subscribed(1);
+        hall.authorize(miner, "rig");
+        assert_eq!(hall.answer_names(|_| false), ["rig"]);
+        hall.scene
+            .exchange
+            .handle_disconnect(miner, CloseReason::Closed);
+        hall.tick(61);
+        let miner = hall.subscribed(1);
+        hall.authorize(miner, "rig");
+        assert_eq!(hall.answer_names(|_| true), ["rig"]);
+        hall.scene
+            .exchange
+            .handle_disconnect(miner, CloseReason::Closed);
+        // Until nobody knows it any more.
+        hall.tick(5);
+    }
+}
+
+#[test]
+fn machines_that_are_set_up_wrongly_for_hours_keep_nobody_else_out() {
+    let mut hall = fill(0, |_| {});
+    for round in 0..180_u32 {
+        for rig in 1..=100 {
+            let miner = hall.subscribed(rig);
+            hall.authorize(miner, &format!("wrong{rig}"));
+        }
+        for _ in 0..4 {
+            hall.answer_names(|_| false);
+            hall.tick(4);
+        }
+        for rig in 1..=100 {
+            let miner = token(rig);
+            let exchange = &mut hall.scene.exchange;
+            exchange.handle_disconnect(miner, CloseReason::Closed);
+        }
+        let good = hall.subscribed(1000);
+        hall.authorize(good, &format!("good{round}"));
+        // Until each of them was asked for once, at a pace.
+        if round > 20 {
+            assert_eq!(hall.answer_names(|_| true), [format!("good{round}")]);
+        } else {
+            hall.answer_names(|name| name.starts_with("good"));
+        }
+        let exchange = &mut hall.scene.exchange;
+        exchange.handle_disconnect(good, CloseReason::Closed);
+        hall.tick(44);
+    }
 }

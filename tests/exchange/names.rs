@@ -179,7 +179,7 @@ impl Hall {
 pub(crate) const YES: &str = r#""result":true,"error":null"#;
 pub(crate) const NO: &str = r#""result":false,"error":[24,"no such account",null]"#;
 
-fn token(index: u32) -> MinerToken {
+pub(crate) fn token(index: u32) -> MinerToken {
     MinerToken {
         index,
         generation: 0,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stratum_uring::exchange::{LinkKey, MinerToken};
+use stratum_uring::exchange::{LinkEnd, LinkKey, MinerToken};
 
 use crate::scene::{Scene, notify, share};
 
@@ -96,4 +96,28 @@ fn one_share_without_an_answer_only_times_out() {
     };
     assert_eq!(leaves_within(300, one), None);
     assert_eq!(refused, 3, "each is answered in its time");
+}
+
+#[test]
+fn a_pool_that_takes_bytes_of_a_long_record_is_not_stalled() {
+    let ends = |takes: bool| {
+        let mut scene = Scene::new(&["a"]);
+        let miner = scene.connect(0);
+        let link = scene.expect_connected();
+        scene.shake_hands(link);
+        scene.pool_says(link, notify().as_bytes());
+        let job = scene.begin_mining(miner);
+        submit(&mut scene, &job, 1);
+        assert!(!scene.exchange.unwritten(link).is_empty());
+        for _ in 0..30 {
+            scene.pass(Duration::from_secs(1));
+            if takes {
+                // Of what was encrypted before: of the share itself no byte has its turn yet.
+                scene.exchange.took_bytes(scene.now, link);
+            }
+            scene.exchange.handle_tick(scene.now);
+        }
+        scene.exchange.counters().link_ends[LinkEnd::Stalled as usize]
+    };
+    assert_eq!((ends(false), ends(true)), (1, 0));
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use stratum_uring::exchange::{CloseHow, CloseReason, Limits, LinkEnd, MinerToken, Tag, Transmit};
 
-use crate::scene::{Scene, notify, share};
+use crate::scene::{SUBSCRIBE, Scene, notify, share};
 
 /// Who is closed, and why.
 #[derive(Default)]
@@ -166,4 +166,19 @@ fn a_miner_outlives_it_that_all_its_shares_are_refused_in_one_breath() {
     assert_eq!(told.closed, 0);
     assert_eq!(told.text.lines().count(), shares as usize);
     assert!(told.text.len() > 512 * 1024, "{}", told.text.len());
+}
+
+#[test]
+fn who_waits_for_a_pool_and_asks_without_end_is_closed() {
+    let mut crowd = Crowd::of(usize::MAX);
+    let miner = crowd.scene.connect(0);
+    crowd.scene.miner_says(miner, SUBSCRIBE);
+    for asked in 1.. {
+        crowd.asks(miner);
+        if let [closed] = crowd.flush()[..] {
+            assert_eq!(closed, (0, CloseReason::OutboxFull));
+            assert!((100..1000).contains(&asked), "{asked}");
+            return;
+        }
+    }
 }
