@@ -344,9 +344,11 @@ impl Exchange {
         let token = waiter.0;
         if let Some(miner) = self.miners.get_mut(token) {
             miner.pending -= 1;
-            // What it has to do is only to be done from now on.
+            // The time that it waited for us is not its own.
             if !miner.session.is_authorized() {
-                miner.since = now.seconds();
+                let waited = now.since(pending.since).as_secs();
+                let waited = u32::try_from(waited).unwrap_or(u32::MAX);
+                miner.since = miner.since.saturating_add(waited).min(now.seconds());
             }
         }
         match denial {

@@ -57,10 +57,22 @@ impl Exchange {
         foldhash::quality::FixedState::with_seed(self.settings.authorize.people_seed)
     }
 
-    /// Whether a worker is kept out.
+    /// Whether a worker is kept out: not where somebody of its name and address has begun to mine well since.
     pub(super) fn is_kept_out(&self, now: Now, person: u64) -> bool {
         let mut kept_out = self.ledger.bans.kept_out.iter();
         kept_out.any(|kept| kept.person == person && kept.until > now.since_start)
+            && !self.has_good_namesake(person)
+    }
+
+    /// Whether somebody of this name and address mines well here.
+    fn has_good_namesake(&self, person: u64) -> bool {
+        let limits = &self.settings.limits.conduct;
+        let is_well = |token| {
+            let miner = self.miners.get(token);
+            miner.is_some_and(|miner| miner.conduct.mines_well(limits))
+        };
+        let mut namesakes = self.ledger.bans.people.range(all_of(person));
+        namesakes.any(|&(_, token)| is_well(token))
     }
 
     /// A miner has this worker from now on.
@@ -89,17 +101,11 @@ impl Exchange {
         until: Duration,
         is_ours: bool,
     ) -> bool {
-        let limits = &self.settings.limits.conduct;
         let person = self.person(worker, home);
-        let Bans { kept_out, people } = &mut self.ledger.bans;
-        let is_well = |token| {
-            let miner = self.miners.get(token);
-            miner.is_some_and(|miner| miner.conduct.mines_well(limits))
-        };
-        let mut namesakes = people.range(all_of(person));
-        if namesakes.any(|&(_, token)| is_well(token)) {
+        if self.has_good_namesake(person) {
             return false;
         }
+        let kept_out = &mut self.ledger.bans.kept_out;
         if kept_out.len() >= KEPT_OUT_MAX {
             kept_out.pop_front();
         }

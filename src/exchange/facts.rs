@@ -455,8 +455,9 @@ counters! {
         submits: u64,
         /// Shares that the pool accepted.
         accepted: u64,
-        /// Hashes that the accepted shares stand for, by expectation.
-        work: u64,
+        /// Hashes that the accepted shares stand for, by expectation: how often 2^32 of each share's, and what
+        /// is left of it. All Bitcoin machines of a hall find more than 2^64 within the hour.
+        work: [u64; 2],
         /// Shares that the pool rejected.
         rejected: u64,
         /// Of these, shares that their miners had been told at once are accepted.
@@ -562,6 +563,24 @@ impl Counters {
         Reject::REASONS.into_iter().zip(self.refused)
     }
 
+    /// The pool accepted a share that stands for so many hashes.
+    pub(crate) fn count_work(&mut self, hashes: u64) {
+        let [high, low] = &mut self.work;
+        *high = high.saturating_add(hashes >> 32);
+        *low = low.saturating_add(hashes & u64::from(u32::MAX));
+    }
+
+    /// Hashes that the accepted shares stand for.
+    #[must_use]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "fifteen digits of it are enough"
+    )]
+    pub fn hashes(&self) -> f64 {
+        let [high, low] = self.work;
+        high as f64 * 2f64.powi(32) + low as f64
+    }
+
     /// Adds another exchange's.
     pub fn add(&mut self, other: &Self) {
         let mut other = other.clone();
@@ -598,6 +617,25 @@ fn bucket(bounds: &[u64], micros: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_hashes_of_a_large_hall_are_counted_for_years() {
+        let hashes = 12_345_678_901_234_567;
+        let mut one = Counters::default();
+        for _ in 0..100_000 {
+            one.count_work(hashes);
+        }
+        let mut all = one.clone();
+        all.add(&one);
+        all.count_work(7);
+        let exact = 200_000.0 * hashes as f64;
+        assert!(exact > 100.0 * u64::MAX as f64);
+        assert!(
+            (all.hashes() / exact - 1.0).abs() < 1e-12,
+            "{}",
+            all.hashes()
+        );
+    }
 
     #[test]
     fn an_answer_is_counted_in_the_bucket_of_its_time() {

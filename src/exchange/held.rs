@@ -94,7 +94,10 @@ impl HeldShares {
         if let Some(account) = share.account
             && let Some(numbers) = self.of_account.get_mut(&account)
         {
-            numbers.retain(|other| *other != number);
+            // They ascend, and mostly the first one is meant.
+            if let Ok(place) = numbers.binary_search(&number) {
+                numbers.remove(place);
+            }
             if numbers.is_empty() {
                 self.of_account.remove(&account);
             }

@@ -7,6 +7,7 @@ use crate::exchange::authorize::{Kept, Visitor};
 use crate::exchange::conduct::NOBODY;
 use crate::exchange::miners::{Miner, Stage};
 use crate::exchange::outbox::Owed;
+use crate::exchange::unread::Unread;
 use crate::proto::dialect::{Dialect, MinerRequest};
 use crate::proto::miner::MinerEvent;
 use crate::proto::share::{Reject, Submit};
@@ -62,12 +63,7 @@ impl Exchange {
             return;
         };
         let miner = self.miners.at(place);
-        let mut waited = miner.outbox_len();
-        if !std::mem::replace(&mut miner.blocked, true) {
-            miner.blocked_since = now.seconds();
-            self.unread.begin();
-            waited = 0;
-        }
+        let waited = Self::block(&mut self.unread, now, miner);
         let mut start = 0;
         for (tag, len) in pieces {
             let end = start + len;
@@ -96,6 +92,47 @@ impl Exchange {
             start = end;
         }
         self.unread.grow(miner.outbox_len() - waited);
+        self.judge_unread(token);
+    }
+
+    /// A send was not taken whole, and the rest can't be taken back: the shell keeps it, so many bytes with
+    /// what it kept before, and sends it first. They count as if they waited here.
+    pub fn handle_kept(&mut self, now: Now, token: MinerToken, bytes: usize) {
+        let Some(place) = self.miners.place(token) else {
+            return;
+        };
+        let miner = self.miners.at(place);
+        self.counters.miners_blocked += u64::from(!miner.blocked);
+        let waited = Self::block(&mut self.unread, now, miner);
+        let outbox = miner
+            .outbox
+            .get_or_insert_with(|| self.spare_outboxes.pop().unwrap_or_default());
+        // It grows only, until the miner takes bytes again.
+        outbox.kept = outbox.kept.max(bytes);
+        self.unread.grow(outbox.len() - waited);
+        self.judge_unread(token);
+    }
+
+    /// Marks a miner as one that takes no bytes; gives how many are counted for it.
+    fn block(unread: &mut Unread, now: Now, miner: &mut Miner) -> usize {
+        if std::mem::replace(&mut miner.blocked, true) {
+            return miner.outbox_len();
+        }
+        miner.blocked_since = now.seconds();
+        unread.begin();
+        0
+    }
+
+    /// Closes a miner that takes no bytes, where too many wait for all of those.
+    fn judge_unread(&mut self, token: MinerToken) {
+        let bytes_max = self.settings.limits.unread_bytes_max;
+        let waits = self
+            .miners
+            .get_mut(token)
+            .map_or(0, |miner| miner.outbox_len());
+        if self.unread.is_too_much(waits, bytes_max) {
+            self.close_miner(token, CloseHow::Reset, CloseReason::Unread);
+        }
     }
 
     /// A miner that was blocked takes bytes again.
@@ -104,6 +141,9 @@ impl Exchange {
             let miner = self.miners.at(place);
             if std::mem::take(&mut miner.blocked) {
                 self.unread.end(miner.outbox_len());
+            }
+            if let Some(outbox) = &mut miner.outbox {
+                outbox.kept = 0;
             }
             Self::list(&mut self.listed, miner);
         }

@@ -90,19 +90,21 @@ pub(crate) struct Outbox {
     pub(crate) replies: Vec<u8>,
     /// Bytes at the front of the replies that were sent before and came back.
     returned: usize,
+    /// Bytes that the shell keeps and sends in front of all this: ciphertext, which can't be taken back.
+    pub(crate) kept: usize,
 }
 
 impl Outbox {
-    /// Bytes that wait.
+    /// Bytes that wait, here or in the shell.
     #[must_use]
     pub(crate) const fn len(&self) -> usize {
-        self.rest.len() + self.replies.len()
+        self.rest.len() + self.replies.len() + self.kept
     }
 
-    /// Whether none waits.
+    /// Whether there is nothing here to be sent.
     #[must_use]
     pub(crate) const fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.rest.is_empty() && self.replies.is_empty()
     }
 
     /// Empties it for the next owner.
@@ -110,6 +112,7 @@ impl Outbox {
         self.rest.clear();
         self.replies.clear();
         self.returned = 0;
+        self.kept = 0;
     }
 
     /// Takes back what a send of `tag` did not get out; `begun` says that part of it did.

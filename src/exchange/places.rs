@@ -286,6 +286,7 @@ impl Exchange {
                     (Some(outbox), Some(held)) => {
                         outbox.replies.extend_from_slice(&held.replies);
                         outbox.rest = held.rest;
+                        outbox.kept = held.kept;
                     }
                     (outbox @ None, held) => *outbox = held,
                     (Some(_), None) => {}
@@ -304,6 +305,10 @@ impl Exchange {
     ) {
         if let Some(held) = configure {
             self.configure_again(now, token, held);
+            // It waited for us with its subscribe, which is due from now on.
+            if let Some(miner) = self.miners.get_mut(token) {
+                miner.since = now.seconds();
+            }
         }
         let Some(id) = subscribe else {
             return;

@@ -315,7 +315,7 @@ impl Exchange {
         match answer {
             Answer::Accepted => {
                 self.counters.accepted += 1;
-                self.counters.work = self.counters.work.saturating_add(share.work);
+                self.counters.count_work(share.work);
             }
             Answer::Rejected(code, ref text) => {
                 self.counters.rejected += 1;

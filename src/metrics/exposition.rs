@@ -7,7 +7,7 @@ use std::fmt;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeGaugeValue, EncodeLabelSet, NoLabelSet,
+    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabelSet, NoLabelSet,
 };
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
@@ -415,7 +415,7 @@ fn encode_job_exchange(proxies: &[ProxySample], families: &mut Families<'_, '_>)
 }
 
 fn encode_shares(proxies: &[ProxySample], families: &mut Families<'_, '_>) -> fmt::Result {
-    let counters: [Row; 9] = [
+    let counters: [Row; 8] = [
         (
             "stratum_submits",
             "Submits read from miners, whatever came of them",
@@ -442,11 +442,6 @@ fn encode_shares(proxies: &[ProxySample], families: &mut Families<'_, '_>) -> fm
             |it| it.immediate_lost,
         ),
         (
-            "stratum_shares_accepted_work_hashes",
-            "Hashes that the accepted shares stand for at the pool's target; its rate is the hashrate",
-            |it| it.work,
-        ),
-        (
             "stratum_shares_resent",
             "Shares sent once more on a link that was taken up again",
             |it| it.resent,
@@ -465,6 +460,11 @@ fn encode_shares(proxies: &[ProxySample], families: &mut Families<'_, '_>) -> fm
     for (name, help, of) in counters {
         families.counters(name, help, of_proxies(proxies, |it| of(&it.counters)))?;
     }
+    families.counters(
+        "stratum_shares_accepted_work_hashes",
+        "Hashes that the accepted shares stand for at the pool's target; its rate is the hashrate",
+        of_proxies(proxies, |it| it.counters.hashes()),
+    )?;
     families.counters(
         "stratum_requests_refused",
         "Requests answered with an error by the proxy and not by a pool, by reason; link_lost and \
@@ -585,11 +585,11 @@ impl Families<'_, '_> {
         })
     }
 
-    fn counters<L: EncodeLabelSet>(
+    fn counters<L: EncodeLabelSet, V: EncodeCounterValue>(
         &mut self,
         name: &str,
         help: &str,
-        values: impl IntoIterator<Item = (L, u64)>,
+        values: impl IntoIterator<Item = (L, V)>,
     ) -> fmt::Result {
         self.family(name, help, MetricType::Counter, |encoder| {
             for (labels, value) in values {

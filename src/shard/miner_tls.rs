@@ -12,7 +12,7 @@
 //! Ciphertext can be neither dropped nor made again. So when a socket does not take it whole, the rest is
 //! kept here and the exchange is told that the miner is blocked with nothing of its own left; when the socket
 //! has room the rest goes first, and the exchange hears of the room when all of that was taken. It sends
-//! nothing to a blocked miner, so what is kept is bounded by what it sends at once.
+//! nothing to a blocked miner, and counts what is kept here with what it keeps itself: one bound is for both.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -296,9 +296,8 @@ impl Events<'_> {
                 .reporter
                 .tls_opened(peer, session.version(), is_resumed);
             if tls.is_blocked {
-                let nothing = std::iter::empty();
                 let exchange = &mut proxy.exchange;
-                exchange.handle_blocked(now, miner_token(token), 0, nothing, &[]);
+                exchange.handle_kept(now, miner_token(token), tls.kept.len());
             }
         }
         tls.is_open = is_open;
@@ -396,18 +395,17 @@ impl Events<'_> {
         };
         tls.kept.extend_from_slice(unsent);
         let was_blocked = std::mem::replace(&mut tls.is_blocked, true);
-        let is_open = tls.is_open;
+        let (is_open, kept) = (tls.is_open, tls.kept.len());
         let proxy = &mut self.proxies[proxy];
         proxy.tls.kept += 1;
         if is_open {
-            let nothing = std::iter::empty();
             let exchange = &mut proxy.exchange;
             if !was_blocked {
                 // It has taken something since it was blocked before: what counts is for how long it takes
                 // nothing. It is not sent anything in between.
                 exchange.handle_writable(miner_token(token));
             }
-            exchange.handle_blocked(now, miner_token(token), 0, nothing, &[]);
+            exchange.handle_kept(now, miner_token(token), kept);
         }
         true
     }
@@ -475,13 +473,20 @@ impl Shard {
             let part = &self.tls.output[start..end];
             start = end;
             let connection = open_place(&mut self.connections, token);
-            let tls = connection.and_then(|it| it.tls.as_deref_mut());
-            match tls.filter(|it| it.is_blocked) {
-                Some(tls) => {
+            let tls = connection.and_then(|it| {
+                let proxy = usize::from(it.proxy);
+                it.tls.as_deref_mut().map(|tls| (proxy, tls))
+            });
+            match tls.filter(|(_, it)| it.is_blocked) {
+                Some((proxy, tls)) => {
                     tls.kept.extend_from_slice(part);
                     tls.aside += part.len();
                     if tls.aside > ASIDE_KEPT_MAX {
                         full.push(token);
+                    } else if tls.is_open {
+                        let proxy = &mut self.proxies[proxy];
+                        let exchange = &mut proxy.exchange;
+                        exchange.handle_kept(now, miner_token(token), tls.kept.len());
                     }
                 }
                 None => self.ring.send_copied(token, &[(part, 0)]),

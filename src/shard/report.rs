@@ -573,7 +573,7 @@ pub(crate) fn log_summary(
     let unanswered = now.unanswered() - before.unanswered();
     let submits = now.submits - before.submits;
     let shares = 60.0 * rate(now.submits, before.submits);
-    let hashrate = rate(now.work, before.work);
+    let hashrate = (now.hashes() - before.hashes()) / seconds;
     let refused = refusals(before, now);
     log::info!(
         "proxy={proxy}: {} miners ({} mining, {} waiting), {} links up, {shares:.0} shares a minute, \

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stratum_uring::exchange::{Fact, LinkEnd, LinkKey, MinerToken, PoolLinks, Settings};
+use stratum_uring::exchange::{Fact, Limits, LinkEnd, LinkKey, MinerToken, PoolLinks, Settings};
 use stratum_uring::proto::dialect::Coin;
 use stratum_uring::proto::extranonce::SlotWidth;
 use stratum_uring::proto::share::Reject;
@@ -237,7 +237,12 @@ fn a_miner_that_only_configured_is_answered_when_the_pool_is_there() {
     let miner = scene.connect(0);
     scene.miner_says(miner, CONFIGURE);
     let link = scene.expect_connected();
+    // Longer than a subscribe may take, of whoever is not kept waiting.
+    scene.pass(Limits::default().subscribe_timeout + Duration::from_secs(5));
     shake_hands(&mut scene, link, "ffffffff", SUBSCRIBED);
+    for _ in 0..32 {
+        scene.exchange.handle_tick(scene.now);
+    }
     let text = scene.flush().text;
     assert_eq!(
         text,

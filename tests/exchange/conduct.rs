@@ -415,6 +415,25 @@ fn a_connection_that_never_found_a_good_share_keeps_no_name_from_being_kept_out(
 }
 
 #[test]
+fn a_name_that_is_kept_out_comes_in_again_once_somebody_mines_well_under_it() {
+    let mut farm = Farm::new(20, |_| {});
+    farm.join(40, "hall", 7);
+    farm.join(41, "hall", 7);
+    farm.shares(40, "hall", WINDOW, LOW);
+    assert_eq!(farm.closed(), [CloseReason::TooManyFaults]);
+    farm.scene.connect(42);
+    assert!(farm.introduce(42, "hall", 7).contains("Kept out"));
+    farm.share(41, "hall", ACCEPTED);
+    farm.scene.connect(43);
+    assert!(!farm.introduce(43, "hall", 7).contains("Kept out"));
+    farm.scene.connect(44);
+    assert!(
+        farm.introduce(44, "hall", 8).contains("true"),
+        "another address was never kept out"
+    );
+}
+
+#[test]
 fn the_worker_whose_shares_are_wrong_is_kept_out_and_no_other_of_its_connection() {
     let mut farm = Farm::new(20, |_| {});
     farm.join(40, "good", 7);

@@ -568,6 +568,22 @@ fn nobody_is_timed_out_while_its_authorize_is_pending() {
 }
 
 #[test]
+fn who_is_denied_again_and_again_gains_no_time_by_it() {
+    let mut hall = Hall::open(local);
+    let miner = hall.subscribed(0);
+    for guess in 0..6 {
+        hall.authorize(miner, &format!("guess-{guess}"));
+        let exchange = &mut hall.scene.exchange;
+        while let Some(check) = exchange.poll_check() {
+            let now = hall.scene.now;
+            exchange.handle_worker_checked(now, check.miner, check.number, CheckEnd::Wrong);
+        }
+        hall.tick(6);
+    }
+    assert_eq!(hall.closed(), [CloseReason::AuthorizeTimeout]);
+}
+
+#[test]
 fn who_asks_and_reads_a_little_is_timed_out_all_the_same() {
     let mut hall = Hall::open(|_| {});
     hall.miner(0, "a");

@@ -133,6 +133,35 @@ fn who_reads_again_counts_no_more_and_who_leaves_neither() {
 }
 
 #[test]
+fn what_is_kept_elsewhere_counts_with_what_waits_here() {
+    const KEPT: usize = 900;
+    let mut crowd = Crowd::of(10 * KEPT);
+    let miners: Vec<_> = (0..11).map(|index| crowd.scene.connect(index)).collect();
+    let now = crowd.scene.now;
+    for miner in &miners[..10] {
+        crowd.scene.exchange.handle_kept(now, *miner, KEPT - 10);
+        crowd.scene.exchange.handle_kept(now, *miner, KEPT);
+    }
+    assert_eq!((crowd.flush(), crowd.unread()), (vec![], 10 * KEPT as u64));
+    // It takes a part of it, and what is left is counted once.
+    crowd.scene.exchange.handle_writable(miners[0]);
+    assert_eq!(crowd.unread(), 9 * KEPT as u64);
+    crowd.scene.exchange.handle_kept(now, miners[0], 100);
+    assert_eq!(crowd.unread(), 9 * KEPT as u64 + 100);
+    // Nothing of it is told again, and whoever has the most goes when it is too much.
+    let told = crowd.scene.flush();
+    assert_eq!((told.text.as_str(), told.closed), ("", 0));
+    crowd.scene.exchange.handle_kept(now, miners[10], 2 * KEPT);
+    assert_eq!(crowd.flush(), [(10, CloseReason::Unread)]);
+    assert_eq!(crowd.unread(), 9 * KEPT as u64 + 100);
+    for miner in &miners[..10] {
+        let exchange = &mut crowd.scene.exchange;
+        exchange.handle_disconnect(*miner, CloseReason::Reset);
+    }
+    assert_eq!(crowd.unread(), 0);
+}
+
+#[test]
 fn a_miner_outlives_it_that_all_its_shares_are_refused_in_one_breath() {
     let mut scene = Scene::new(&["a"]);
     let miner = scene.connect(0);

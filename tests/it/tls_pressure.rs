@@ -6,6 +6,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustls::ClientConnection;
+use socket2::{Domain, Socket, Type};
+
 use crate::support::pool::DeafPool;
 use crate::support::scrape::Admin;
 use crate::support::tls::{Certificates, Client, TLS_1_2, TLS_1_3};
@@ -173,6 +176,29 @@ fn memory_goes_back_when_a_crowd_has_left() {
     }
 }
 
+const QUESTIONS: u32 = 2000;
+
+/// Asks so many times, for answers that repeat a long id, and reads a small part of them. Says whether it is
+/// still connected.
+fn asks_more_than_it_reads(connection: &mut ClientConnection, socket: &mut TcpStream) -> bool {
+    asks(connection, socket) && matches!(socket.read(&mut [0; 30 * 1024]), Ok(1..))
+}
+
+fn asks(connection: &mut ClientConnection, socket: &mut TcpStream) -> bool {
+    let lines: String = (0..QUESTIONS)
+        .map(|id| {
+            format!("{{\"id\":\"{id:060}\",\"method\":\"mining.multi_version\",\"params\":[1]}}\n")
+        })
+        .collect();
+    connection.writer().write_all(lines.as_bytes()).unwrap();
+    while connection.wants_write() {
+        if connection.write_tls(socket).is_err() {
+            return false;
+        }
+    }
+    true
+}
+
 #[test]
 fn who_asks_for_more_than_it_reads_is_closed_and_costs_little() {
     // More than a socket takes at once, so that what was kept goes out in parts.
@@ -182,31 +208,56 @@ fn who_asks_for_more_than_it_reads_is_closed_and_costs_little() {
         connection.set_buffer_limit(None);
         let before = hall.proxy.memory_kib();
         let mut asked = 0;
-        let mut part = vec![0; 30 * 1024];
-        // Each time it reads a small part of what the proxy has to say, whose answers repeat its long ids.
-        let closed = loop {
-            let lines: String = (0..2000)
-                .map(|id| {
-                    format!("{{\"id\":\"{id:060}\",\"method\":\"mining.multi_version\",\"params\":[1]}}\n")
-                })
-                .collect();
-            asked += 2000;
-            connection.writer().write_all(lines.as_bytes()).unwrap();
-            let mut is_over = false;
-            while connection.wants_write() && !is_over {
-                is_over = connection.write_tls(&mut socket).is_err();
-            }
-            if is_over || !matches!(socket.read(&mut part), Ok(1..)) {
-                break true;
-            }
-            if asked >= 1_000_000 {
-                break false;
-            }
-        };
-        assert!(closed, "{asked} answers, and never closed");
+        let mut is_open = true;
+        while is_open && asked < 1_000_000 {
+            asked += QUESTIONS;
+            is_open = asks_more_than_it_reads(&mut connection, &mut socket);
+        }
+        assert!(!is_open, "{asked} answers, and never closed");
         let grown = hall.proxy.memory_kib().saturating_sub(before);
         assert!(grown < 64 * 1024, "{grown} KiB for one miner");
     }
     let series = "stratum_miner_closes_total{proxy=\"zcash\",reason=\"outbox_full\"}";
     hall.admin.scrape_until(|it| it.value(series) == 2.0);
+}
+
+#[test]
+fn what_waits_for_all_who_read_a_little_has_one_bound() {
+    const MINERS: usize = 8;
+    const UNREAD: &str = "stratum_unread_bytes{proxy=\"zcash\"}";
+    const CLOSED: &str = "stratum_miner_closes_total{proxy=\"zcash\",reason=\"unread\"}";
+    let hall = Hall::open(
+        "miner_outbox_bytes_max: 33554432, unread_bytes_max: 16777216, messages_per_second_max: 0",
+    );
+    let before = hall.proxy.memory_kib();
+    let mut miners = Vec::new();
+    for _ in 0..MINERS {
+        let scrape = hall.admin.scrape();
+        let (waited, closed) = (scrape.value(UNREAD), scrape.value(CLOSED));
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(64 * 1024).unwrap();
+        socket.connect(&hall.address().into()).unwrap();
+        let (mut connection, mut socket) = Client::new(TLS_1_3).shake_over(socket.into()).unwrap();
+        connection.set_buffer_limit(None);
+        // Some eight megabytes of answers wait as lines, which one alone may have. Then it reads some, so that
+        // all of them are encrypted, of which its socket takes a part: what is left no longer waits as lines.
+        for _ in 0..60 {
+            asks(&mut connection, &mut socket);
+        }
+        hall.admin
+            .scrape_until(|it| it.value(UNREAD) - waited > 4e6 || it.value(CLOSED) > closed);
+        let mut left = 2 * 1024 * 1024;
+        while left > 0 {
+            match socket.read(&mut [0; 16 * 1024]) {
+                Ok(len @ 1..) => left -= len.min(left),
+                _ => break,
+            }
+        }
+        miners.push(socket);
+    }
+    hall.admin
+        .scrape_until(|it| it.value(CLOSED) >= MINERS as f64 / 2.0);
+    assert!(hall.admin.scrape().value(UNREAD) < 17e6);
+    let grown = hall.proxy.memory_kib().saturating_sub(before);
+    assert!(grown < 48 * 1024, "{grown} KiB for those who do not read");
 }

@@ -240,7 +240,14 @@ impl Client {
         &self,
         address: SocketAddr,
     ) -> Result<(ClientConnection, TcpStream), String> {
-        let mut socket = TcpStream::connect(address).unwrap();
+        self.shake_over(TcpStream::connect(address).unwrap())
+    }
+
+    /// The same over a socket that is connected.
+    pub(crate) fn shake_over(
+        &self,
+        mut socket: TcpStream,
+    ) -> Result<(ClientConnection, TcpStream), String> {
         socket.set_nodelay(true).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket.set_write_timeout(Some(PATIENCE)).unwrap();
