@@ -17,6 +17,7 @@ mod guests;
 mod handshakes;
 mod hash_queue;
 mod listen;
+mod looks;
 mod machine;
 mod mesh;
 mod miner_tls;
@@ -57,6 +58,7 @@ use crate::shard::handshakes::Handshakes;
 use crate::shard::mesh::MeshEnds;
 use crate::shard::miner_tls::ListenerTls;
 use crate::shard::names::{Names, RESOLVER_THREADS};
+use crate::shard::looks::Looks;
 use crate::shard::pace::Pace;
 use crate::shard::pool_link::PoolAccess;
 use crate::shard::reload::Reloads;
@@ -217,9 +219,7 @@ fn start_shard(setup: ShardSetup) -> Result<(Shard, Arc<AtomicBool>), StartError
     let mut listeners = Vec::new();
     let mut tls = Vec::new();
     let mut proxies = Vec::new();
-    let limits = setup.proxies.iter().map(|it| it.settings.limits);
-    let waits = limits.map(|it| it.miner_blocked.min(it.pool_outbox_stalled));
-    let look_every = waits.min().unwrap_or(TICK) / 4;
+    let looks = Looks::within(setup.proxies.iter().map(|it| &it.settings.limits));
     for (index, proxy) in (0..).zip(setup.proxies) {
         for (listener, rules, room) in proxy.listeners {
             let id = ring.listen(listener.into());
@@ -257,7 +257,7 @@ fn start_shard(setup: ShardSetup) -> Result<(Shard, Arc<AtomicBool>), StartError
         setup.reloads,
     );
     shard.pace = setup.pace;
-    shard.look_every = look_every;
+    shard.looks = looks;
     shard.tls.listeners = tls;
     Ok((shard, setup.stopping))
 }

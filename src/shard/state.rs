@@ -22,6 +22,7 @@ use crate::shard::door::Door;
 use crate::shard::enter::Entrance;
 use crate::shard::handshakes::{HandshakeLimits, Handshakes};
 use crate::shard::hash_queue::HashQueue;
+use crate::shard::looks::Looks;
 use crate::shard::mesh::Mesh;
 use crate::shard::miner_tls::{MinersTls, tls_counters};
 use crate::shard::pace::Pace;
@@ -128,10 +129,7 @@ pub(crate) struct Shard {
     pool_tails: TailPool,
     /// Streams that are over.
     ended: Vec<StreamId>,
-    /// How often it looks who of the blocked miners and pools takes something nevertheless: four times while
-    /// one may take nothing.
-    pub(crate) look_every: Duration,
-    next_look: Duration,
+    pub(crate) looks: Looks,
     /// How fast it accepts; `None` is as fast as it can.
     pub(crate) pace: Option<Pace>,
     /// When the exchanges are told of the time again.
@@ -173,8 +171,7 @@ impl Shard {
             streams: Vec::new(),
             pool_tails: TailPool::new(POOL_TAIL_BLOCKS_KEPT),
             ended: Vec::new(),
-            look_every: TICK,
-            next_look: TICK,
+            looks: Looks::within(std::iter::empty()),
             pace: None,
             next_tick: TICK,
             stop_by: None,
@@ -294,9 +291,9 @@ impl Shard {
             let earned = pace.earn(now.since_start);
             self.ring.grant_accepts(earned, pace.burst());
         }
-        if now.since_start >= self.next_look {
-            self.next_look = now.since_start + self.look_every;
-            self.ring.look_at_blocked();
+        self.ring.look_at_blocked(self.looks.miner_parts);
+        if self.looks.are_pools_due(now.since_start) {
+            self.ring.look_at_blocked_streams();
         }
         let mut events = self.events(now).1;
         events.clear_door();
