@@ -19,7 +19,7 @@ use crate::shard::TICK;
 use crate::shard::clock::Clock;
 use crate::shard::connection::{Connection, miner_token, peer_of};
 use crate::shard::door::Door;
-use crate::shard::enter::Entrance;
+use crate::shard::enter::{Entrance, release};
 use crate::shard::handshakes::{HandshakeLimits, Handshakes};
 use crate::shard::hash_queue::HashQueue;
 use crate::shard::looks::Looks;
@@ -468,10 +468,7 @@ impl Shard {
                         if let Some(mut connection) = connection {
                             let (peer, worker) = (connection.peer.address(), worker.as_deref());
                             proxy.reporter.disconnected(now, peer, worker, *reason);
-                            let listener = usize::from(connection.listener.0);
-                            self.listeners[listener].forget(&connection);
-                            connection.tail.release(&mut self.tails);
-                            proxy.tls.miners -= u64::from(connection.tls.is_some());
+                            release(connection, proxy, &self.listeners, &mut self.tails);
                         }
                     }
                     fact => {
