@@ -45,6 +45,9 @@ const POOL_TAIL_BLOCKS_KEPT: usize = 4;
 /// Miners to whom a job goes out in one round: about 5 ms of sends, for which replies and pools wait.
 const FAN_OUT_PER_ROUND: usize = 512;
 
+/// Time for the other shards to take the last letters, behind that for the shares in flight.
+const LAST_LETTERS: Duration = Duration::from_secs(1);
+
 /// Bounds of one proxy that the shell itself keeps.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ShellLimits {
@@ -335,10 +338,16 @@ impl Shard {
         }
     }
 
-    /// Whether everything was answered and closed, and the other shards were told what they are to know. One
-    /// that is there takes its letters, and one that is gone gets none, so that does not last.
+    /// Whether everything was answered and closed, and the other shards were told what they are to know.
     pub(crate) fn has_stopped(&self) -> bool {
-        self.stopped && self.mesh.as_ref().is_none_or(Mesh::is_sent)
+        self.stopped && self.owes_no_letters(self.clock.now().since_start)
+    }
+
+    /// A shard that is there takes its letters, and one that is gone gets none; one that is stuck is not
+    /// waited for when [`LAST_LETTERS`] are over.
+    fn owes_no_letters(&self, now: Duration) -> bool {
+        let is_late = self.stop_by.is_some_and(|by| now >= by + LAST_LETTERS);
+        is_late || self.mesh.as_ref().is_none_or(Mesh::is_sent)
     }
 
     fn tick_shutdown(&mut self, now: Now) {
@@ -465,7 +474,7 @@ impl Shard {
                         let connection = place.and_then(|place| {
                             place.take_if(|it| it.generation == miner.generation)
                         });
-                        if let Some(mut connection) = connection {
+                        if let Some(connection) = connection {
                             let (peer, worker) = (connection.peer.address(), worker.as_deref());
                             proxy.reporter.disconnected(now, peer, worker, *reason);
                             release(connection, proxy, &self.listeners, &mut self.tails);
@@ -734,7 +743,42 @@ pub(super) fn take_lines(
 
 #[cfg(test)]
 mod tests {
+    use glommio::{LocalExecutorBuilder, Placement};
+
     use super::*;
+    use crate::exchange::{GuestSays, LeaseId, Letter};
+    use crate::shard::{mesh, test_shard};
+
+    #[test]
+    fn a_neighbour_that_takes_no_letters_does_not_hold_the_end_up_for_ever() {
+        let executor = LocalExecutorBuilder::new(Placement::Unbound).io_memory(65_536);
+        executor.make().unwrap().run(async {
+            let mut ends = mesh::make(2).unwrap();
+            // It is there, and reads nothing.
+            let neighbour = ends.pop().unwrap().join();
+            let mut shard = test_shard::start(ends.pop());
+            let _neighbour = neighbour.connect();
+            let letter = Letter::Guest(GuestSays::MoreSlots {
+                lease: LeaseId(7),
+                slots: 1,
+            });
+            for _ in 0..1000 {
+                shard.mesh.as_mut().unwrap().post(0, 1, letter.clone());
+            }
+            let at = |since_start| Now {
+                since_start,
+                ..shard.clock.now()
+            };
+            let began = Duration::from_secs(10);
+            shard.tick(at(began), true);
+            assert!(shard.stopped, "nothing is in flight");
+            let stop_by = shard.stop_by.unwrap();
+            assert!(stop_by > began);
+            let nearly = stop_by + LAST_LETTERS - Duration::from_millis(1);
+            assert!(!shard.owes_no_letters(nearly), "they may be taken");
+            assert!(shard.owes_no_letters(stop_by + LAST_LETTERS));
+        });
+    }
 
     #[test]
     fn a_machine_that_can_not_be_reached_any_more_is_idle() {
