@@ -11,7 +11,8 @@ use crate::shard::connection::{Connection, miner_token};
 use crate::shard::door::counts::Room;
 use crate::shard::door::rules::Rules;
 use crate::shard::door::{Entering, Step};
-use crate::shard::state::{Events, Proxy, take_lines};
+use crate::shard::events::{Events, take_lines};
+use crate::shard::state::Proxy;
 use crate::wire::line::{Tail, TailPool};
 
 /// One listener of this shard.

@@ -24,8 +24,9 @@ use crate::proto::time::Now;
 use crate::ring::{Close, ListenerId, Token};
 use crate::shard::connection::{Connection, miner_token};
 use crate::shard::enter::release;
+use crate::shard::events::{Events, take_lines};
 use crate::shard::handshakes::{FELT, Handshakes, Overdue};
-use crate::shard::state::{Events, Shard, take_lines};
+use crate::shard::state::Shard;
 use crate::tls::{Acceptor, Event, Hello, ServerSession, TlsError, TlsFailure, look};
 
 /// Handshakes that a shard begins between two looks at its ring: about 1 ms.

@@ -12,6 +12,7 @@ mod cures;
 pub mod door;
 mod enter;
 mod error;
+mod events;
 mod files;
 mod guests;
 mod handshakes;
