@@ -106,7 +106,8 @@ impl MinerRing {
 
     /// Sends what the socket takes, at once, and returns how much that was. Where it takes less than
     /// all, [`RingHandler::stream_writable`] tells when there is room, or when
-    /// [`look_at_blocked`](MinerRing::look_at_blocked) finds that the peer has taken some of it.
+    /// [`look_at_blocked_streams`](MinerRing::look_at_blocked_streams) finds that the peer has taken some of
+    /// it.
     ///
     /// # Errors
     ///
@@ -139,8 +140,9 @@ impl MinerRing {
         Ok(sent)
     }
 
-    /// Looks at the streams that have no room.
-    pub(super) fn look_at_blocked_streams(&mut self) {
+    /// Looks at the streams that have no room, of which there are few, as
+    /// [`look_at_blocked`](MinerRing::look_at_blocked) does at connections.
+    pub fn look_at_blocked_streams(&mut self) {
         let places = (0..).zip(&self.streams.places);
         let blocked =
             places.filter(|(_, place)| place.stream.as_ref().is_some_and(|it| it.polling));

@@ -11,8 +11,9 @@ use crate::shard::connection::{Connection, miner_token};
 use crate::shard::door::counts::Room;
 use crate::shard::door::rules::Rules;
 use crate::shard::door::{Entering, Step};
-use crate::shard::state::{Events, take_lines};
-use crate::wire::line::Tail;
+use crate::shard::events::{Events, take_lines};
+use crate::shard::state::Proxy;
+use crate::wire::line::{Tail, TailPool};
 
 /// One listener of this shard.
 #[derive(Debug)]
@@ -50,11 +51,28 @@ impl Entrance {
         }
         self.room.enter_address(address)
     }
+}
 
-    /// A connection that had passed the door is over.
-    pub(crate) fn forget(&self, connection: &Connection) {
-        self.room.leave(Some(connection.peer.ip));
+/// A connection is over: gives back what it has, wherever it is. Its place in the door, which is found by its
+/// token, is given back before.
+pub(crate) fn release(
+    mut connection: Connection,
+    proxy: &mut Proxy,
+    listeners: &[Entrance],
+    tails: &mut TailPool,
+) {
+    let entering = connection.entering.as_ref();
+    let knows_address = entering.is_none_or(|it| it.has_address);
+    let entrance = &listeners[usize::from(connection.listener.0)];
+    let address = knows_address.then_some(connection.peer.ip);
+    entrance.room.leave(address);
+    match connection.tls {
+        Some(tls) if tls.is_open => proxy.tls.miners -= 1,
+        Some(tls) if tls.session.is_some() => proxy.handshakes.ended(),
+        Some(tls) if tls.waits() => proxy.handshakes.leave_queue(),
+        _ => {}
     }
+    connection.tail.release(tails);
 }
 
 impl Events<'_> {
@@ -231,14 +249,13 @@ impl Events<'_> {
         let Some(entering) = self.leave_door(token) else {
             return false;
         };
-        if let Some(connection) = self.connections[token.index as usize].take() {
+        if let Some(mut connection) = self.connections[token.index as usize].take() {
             let proxy = &mut self.proxies[usize::from(connection.proxy)];
             proxy.door.ends[end as usize] += 1;
             let peer = connection.peer.address();
             proxy.reporter.ended_in_door(self.now, peer, end);
-            let entrance = &self.listeners[usize::from(connection.listener.0)];
-            let address = entering.has_address.then_some(connection.peer.ip);
-            entrance.room.leave(address);
+            connection.entering = Some(entering);
+            release(connection, proxy, self.listeners, self.tails);
         }
         true
     }
@@ -250,12 +267,10 @@ impl Events<'_> {
         };
         let token = token_at(index, former.generation);
         if !self.end_in_door(token, DoorEnd::Left)
-            && let Some(mut former) = self.connections[index].take()
+            && let Some(former) = self.connections[index].take()
         {
-            self.listeners[usize::from(former.listener.0)].forget(&former);
-            let was_open = former.tls.as_ref().is_some_and(|tls| tls.is_open);
-            self.proxies[usize::from(former.proxy)].tls.miners -= u64::from(was_open);
-            former.tail.release(self.tails);
+            let proxy = &mut self.proxies[usize::from(former.proxy)];
+            release(former, proxy, self.listeners, self.tails);
         }
     }
 

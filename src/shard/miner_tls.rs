@@ -23,8 +23,10 @@ use crate::metrics::TlsCounters;
 use crate::proto::time::Now;
 use crate::ring::{Close, ListenerId, Token};
 use crate::shard::connection::{Connection, miner_token};
+use crate::shard::enter::release;
+use crate::shard::events::{Events, take_lines};
 use crate::shard::handshakes::{FELT, Handshakes, Overdue};
-use crate::shard::state::{Events, Shard, take_lines};
+use crate::shard::state::Shard;
 use crate::tls::{Acceptor, Event, Hello, ServerSession, TlsError, TlsFailure, look};
 
 /// Handshakes that a shard begins between two looks at its ring: about 1 ms.
@@ -68,7 +70,7 @@ pub(crate) struct MinerTls {
 
 impl MinerTls {
     /// Whether its hello is whole and its handshake has not begun.
-    fn waits(&self) -> bool {
+    pub(crate) fn waits(&self) -> bool {
         self.is_queued && self.session.is_none()
     }
 }
@@ -351,13 +353,8 @@ impl Events<'_> {
         let Some(connection) = place.take() else {
             return;
         };
-        self.listeners[usize::from(connection.listener.0)].forget(&connection);
-        let handshakes = &mut self.proxies[usize::from(connection.proxy)].handshakes;
-        match connection.tls {
-            Some(tls) if tls.session.is_some() => handshakes.ended(),
-            Some(tls) if tls.waits() => handshakes.leave_queue(),
-            _ => {}
-        }
+        let proxy = &mut self.proxies[usize::from(connection.proxy)];
+        release(connection, proxy, self.listeners, self.tails);
     }
 
     /// The peer has ended a connection in the middle of its handshake; false where it has none.

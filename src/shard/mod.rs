@@ -12,11 +12,13 @@ mod cures;
 pub mod door;
 mod enter;
 mod error;
+mod events;
 mod files;
 mod guests;
 mod handshakes;
 mod hash_queue;
 mod listen;
+mod looks;
 mod machine;
 mod mesh;
 mod miner_tls;
@@ -33,10 +35,13 @@ mod space_watch;
 mod start;
 mod started;
 mod state;
+#[cfg(test)]
+mod test_shard;
 mod tls_files;
 mod worker_checks;
 
 use std::cell::RefCell;
+use std::future;
 use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -54,6 +59,7 @@ use crate::shard::door::rules::Rules;
 use crate::shard::enter::Entrance;
 use crate::shard::guests::Guests;
 use crate::shard::handshakes::Handshakes;
+use crate::shard::looks::Looks;
 use crate::shard::mesh::MeshEnds;
 use crate::shard::miner_tls::ListenerTls;
 use crate::shard::names::{Names, RESOLVER_THREADS};
@@ -159,6 +165,10 @@ pub(crate) fn spawn(setup: ShardSetup) -> Result<(), StartError> {
                 Err(error) => ShardEvent::Failed(error),
             };
             last_word.will_be(ended);
+            drop(last_word);
+            // A thread that still resolves a name or checks a hash panics where nobody is left to take what
+            // came of it. So the executor never ends: its thread sleeps until the process does.
+            future::pending::<()>().await;
         });
     match spawned {
         Ok(_) => Ok(()),
@@ -217,9 +227,7 @@ fn start_shard(setup: ShardSetup) -> Result<(Shard, Arc<AtomicBool>), StartError
     let mut listeners = Vec::new();
     let mut tls = Vec::new();
     let mut proxies = Vec::new();
-    let limits = setup.proxies.iter().map(|it| it.settings.limits);
-    let waits = limits.map(|it| it.miner_blocked.min(it.pool_outbox_stalled));
-    let look_every = waits.min().unwrap_or(TICK) / 4;
+    let looks = Looks::within(setup.proxies.iter().map(|it| &it.settings.limits));
     for (index, proxy) in (0..).zip(setup.proxies) {
         for (listener, rules, room) in proxy.listeners {
             let id = ring.listen(listener.into());
@@ -257,7 +265,7 @@ fn start_shard(setup: ShardSetup) -> Result<(Shard, Arc<AtomicBool>), StartError
         setup.reloads,
     );
     shard.pace = setup.pace;
-    shard.look_every = look_every;
+    shard.looks = looks;
     shard.tls.listeners = tls;
     Ok((shard, setup.stopping))
 }
@@ -267,6 +275,9 @@ fn start_shard(setup: ShardSetup) -> Result<(Shard, Arc<AtomicBool>), StartError
 /// As a rule nothing happens but on the ring, and the thread waits in it: one system call submits what
 /// was said and waits for what comes. Only while a task of the executor is at work, as to connect a
 /// link, the executor waits for both.
+///
+/// With its end the shard is dropped: whoever is still at work beside it has no part in it, so the other
+/// shards see that it is gone.
 async fn drive(shard: Shard, stopping: Arc<AtomicBool>) -> Result<(), String> {
     let wake = shard.ring.wake().map_err(|error| error.to_string())?;
     let guests = Guests::new(wake.notifier());
@@ -281,7 +292,7 @@ async fn drive(shard: Shard, stopping: Arc<AtomicBool>) -> Result<(), String> {
             return Ok(());
         }
         while let Some(hash) = { shard.borrow_mut().next_hash() } {
-            guests.spawn(password_queue::run(Rc::clone(&shard), hash));
+            guests.spawn(password_queue::run(Rc::downgrade(&shard), hash));
         }
         // Behind that, which may want one, too.
         let dials = std::mem::take(&mut shard.borrow_mut().dials);
@@ -292,7 +303,11 @@ async fn drive(shard: Shard, stopping: Arc<AtomicBool>) -> Result<(), String> {
         shard.borrow_mut().ring.submit();
         // A task runs as soon as it is spawned, so nothing may be borrowed here.
         for dial in dials {
-            guests.spawn(pool_link::run(Rc::clone(&shard), Rc::clone(&names), dial));
+            guests.spawn(pool_link::run(
+                Rc::downgrade(&shard),
+                Rc::clone(&names),
+                dial,
+            ));
         }
         if busy {
             busy_rounds += 1;

@@ -3,8 +3,9 @@
 //! The system's resolver keeps its caller for as long as it tries, which for a name that nobody answers for
 //! is tens of seconds. So a name is asked for once at a time, however many links want it, no more than
 //! [`RESOLVER_THREADS`] names are asked for at a time, and who wants one waits no longer than
-//! [`RESOLVE_TIMEOUT`]. An answer that comes later is for who asks next: where the first of two name servers
-//! is dead each answer takes longer than that server's time, and would come too late for ever.
+//! [`RESOLVE_TIMEOUT`]. An answer that comes later is for all who ask in the next minute: where the first of
+//! two name servers is dead each answer takes longer than that server's time, and would come too late for
+//! ever.
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
@@ -37,6 +38,8 @@ pub(crate) struct Names {
     clock: Clock,
     resolver: fn(&str) -> io::Result<Vec<SocketAddr>>,
     timeout: Duration,
+    /// See [`LATE_ANSWER_KEPT`].
+    kept: Duration,
     threads: Semaphore,
     /// Those that are at work, and those whose answer came when nobody waited any more.
     lookups: RefCell<HashMap<Box<str>, Rc<Lookup>>>,
@@ -55,19 +58,20 @@ impl Names {
     /// Asks the system. Lookups are tasks among these guests.
     pub(crate) fn new(clock: Clock, guests: Guests) -> Rc<Self> {
         let resolver = |host: &str| Ok((host, 0).to_socket_addrs()?.collect());
-        Self::with(clock, guests, RESOLVE_TIMEOUT, resolver)
+        Self::with(clock, guests, (RESOLVE_TIMEOUT, LATE_ANSWER_KEPT), resolver)
     }
 
     fn with(
         clock: Clock,
         guests: Guests,
-        timeout: Duration,
+        (timeout, kept): (Duration, Duration),
         resolver: fn(&str) -> io::Result<Vec<SocketAddr>>,
     ) -> Rc<Self> {
         Rc::new(Self {
             clock,
             resolver,
             timeout,
+            kept,
             threads: Semaphore::new(RESOLVER_THREADS as u64),
             lookups: RefCell::default(),
             guests,
@@ -101,17 +105,15 @@ impl Names {
         found.unwrap_or_else(|| Err(format!("no answer in {:?}", self.timeout)))
     }
 
-    /// The lookup of this name that is at work or was not waited for, or a new one.
+    /// The lookup of this name that is at work or came late, or a new one.
     fn lookup(self: &Rc<Self>, host: &str) -> Rc<Lookup> {
         let known = self.lookups.borrow().get(host).cloned();
-        if let Some(lookup) = known {
-            let Some((_, since)) = lookup.found.get() else {
-                return lookup;
-            };
-            self.lookups.borrow_mut().remove(host);
-            if self.clock.now().since(*since) < LATE_ANSWER_KEPT {
-                return lookup;
-            }
+        let is_good = |lookup: &Rc<Lookup>| match lookup.found.get() {
+            Some((_, since)) => self.clock.now().since(*since) < self.kept,
+            None => true,
+        };
+        if let Some(lookup) = known.filter(is_good) {
+            return lookup;
         }
         let lookup = Rc::new(Lookup {
             found: OnceCell::new(),
@@ -183,7 +185,12 @@ mod tests {
             Ok(local())
         }
         run(|guests| async move {
-            let names = Names::with(Clock::start(), guests, RESOLVE_TIMEOUT, dead);
+            let names = Names::with(
+                Clock::start(),
+                guests,
+                (RESOLVE_TIMEOUT, LATE_ANSWER_KEPT),
+                dead,
+            );
             let waiting: Vec<_> = (0..10)
                 .map(|number| {
                     let names = Rc::clone(&names);
@@ -228,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_comes_too_late_is_for_who_asks_next() {
+    fn an_answer_that_comes_too_late_is_for_all_who_ask_next() {
         static ASKED: AtomicUsize = AtomicUsize::new(0);
         fn slow(_: &str) -> io::Result<Vec<SocketAddr>> {
             ASKED.fetch_add(1, Ordering::SeqCst);
@@ -237,16 +244,22 @@ mod tests {
         }
         run(|guests| async move {
             let timeout = Duration::from_millis(50);
-            let names = Names::with(Clock::start(), guests, timeout, slow);
             let late = Err(format!("no answer in {timeout:?}"));
+            let times = (timeout, LATE_ANSWER_KEPT);
+            let names = Names::with(Clock::start(), guests.clone(), times, slow);
             assert_eq!(names.resolve("pool").await, late);
             glommio::timer::sleep(Duration::from_millis(500)).await;
-            assert_eq!(names.resolve("pool").await, Ok(local()));
+            for _ in 0..4 {
+                assert_eq!(names.resolve("pool").await, Ok(local()));
+            }
             assert_eq!(ASKED.load(Ordering::SeqCst), 1);
-            // And for nobody after that.
-            assert_eq!(names.resolve("pool").await, late);
-            assert_eq!(ASKED.load(Ordering::SeqCst), 2);
-            glommio::timer::sleep(Duration::from_millis(500)).await;
+            // While it is good.
+            let names = Names::with(Clock::start(), guests, (timeout, Duration::ZERO), slow);
+            for asked in 2..4 {
+                assert_eq!(names.resolve("pool").await, late);
+                glommio::timer::sleep(Duration::from_millis(500)).await;
+                assert_eq!(ASKED.load(Ordering::SeqCst), asked);
+            }
         });
     }
 
@@ -259,7 +272,12 @@ mod tests {
             Err(io::Error::other("no such name"))
         }
         run(|guests| async move {
-            let names = Names::with(Clock::start(), guests, RESOLVE_TIMEOUT, slow);
+            let names = Names::with(
+                Clock::start(),
+                guests,
+                (RESOLVE_TIMEOUT, LATE_ANSWER_KEPT),
+                slow,
+            );
             for round in 1..=2 {
                 let all: Vec<_> = (0..20)
                     .map(|_| {

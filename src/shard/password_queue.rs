@@ -2,7 +2,7 @@
 //! the executor, a few at a time.
 
 use std::cell::RefCell;
-use std::rc::Rc;
+use std::rc::Weak;
 
 use crate::config::Secret;
 use crate::exchange::CheckEnd;
@@ -151,8 +151,8 @@ const fn verdict(is_right: bool) -> CheckEnd {
     }
 }
 
-/// Checks one hash on a thread of the executor's pool.
-pub(crate) async fn run(shard: Rc<RefCell<Shard>>, task: HashTask) {
+/// Checks one hash on a thread of the executor's pool, for a shard that may end meanwhile.
+pub(crate) async fn run(shard: Weak<RefCell<Shard>>, task: HashTask) {
     let HashTask { proxy, check } = task;
     let (check, is_right) = glommio::executor()
         .spawn_blocking(|| {
@@ -160,47 +160,24 @@ pub(crate) async fn run(shard: Rc<RefCell<Shard>>, task: HashTask) {
             (check, is_right)
         })
         .await;
-    shard.borrow_mut().hash_checked(proxy, &check, is_right);
+    if let Some(shard) = shard.upgrade() {
+        shard.borrow_mut().hash_checked(proxy, &check, is_right);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::AtomicBool;
-    use std::sync::mpsc;
 
     use super::*;
-    use crate::config::{AuthorizeMode, Config, Workers};
+    use crate::config::Workers;
     use crate::exchange::MinerToken;
-    use crate::metrics::Pulse;
-    use crate::shard::clock::Clock;
-    use crate::shard::started::StartedProxy;
+    use crate::shard::test_shard;
     use crate::shard::worker_checks::Checker;
-    use crate::shard::{ShardSetup, reload, start_shard};
 
     /// A shard with one proxy, whose workers are these.
     fn shard_with(workers: Workers) -> Shard {
-        let yaml = "proxies:\n  - name: hall\n    dialect: equihash\n    listen:\n      - address: 127.0.0.1:0\n\
-                    \x20   pools:\n      - url: stratum+tcp://127.0.0.1:1\n        worker: w\n";
-        let mut config = Config::load(yaml).unwrap();
-        config.proxies[0].authorize.mode = AuthorizeMode::Local;
-        let mut proxy = StartedProxy::start(&config.proxies[0], 0, 1, 16, 0).unwrap();
-        let (_, mut reloads) = reload::channel(1);
-        let (events, _) = mpsc::channel();
-        let (mut shard, _) = start_shard(ShardSetup {
-            number: 0,
-            cpu: None,
-            clock: Clock::start(),
-            connections_max: 16,
-            pace: None,
-            proxies: vec![proxy.setup(0, 0)],
-            mesh: None,
-            pulse: Pulse::default(),
-            reloads: reloads.remove(0),
-            stopping: Arc::new(AtomicBool::new(false)),
-            events,
-        })
-        .unwrap();
+        let mut shard = test_shard::start(None);
         shard.proxies[0].checker = Some(Checker::new(Arc::new(workers)));
         shard
     }

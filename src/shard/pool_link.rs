@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use futures_lite::{AsyncReadExt, AsyncWriteExt, future};
@@ -72,14 +72,17 @@ pub(crate) struct Dialled {
 /// Why a link could not be made: what kind of end that is, and in words.
 type Failure = (LinkEnd, String);
 
-/// Connects a link and gives it to the shard.
-pub(crate) async fn run(shard: Rc<RefCell<Shard>>, names: Rc<Names>, dial: Dial) {
+/// Connects a link and gives it to the shard, if that has not ended meanwhile.
+pub(crate) async fn run(shard: Weak<RefCell<Shard>>, names: Rc<Names>, dial: Dial) {
     let dialled = Dialled {
         proxy: dial.proxy,
         link: dial.link,
         pool: dial.pool,
     };
     let connected = connect(&names, dial).await;
+    let Some(shard) = shard.upgrade() else {
+        return;
+    };
     let mut shard = shard.borrow_mut();
     match connected {
         Ok((socket, tls)) => shard.link_connected(dialled, socket, tls),

@@ -173,7 +173,9 @@ fn serve(
     let mut before: Vec<Counters> = proxies.iter().map(StartedProxy::counters).collect();
     let mut summed_at = clock.now().since_start;
     let mut running = reloader.shards();
-    let mut expiry_told = clock.now().since_start;
+    let mut expiry = Expiry {
+        told: clock.now().since_start,
+    };
     let mut signalled_at = None;
     let mut freed = FreedMemory::default();
     loop {
@@ -182,7 +184,7 @@ fn serve(
         match inbox.recv_timeout(wait) {
             Ok(ShardEvent::Signal(SIGHUP)) => {
                 reload(&source, proxies, reloader, clock.now().unix_seconds);
-                expiry_told = clock.now().since_start;
+                expiry.told = clock.now().since_start;
             }
             // `timeout` and some service managers signal the process and its group: one after the other.
             Ok(ShardEvent::Signal(_))
@@ -227,13 +229,29 @@ fn serve(
                 }
                 log_summaries(proxies, &mut before, SUMMARY_INTERVAL);
                 summed_at += SUMMARY_INTERVAL;
-                if clock.now().since(expiry_told) >= EXPIRY_INTERVAL {
-                    expiry_told = clock.now().since_start;
-                    let now = clock.now().unix_seconds;
+                let now = clock.now();
+                if expiry.is_due(now.since_start) {
+                    let now = now.unix_seconds;
                     proxies.iter().for_each(|proxy| proxy.warn_of_expiry(now));
                 }
             }
         }
+    }
+}
+
+/// When it is told again which certificates run out: a day after the start, a reload, or the last time.
+#[derive(Debug)]
+struct Expiry {
+    told: Duration,
+}
+
+impl Expiry {
+    fn is_due(&mut self, now: Duration) -> bool {
+        let is_due = now.saturating_sub(self.told) >= EXPIRY_INTERVAL;
+        if is_due {
+            self.told = now;
+        }
+        is_due
     }
 }
 
@@ -336,6 +354,21 @@ fn watch_signals(events: &mpsc::Sender<ShardEvent>) -> Result<(), StartError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn certificates_are_told_of_once_a_day() {
+        let hour = |hour: u32| Duration::from_secs(3600) * hour;
+        let mut expiry = Expiry { told: hour(1) };
+        let times = |expiry: &mut Expiry, hours: std::ops::RangeInclusive<u32>| {
+            hours
+                .filter(|it| expiry.is_due(hour(*it)))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(times(&mut expiry, 1..=72), [25, 49]);
+        // A reload tells of them, too.
+        expiry.told = hour(72);
+        assert_eq!(times(&mut expiry, 73..=120), [96, 120]);
+    }
 
     #[test]
     fn memory_goes_back_once_when_a_crowd_has_left() {

@@ -5,23 +5,24 @@
 //! answers go into the ring, which submits them all in one system call when the round is over.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::exchange::{CloseReason, Command, Counters, Exchange, Fact, LinkEnd, LinkKey, Tag};
+use crate::exchange::{Command, Counters, Exchange, Fact, LinkEnd, LinkKey};
 use crate::metrics::{DoorCounters, Published, Pulse, ShardCounters, TlsCounters};
 use crate::proto::time::Now;
-use crate::ring::{Close, End, ListenerId, MinerRing, RingHandler, SentPiece, StreamId, Token};
+use crate::ring::{Close, MinerRing, StreamId, Token};
 use crate::shard::TICK;
 use crate::shard::clock::Clock;
-use crate::shard::connection::{Connection, miner_token, peer_of};
+use crate::shard::connection::{Connection, peer_of};
 use crate::shard::door::Door;
-use crate::shard::enter::Entrance;
+use crate::shard::enter::{Entrance, release};
+use crate::shard::events::Events;
 use crate::shard::handshakes::{HandshakeLimits, Handshakes};
 use crate::shard::hash_queue::HashQueue;
+use crate::shard::looks::Looks;
 use crate::shard::mesh::Mesh;
 use crate::shard::miner_tls::{MinersTls, tls_counters};
 use crate::shard::pace::Pace;
@@ -33,7 +34,7 @@ use crate::shard::report::Reporter;
 use crate::shard::sender::Sender;
 use crate::shard::space_watch::SpaceWatch;
 use crate::shard::worker_checks::Checker;
-use crate::wire::line::{TailPool, cut};
+use crate::wire::line::TailPool;
 
 /// Blocks for unfinished tails that are kept for the next ones.
 const TAIL_BLOCKS_KEPT: usize = 256;
@@ -43,6 +44,9 @@ const POOL_TAIL_BLOCKS_KEPT: usize = 4;
 
 /// Miners to whom a job goes out in one round: about 5 ms of sends, for which replies and pools wait.
 const FAN_OUT_PER_ROUND: usize = 512;
+
+/// Time for the other shards to take the last letters, behind that for the shares in flight.
+const LAST_LETTERS: Duration = Duration::from_secs(1);
 
 /// Bounds of one proxy that the shell itself keeps.
 #[derive(Clone, Copy, Debug)]
@@ -128,10 +132,7 @@ pub(crate) struct Shard {
     pool_tails: TailPool,
     /// Streams that are over.
     ended: Vec<StreamId>,
-    /// How often it looks who of the blocked miners and pools takes something nevertheless: four times while
-    /// one may take nothing.
-    pub(crate) look_every: Duration,
-    next_look: Duration,
+    pub(crate) looks: Looks,
     /// How fast it accepts; `None` is as fast as it can.
     pub(crate) pace: Option<Pace>,
     /// When the exchanges are told of the time again.
@@ -173,8 +174,7 @@ impl Shard {
             streams: Vec::new(),
             pool_tails: TailPool::new(POOL_TAIL_BLOCKS_KEPT),
             ended: Vec::new(),
-            look_every: TICK,
-            next_look: TICK,
+            looks: Looks::within(std::iter::empty()),
             pace: None,
             next_tick: TICK,
             stop_by: None,
@@ -294,9 +294,9 @@ impl Shard {
             let earned = pace.earn(now.since_start);
             self.ring.grant_accepts(earned, pace.burst());
         }
-        if now.since_start >= self.next_look {
-            self.next_look = now.since_start + self.look_every;
-            self.ring.look_at_blocked();
+        self.ring.look_at_blocked(self.looks.miner_parts);
+        if self.looks.are_pools_due(now.since_start) {
+            self.ring.look_at_blocked_streams();
         }
         let mut events = self.events(now).1;
         events.clear_door();
@@ -338,10 +338,16 @@ impl Shard {
         }
     }
 
-    /// Whether everything was answered and closed, and the other shards were told what they are to know. One
-    /// that is there takes its letters, and one that is gone gets none, so that does not last.
+    /// Whether everything was answered and closed, and the other shards were told what they are to know.
     pub(crate) fn has_stopped(&self) -> bool {
-        self.stopped && self.mesh.as_ref().is_none_or(Mesh::is_sent)
+        self.stopped && self.owes_no_letters(self.clock.now().since_start)
+    }
+
+    /// A shard that is there takes its letters, and one that is gone gets none; one that is stuck is not
+    /// waited for when [`LAST_LETTERS`] are over.
+    fn owes_no_letters(&self, now: Duration) -> bool {
+        let is_late = self.stop_by.is_some_and(|by| now >= by + LAST_LETTERS);
+        is_late || self.mesh.as_ref().is_none_or(Mesh::is_sent)
     }
 
     fn tick_shutdown(&mut self, now: Now) {
@@ -468,13 +474,10 @@ impl Shard {
                         let connection = place.and_then(|place| {
                             place.take_if(|it| it.generation == miner.generation)
                         });
-                        if let Some(mut connection) = connection {
+                        if let Some(connection) = connection {
                             let (peer, worker) = (connection.peer.address(), worker.as_deref());
                             proxy.reporter.disconnected(now, peer, worker, *reason);
-                            let listener = usize::from(connection.listener.0);
-                            self.listeners[listener].forget(&connection);
-                            connection.tail.release(&mut self.tails);
-                            proxy.tls.miners -= u64::from(connection.tls.is_some());
+                            release(connection, proxy, &self.listeners, &mut self.tails);
                         }
                     }
                     fact => {
@@ -550,206 +553,42 @@ impl Shard {
     }
 }
 
-fn errno_text(errno: i32) -> String {
-    std::io::Error::from_raw_os_error(errno).to_string()
-}
-
-/// The ring's news, told to the exchanges.
-pub(super) struct Events<'a> {
-    pub(super) now: Now,
-    pub(super) proxies: &'a mut [Proxy],
-    pub(super) listeners: &'a [Entrance],
-    pub(super) connections: &'a mut Vec<Option<Connection>>,
-    pub(super) door: &'a mut Door,
-    pub(super) turned_away: &'a mut Vec<Token>,
-    pub(super) tls: &'a mut MinersTls,
-    pub(super) tails: &'a mut TailPool,
-    streams: &'a mut [Option<PoolStream>],
-    pool_tails: &'a mut TailPool,
-    ended: &'a mut Vec<StreamId>,
-    /// Whether there was anything to tell.
-    pub(super) told: bool,
-    /// Whether letters have come.
-    rang: bool,
-}
-
-impl Events<'_> {
-    fn exchange_of(&mut self, token: Token) -> Option<&mut Exchange> {
-        self.told = true;
-        let connection = self.connections.get(token.index as usize)?.as_ref()?;
-        if !connection.is(token) || !connection.is_miner() {
-            return None;
-        }
-        let proxy = self.proxies.get_mut(usize::from(connection.proxy))?;
-        Some(&mut proxy.exchange)
-    }
-}
-
-impl RingHandler for Events<'_> {
-    fn rang(&mut self) {
-        self.rang = true;
-    }
-
-    fn stream_received(&mut self, id: StreamId, bytes: &mut [u8]) {
-        self.told = true;
-        let Some(stream) = self.streams[id.index as usize].as_mut() else {
-            return;
-        };
-        let Proxy {
-            exchange, limits, ..
-        } = &mut self.proxies[stream.proxy];
-        let len_max = limits.pool_line_len_max;
-        if !stream.hear(bytes, self.pool_tails, len_max, exchange, self.now) {
-            self.ended.push(id);
-        }
-    }
-
-    fn stream_ended(&mut self, id: StreamId, end: End) {
-        self.told = true;
-        let Some(stream) = &self.streams[id.index as usize] else {
-            return;
-        };
-        let (end, detail) = match end {
-            End::Closed => (LinkEnd::Closed, String::new()),
-            End::Reset => (LinkEnd::Reset, errno_text(libc::ECONNRESET)),
-            End::TimedOut => (LinkEnd::Reset, errno_text(libc::ETIMEDOUT)),
-            End::Failed(errno) | End::ConnectFailed(errno) => (LinkEnd::Reset, errno_text(errno)),
-        };
-        let detail = stream.why_ended(detail);
-        let exchange = &mut self.proxies[stream.proxy].exchange;
-        exchange.handle_link_closed(self.now, stream.link, end, &detail);
-        self.ended.push(id);
-    }
-
-    fn stream_writable(&mut self, id: StreamId) {
-        self.told = true;
-        if let Some(stream) = &mut self.streams[id.index as usize] {
-            stream.blocked = false;
-            // What it takes next may be part of a record, of which the exchange hears nothing.
-            let exchange = &mut self.proxies[stream.proxy].exchange;
-            exchange.took_bytes(self.now, stream.link);
-        }
-    }
-
-    fn accepted(&mut self, token: Token, listener: ListenerId, peer: SocketAddr) {
-        self.told = true;
-        self.enter(token, listener, peer);
-    }
-
-    fn received(&mut self, token: Token, bytes: &mut [u8]) {
-        self.told = true;
-        let Some(Some(connection)) = self.connections.get_mut(token.index as usize) else {
-            return;
-        };
-        if !connection.is(token) {
-            return;
-        }
-        if connection.entering.is_some() {
-            return self.received_in_door(token, bytes);
-        }
-        if connection.tls.is_some() {
-            return self.received_tls(token, bytes);
-        }
-        let proxy = &mut self.proxies[usize::from(connection.proxy)];
-        take_lines(self.now, proxy, connection, self.tails, token, bytes);
-    }
-
-    fn ended(&mut self, token: Token, end: End) {
-        let reason = reason_of(end);
-        if let Some(exchange) = self.exchange_of(token) {
-            exchange.handle_disconnect(miner_token(token), reason);
-        } else if !self.ended_in_handshake(token) {
-            self.ended_in_door(token);
-        }
-    }
-
-    fn blocked(&mut self, token: Token, sent: usize, pieces: &[SentPiece], bytes: &[u8]) {
-        let now = self.now;
-        if self.keep(token, &bytes[sent..]) {
-            return self.told = true;
-        }
-        if let Some(exchange) = self.exchange_of(token) {
-            let pieces = pieces
-                .iter()
-                .map(|piece| (Tag::from_number(piece.tag), piece.len as usize));
-            exchange.handle_blocked(now, miner_token(token), sent, pieces, bytes);
-        }
-    }
-
-    fn writable(&mut self, token: Token) {
-        if self.writable_tls(token) {
-            return self.told = true;
-        }
-        if let Some(exchange) = self.exchange_of(token) {
-            exchange.handle_writable(miner_token(token));
-        }
-    }
-
-    fn accept_failed(&mut self, listener: ListenerId, error: std::io::Error) {
-        let proxy = usize::from(self.listeners[usize::from(listener.0)].proxy);
-        self.proxies[proxy].reporter.accept_failed(self.now, &error);
-    }
-
-    fn table_full(&mut self, listener: ListenerId) {
-        let proxy = usize::from(self.listeners[usize::from(listener.0)].proxy);
-        // With a full table this is told with each connection that comes and goes: counted when logged.
-        let held = || self.connections.iter().flatten().count();
-        self.proxies[proxy].reporter.table_full(self.now, held);
-    }
-}
-
-/// Why a miner's connection ended. Where the kernel last heard that the machine can't be reached, as of one
-/// in the same hall whose cable is cut, it says that in the place of the time-out.
-const fn reason_of(end: End) -> CloseReason {
-    match end {
-        End::Closed => CloseReason::Closed,
-        End::TimedOut | End::Failed(libc::EHOSTUNREACH | libc::EHOSTDOWN | libc::ENETUNREACH) => {
-            CloseReason::Idle
-        }
-        End::Reset | End::Failed(_) | End::ConnectFailed(_) => CloseReason::Reset,
-    }
-}
-
-/// Gives an exchange the lines of a miner that has passed the door.
-pub(super) fn take_lines(
-    now: Now,
-    proxy: &mut Proxy,
-    connection: &mut Connection,
-    tails: &mut TailPool,
-    token: Token,
-    bytes: &[u8],
-) {
-    let Proxy {
-        exchange, limits, ..
-    } = proxy;
-    let miner = miner_token(token);
-    exchange.hear_from(connection.peer.in_names());
-    let mut lines = cut(
-        &mut connection.tail,
-        tails,
-        bytes,
-        limits.miner_line_len_max,
-    );
-    while let Some(line) = lines.next() {
-        match line {
-            Ok(line) => exchange.handle_miner_line(now, miner, line),
-            Err(_) => exchange.refuse(miner, CloseReason::LineTooLong),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use glommio::{LocalExecutorBuilder, Placement};
+
     use super::*;
+    use crate::exchange::{GuestSays, LeaseId, Letter};
+    use crate::shard::{mesh, test_shard};
 
     #[test]
-    fn a_machine_that_can_not_be_reached_any_more_is_idle() {
-        for end in [End::TimedOut, End::Failed(libc::EHOSTUNREACH)] {
-            assert_eq!(reason_of(end), CloseReason::Idle);
-        }
-        for end in [End::Reset, End::Failed(libc::EIO)] {
-            assert_eq!(reason_of(end), CloseReason::Reset);
-        }
-        assert_eq!(reason_of(End::Closed), CloseReason::Closed);
+    fn a_neighbour_that_takes_no_letters_does_not_hold_the_end_up_for_ever() {
+        let executor = LocalExecutorBuilder::new(Placement::Unbound).io_memory(65_536);
+        executor.make().unwrap().run(async {
+            let mut ends = mesh::make(2).unwrap();
+            // It is there, and reads nothing.
+            let neighbour = ends.pop().unwrap().join();
+            let mut shard = test_shard::start(ends.pop());
+            let _neighbour = neighbour.connect();
+            let letter = Letter::Guest(GuestSays::MoreSlots {
+                lease: LeaseId(7),
+                slots: 1,
+            });
+            for _ in 0..1000 {
+                shard.mesh.as_mut().unwrap().post(0, 1, letter.clone());
+            }
+            let at = |since_start| Now {
+                since_start,
+                ..shard.clock.now()
+            };
+            let began = Duration::from_secs(10);
+            shard.tick(at(began), true);
+            assert!(shard.stopped, "nothing is in flight");
+            let stop_by = shard.stop_by.unwrap();
+            assert!(stop_by > began);
+            let nearly = stop_by + LAST_LETTERS - Duration::from_millis(1);
+            assert!(!shard.owes_no_letters(nearly), "they may be taken");
+            assert!(shard.owes_no_letters(stop_by + LAST_LETTERS));
+        });
     }
 }

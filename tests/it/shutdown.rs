@@ -1,14 +1,18 @@
 //! Signals.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::proxy::TempFile;
+use crate::auth::slow_hash;
+use crate::support::line::Heard;
+use crate::support::pool::{DeafPool, Submit};
+use crate::support::proxy::{TempFile, has_not_panicked};
 use crate::support::{
-    A_MOMENT, AutoPool, Config, FakeMiner, FakePool, NONCE_1, PATIENCE, Proxy, Scene,
+    A_MOMENT, AutoPool, Config, FakeMiner, FakePool, NONCE_1, PATIENCE, PoolJob, PoolLink, Proxy,
+    Scene,
 };
 
 /// What an operator is promised, and what a busy machine adds.
@@ -164,6 +168,124 @@ fn sighup_before_the_first_link_changes_nothing() {
     miner.expect_subscribed(id);
 }
 
+/// Waits for what must become true.
+#[track_caller]
+fn until(what: &str, mut is_true: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_true() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Two shards and two proxies, of which the first has a share at its pool; so one of the shards has to wait
+/// at the end, and the other one has not.
+struct TwoHalls {
+    proxy: Proxy,
+    link: PoolLink,
+    miner: FakeMiner,
+    share: u64,
+    submit: Submit,
+    /// Miners of the second proxy, on both shards.
+    others: Vec<FakeMiner>,
+    _pool: FakePool,
+}
+
+impl TwoHalls {
+    /// The second proxy has this pool and these keys.
+    fn open(url: &str, others: &[&str]) -> Self {
+        let pool = FakePool::start();
+        let keys = [
+            "job_exchange: { enabled: true }",
+            "limits: { shutdown_seconds: 60 }",
+        ];
+        let config = Config::new(&pool.url())
+            .keys(&keys)
+            .proxy("other", url)
+            .keys(others);
+        let proxy = Proxy::start(&config.yaml());
+        let mut miner = FakeMiner::connect_to(proxy.address("zcash"));
+        let subscribe = miner.send_subscribe();
+        let mut link = pool.accept_ready(NONCE_1);
+        miner.expect_subscribed(subscribe);
+        miner.authorize("t1addr.rig1");
+        let job = miner.expect_job();
+        let share = miner.submit(&job, 1);
+        let submit = link.expect_submit();
+        // That all of them are on one shard happens once in some thousand times.
+        let address = proxy.address("other");
+        let others = (0..12).map(|_| FakeMiner::connect_to(address)).collect();
+        Self {
+            proxy,
+            link,
+            miner,
+            share,
+            submit,
+            others,
+            _pool: pool,
+        }
+    }
+
+    /// Begins the end, and waits for that of the shard that has no share.
+    fn end_one_shard(&mut self) {
+        self.proxy.signal("TERM");
+        let others = &mut self.others;
+        until("one shard has ended", || {
+            let mut ends = others
+                .iter_mut()
+                .map(|it| it.hear(Duration::from_millis(1)));
+            ends.any(|it| it == Heard::Closed)
+        });
+    }
+
+    /// The pool answers, and that is the end.
+    fn end(mut self) {
+        self.link.accept(&self.submit.id);
+        self.miner.expect_accepted(self.share);
+        assert_eq!(self.proxy.wait_exit(PROMISED), 0);
+        self.miner.expect_closed();
+    }
+}
+
+#[test]
+fn a_shard_that_ends_while_passwords_are_checked_takes_nobody_down() {
+    const HASHES: i32 = 10;
+    let hash = slow_hash("horse", Duration::from_millis(300));
+    let file = TempFile::new(&format!("- name: rig\n  password_hash: \"{hash}\"\n"));
+    let path = file.path().display();
+    let mode = format!("authorize: {{ mode: local, workers_file: \"{path}\" }}");
+    let mut halls = TwoHalls::open(&FakePool::closed().url(), &[&mode]);
+    for (number, miner) in (0..).zip(&mut halls.others) {
+        miner.send_request("mining.authorize", &format!("[\"rig\",\"guess {number}\"]"));
+    }
+    // Two are checked at a time, on each shard.
+    until("both shards check", || halls.proxy.threads_at(HASHES) > 2);
+    halls.end_one_shard();
+    until("all are checked", || halls.proxy.busy_at(HASHES) == 0);
+    assert!(halls.proxy.is_running(), "it left with a share in flight");
+    halls.end();
+}
+
+#[test]
+fn a_shard_that_ends_while_it_dials_is_gone_for_the_others() {
+    /// More than a channel between two shards holds.
+    const JOBS: usize = 200;
+    let deaf = DeafPool::start();
+    let mut halls = TwoHalls::open(&deaf.url(), &[]);
+    for miner in &mut halls.others {
+        miner.authorize("t1addr.rig2");
+        miner.send_subscribe();
+    }
+    halls.end_one_shard();
+    for number in 2..2 + JOBS {
+        halls
+            .link
+            .notify(&PoolJob::new(&format!("pool-job-{number}")));
+        halls.miner.expect_job();
+    }
+    halls.end();
+}
+
 /// A proxy whose log is read until it is ready, and then no more.
 struct Unread {
     child: Child,
@@ -223,6 +345,10 @@ impl Drop for Unread {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
+        let mut rest = Vec::new();
+        if self.log.read_to_end(&mut rest).is_ok() && !thread::panicking() {
+            has_not_panicked(&String::from_utf8_lossy(&rest));
+        }
     }
 }
 

@@ -9,7 +9,7 @@ struct Rests(HashMap<Token, (Vec<u8>, usize)>);
 impl Rests {
     /// Looks at the blocked ones, and sends to whom is writable. Says whether there was anything to tell.
     fn look(&mut self, ring: &mut MinerRing) -> bool {
-        ring.look_at_blocked();
+        ring.look_at_blocked(1);
         let mut told = false;
         turn(ring, |ring, event| {
             told = true;

@@ -51,6 +51,8 @@ const VERSION_1_LEN_MAX: usize = 107;
 const VERSION_2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Signature, version and command, family and protocol, length of the rest.
 const VERSION_2_FIXED: usize = 16;
+/// Version 2, and the command LOCAL.
+const VERSION_2_LOCAL: u8 = 0x20;
 
 /// Reads the header at the beginning of these bytes.
 ///
@@ -112,6 +114,10 @@ fn read_version_2(bytes: &[u8]) -> Result<Header, HeaderError> {
     let Some(header) = bytes.get(..len) else {
         return Ok(Header::Partial);
     };
+    // What the balancer says of itself is about no connection: the rest is to be passed over, whatever it is.
+    if header[12] == VERSION_2_LOCAL {
+        return Ok(Header::Whole { len, source: None });
+    }
     let source = source_of(header)?;
     check_sum(header)?;
     Ok(Header::Whole { len, source })
@@ -341,6 +347,26 @@ mod tests {
             let rest = [&TCP4[..], tlvs].concat();
             is_refused(&version_2(0x21, 0x11, &rest), HeaderError::Malformed);
         }
+    }
+
+    /// A balancer that looks whether we are there says nothing of a connection.
+    #[test]
+    fn what_stands_behind_a_local_command_is_passed_over() {
+        for (family, rest) in [
+            (0x11, &[][..]),
+            (0x21, &TCP4),
+            (0x41, &TCP4),
+            (0xff, &[]),
+            (0x12, &TCP4),
+            (0x11, &[&TCP4[..], &[4, 0xff, 0xff, 0]].concat()),
+            (0x11, &[&TCP4[..], &[CRC32C, 0, 4, 0, 0, 0, 0]].concat()),
+        ] {
+            is_read(&version_2(0x20, family, rest), None);
+        }
+        is_refused(
+            &version_2(0x20, 0x11, &[0xff; 65_535]),
+            HeaderError::TooLong,
+        );
     }
 
     #[test]

@@ -151,17 +151,27 @@ impl Program {
 
     /// How many of its threads run at this niceness.
     pub(crate) fn threads_at(&self, niceness: i32) -> usize {
+        let niceness = niceness.to_string();
+        self.threads(|fields| fields.get(16) == Some(&&*niceness))
+    }
+
+    /// How many of its threads at this niceness are at work, and not asleep.
+    pub(crate) fn busy_at(&self, niceness: i32) -> usize {
+        let niceness = niceness.to_string();
+        self.threads(|fields| fields.get(16) == Some(&&*niceness) && fields[0] != "S")
+    }
+
+    /// How many of its threads have fitting fields behind the name in their `stat`, from the state on.
+    fn threads(&self, fits: impl Fn(&[&str]) -> bool) -> usize {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
-        let at_it = tasks.filter(|task| {
+        let fitting = tasks.filter(|task| {
             let stat = task.as_ref().unwrap().path().join("stat");
-            // One that ends meanwhile has none. The name, in parentheses, may have anything in it; the
-            // niceness is the 17th field behind it.
+            // One that ends meanwhile has none. The name, in parentheses, may have anything in it.
             let stat = std::fs::read_to_string(stat).unwrap_or_default();
             let fields = stat.rsplit_once(')').map(|(_, fields)| fields);
-            let nice = fields.and_then(|fields| fields.split_whitespace().nth(16));
-            nice.and_then(|nice| nice.parse().ok()) == Some(niceness)
+            fields.is_some_and(|it| fits(&it.split_whitespace().collect::<Vec<_>>()))
         });
-        at_it.count()
+        fitting.count()
     }
 
     /// Resident memory in KiB.
@@ -174,12 +184,20 @@ impl Program {
     }
 }
 
+/// No thread of the proxy may panic, whatever a test is about: there a release build aborts.
+pub(crate) fn has_not_panicked(log: &str) {
+    assert!(!log.contains("panicked"), "a thread has panicked:\n{log}");
+}
+
 impl Drop for Program {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
+        let log = self.log();
         if thread::panicking() {
-            eprintln!("--- log of the proxy ---\n{}---", self.log());
+            eprintln!("--- log of the proxy ---\n{log}---");
+        } else {
+            has_not_panicked(&log);
         }
     }
 }
