@@ -306,6 +306,14 @@ impl Accounts {
         account.map_or(0, |it| self.repute.ends(self.denials.hash(pool, &it.key)))
     }
 
+    /// It was none of its doing.
+    pub(super) fn forget_ends(&mut self, pool: usize, id: AccountId) {
+        if let Some(account) = self.accounts.get(&id) {
+            self.repute
+                .forget_ends(self.denials.hash(pool, &account.key));
+        }
+    }
+
     /// One more did.
     pub(super) fn note_end(&mut self, pool: usize, id: AccountId) {
         if let Some(account) = self.accounts.get(&id) {

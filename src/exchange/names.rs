@@ -289,8 +289,12 @@ impl Exchange {
         let answers = unanswered.has_answered();
         for late in overdue {
             if late.is_careful {
-                // Nothing else kept the pool from answering.
+                // Nothing else kept the pool from answering, and it did not hang up.
                 self.remember_denial(now, index, &late, &silent);
+                let pool = self.links[index].pool;
+                if let Some(accounts) = &mut self.accounts {
+                    accounts.forget_ends(pool, late.account);
+                }
             }
             let questions = &mut self.links[index].names.questions;
             let waiters = questions.take_waiters(late.account);

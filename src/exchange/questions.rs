@@ -29,7 +29,8 @@ use crate::exchange::unanswered::{Open, Question, Unanswered};
 /// Names that one link asks its pool for at a time; the others wait for their turn.
 const ASKED_MAX: usize = 256;
 
-/// The same while one of them was at the ends of two connections; at more ends it is asked for alone.
+/// So many that were open at the ends of two connections are asked for in one round, and nothing else is. One
+/// that was at more ends is a round of its own.
 const CAREFUL_MAX: usize = 16;
 
 /// What it costs to ask a pool for a newcomer's name.
@@ -119,12 +120,13 @@ pub(crate) struct Questions {
     returning: VecDeque<AccountId>,
     /// Newcomers' names that the pool took lately, and those that are new to it.
     newcomers: [Turns; 2],
-    /// With the address of a newcomer's, and how many may be asked for at the time.
-    careful: VecDeque<(AccountId, Option<u64>, usize)>,
-    /// Whether newcomers wait for one of those.
-    careful_due: bool,
-    /// How many may be asked for at the time as long as these are: one is careful.
-    asked_max: usize,
+    /// Each with how many may be asked for at the time.
+    careful: VecDeque<(Question, usize)>,
+    /// How many of those may be asked for beside the ones that are, while nothing else is.
+    round: Option<usize>,
+    /// Since when others wait for such a round, and until when none begins before them.
+    round_since: Option<Duration>,
+    round_after: Duration,
     /// What the pool was asked for.
     pub(super) unanswered: Unanswered,
     /// What there is to ask for newcomers, at [`COST`] each.
@@ -146,8 +148,9 @@ impl Default for Questions {
             returning: VecDeque::new(),
             newcomers: [Turns::default(), Turns::default()],
             careful: VecDeque::new(),
-            careful_due: false,
-            asked_max: ASKED_MAX,
+            round: None,
+            round_since: None,
+            round_after: Duration::ZERO,
             unanswered: Unanswered::default(),
             credit: CREDIT_MAX,
             left: PART_MIN,
@@ -218,7 +221,9 @@ impl Questions {
         let home = asker.map(|(_, home)| home);
         let place = if ends >= CAREFUL_ENDS {
             let max = if ends > CAREFUL_ENDS { 1 } else { CAREFUL_MAX };
-            self.careful.push_back((id, home, max));
+            let mut question = Question::new(Duration::ZERO, id, home);
+            (question.is_known, question.is_careful) = (is_known, true);
+            self.careful.push_back((question, max));
             Place::Careful
         } else if let Some(home) = home {
             self.newcomers[usize::from(!is_known)].push(home, id);
@@ -244,37 +249,27 @@ impl Questions {
         refused: &mut Vec<Waiter>,
     ) -> Option<Question> {
         let asked = self.unanswered.asked();
-        if asked == 0 {
-            self.asked_max = ASKED_MAX;
+        if asked == 0 && self.round.take().is_some() {
+            // Others have their turn for as long as they waited.
+            let since = self.round_since.take().unwrap_or(now);
+            self.round_after = now + now.saturating_sub(since);
         }
-        if asked >= self.asked_max || self.unanswered.in_flight(now) >= ASKED_MAX {
+        if self.unanswered.in_flight(now) >= ASKED_MAX {
             return None;
+        }
+        if self.round.is_some() {
+            return self.next_careful(now);
         }
         while let Some(id) = self.returning.pop_front() {
             if self.waits_at(id, Place::Returning) {
                 return Some(Question::new(now, id, None));
             }
         }
-        while let Some(&(id, home, max)) = self.careful.front() {
-            if !self.waits_at(id, Place::Careful) {
-                self.careful.pop_front();
-                continue;
-            }
-            let others = self.newcomers.iter().any(|turns| turns.len() > 0);
-            if others && !self.careful_due {
-                break;
-            }
-            if asked >= max {
-                // First these are to be answered.
-                return None;
-            }
-            self.careful.pop_front();
-            self.asked_max = self.asked_max.min(max);
-            self.careful_due = asked + 1 < max;
-            self.credit = self.credit.saturating_sub(COST);
-            let mut question = Question::new(now, id, home);
-            question.is_careful = true;
-            return Some(question);
+        let others_wait = self.newcomers.iter().any(|turns| turns.len() > 0);
+        if self.first_careful().is_some() && (now >= self.round_after || !others_wait) {
+            self.round_since.get_or_insert(now);
+            // First those that are asked for are to be answered.
+            return (asked == 0).then(|| self.next_careful(now)).flatten();
         }
         if self.credit < COST || self.left == 0 {
             return None;
@@ -291,6 +286,32 @@ impl Questions {
             }
         }
         None
+    }
+
+    /// The first name that is to be asked for with care, and beside how many.
+    fn first_careful(&mut self) -> Option<(Question, usize)> {
+        while let Some(&(question, max)) = self.careful.front() {
+            if self.waits_at(question.account, Place::Careful) {
+                return Some((question, max));
+            }
+            self.careful.pop_front();
+        }
+        None
+    }
+
+    /// The next one of a round, which it may begin.
+    fn next_careful(&mut self, now: Duration) -> Option<Question> {
+        let (mut question, max) = self.first_careful()?;
+        let left = match self.round {
+            None => max,
+            // One that is to be alone begins its own round.
+            Some(left) => left.min(max - 1),
+        };
+        self.round = Some(left.checked_sub(1)?);
+        self.careful.pop_front();
+        self.credit = self.credit.saturating_sub(COST);
+        question.since = now;
+        Some(question)
     }
 
     fn next_newcomer(
@@ -407,7 +428,6 @@ impl Questions {
         self.deniable = (self.deniable + DENIED_PER_TICK).min(DENIED_SAVED_MAX);
         let part = NEWCOMERS_PER_TICK_MAX / parts.max(1) as usize;
         self.left = part.max(PART_MIN);
-        self.careful_due = true;
         let is_old = |since: Duration| now.saturating_sub(since) >= KEPT;
         while self.kept.len() > KEPT_MAX || self.kept.front().is_some_and(|kept| is_old(kept.0)) {
             self.kept.pop_front();
@@ -441,7 +461,7 @@ impl Questions {
         self.returning
             .retain(|&id| place(id) == Some(Place::Returning));
         self.careful
-            .retain(|&(id, ..)| place(id) == Some(Place::Careful));
+            .retain(|(question, _)| place(question.account) == Some(Place::Careful));
         for (turns, is_known) in self.newcomers.iter_mut().zip([true, false]) {
             turns.retain(|_, id| place(id) == Some(Place::Newcomer(is_known)));
         }
@@ -544,8 +564,8 @@ mod tests {
                 questions.take_answered(Duration::ZERO, request, true);
             }
         }
-        // The others come first, and some careful ones fit beside them.
-        let mut wanted = vec![16, 14];
+        // The others come first.
+        let mut wanted = vec![10, 16, 4];
         wanted.extend([1; 20]);
         assert_eq!(rounds, wanted);
     }

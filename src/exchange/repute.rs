@@ -173,6 +173,11 @@ impl Repute {
         self.cut_off.get(name).copied().unwrap_or(0)
     }
 
+    /// None of them ended because of it.
+    pub(super) fn forget_ends(&mut self, name: u64) {
+        self.cut_off.remove(name);
+    }
+
     /// One more.
     pub(super) fn note_end(&mut self, name: u64) {
         let ends = self.ends(name).saturating_add(1);

@@ -35,7 +35,7 @@ pub(super) struct Question {
     /// Whether it was asked for with care.
     pub(super) is_careful: bool,
     /// Since when the pool knows of it.
-    since: Duration,
+    pub(super) since: Duration,
     /// When those are told that wait for a late answer; none where nobody does.
     tell_at: Option<Duration>,
 }

@@ -497,6 +497,25 @@ fn a_pool_that_restarts_again_and_again_keeps_no_name_out() {
 }
 
 #[test]
+fn names_that_a_pool_never_answers_stop_nobody_after_its_restarts() {
+    let mut rigs = Rigs::new(Pace::After(millis(50)));
+    for number in 1..=64 {
+        rigs.come(number, number, &format!("guess{number}"));
+    }
+    for round in 0..8 {
+        rigs.pass(3, known_alone);
+        rigs.hall.reconnect();
+        rigs.todo.clear();
+        let first = 1000 + 100 * round;
+        rigs.come_all(first..first + 50, 8);
+        if round > 2 {
+            rigs.pass(30, known_alone);
+            assert_eq!(rigs.mining.range(first..).count(), 50, "{round}");
+        }
+    }
+}
+
+#[test]
 fn a_name_that_one_address_may_not_have_is_asked_for_another_that_waits() {
     let mut hall = Hall::open(|_| {});
     hall.from(7);
