@@ -301,7 +301,7 @@ impl Exchange {
             self.tell_name(now, index, late.account, waiters, Some(&silent));
         }
         for late in given_up {
-            if answers && late.stranger().is_some() {
+            if answers && late.stranger().is_some() && !late.is_careful {
                 self.remember_denial(now, index, &late, &silent);
             }
             self.settle_name(now, index, late.account, Some(&silent));

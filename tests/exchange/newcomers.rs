@@ -516,6 +516,32 @@ fn names_that_a_pool_never_answers_stop_nobody_after_its_restarts() {
 }
 
 #[test]
+fn a_name_at_which_a_connection_did_not_end_is_no_suspect_any_more() {
+    let mut hall = Hall::open(|_| {});
+    let asked = |hall: &mut Hall| names_of(&hall.heard(), "mining.authorize");
+    let miner = hall.subscribed(1);
+    hall.authorize(miner, "quiet");
+    for _ in 0..2 {
+        assert_eq!(asked(&mut hall), ["quiet"]);
+        hall.reconnect();
+    }
+    // It is asked for alone, and the pool says nothing.
+    assert_eq!(asked(&mut hall), ["quiet"]);
+    let other = hall.subscribed(2);
+    hall.authorize(other, "other");
+    assert_eq!(asked(&mut hall), [""; 0]);
+    hall.tick(5);
+    assert_eq!(hall.answer_names(|_| true), ["other"]);
+    hall.tick(62);
+    // When it may be asked for again it waits for nobody.
+    for (index, name) in [(3, "third"), (4, "quiet"), (5, "fifth")] {
+        let miner = hall.subscribed(index);
+        hall.authorize(miner, name);
+    }
+    assert_eq!(asked(&mut hall), ["third", "quiet", "fifth"]);
+}
+
+#[test]
 fn a_name_that_one_address_may_not_have_is_asked_for_another_that_waits() {
     let mut hall = Hall::open(|_| {});
     hall.from(7);
