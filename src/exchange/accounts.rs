@@ -15,8 +15,8 @@ use std::time::Duration;
 use foldhash::quality::FixedState;
 
 use super::MinerToken;
-use crate::exchange::guesses::Guesses;
 use crate::exchange::pool_side::printable;
+use crate::exchange::repute::Repute;
 use crate::proto::share::Reject;
 use crate::proto::time::Now;
 use crate::proto::worker_name::{MinerAddress, WorkerName};
@@ -31,6 +31,13 @@ const RETRY_FACTOR_MAX: u32 = 8;
 /// Names one account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct AccountId(u32);
+
+#[cfg(test)]
+impl AccountId {
+    pub(super) const fn of_test(number: u32) -> Self {
+        Self(number)
+    }
+}
 
 /// What makes two accounts one.
 #[derive(PartialEq, Eq, Hash)]
@@ -110,8 +117,8 @@ pub(crate) struct Accounts {
     /// Accounts that no miner has.
     unowned: BTreeSet<AccountId>,
     denials: Denials,
-    /// What became of the names of each address.
-    pub(super) guesses: Guesses,
+    /// What became of the names of each address, and of names.
+    pub(super) repute: Repute,
     last: u32,
 }
 
@@ -124,7 +131,7 @@ impl Accounts {
             of_miner: HashMap::with_hasher(hasher()),
             unowned: BTreeSet::new(),
             denials: Denials::new(seed),
-            guesses: Guesses::new(seed),
+            repute: Repute::new(seed),
             last: 0,
         }
     }
@@ -228,11 +235,6 @@ impl Accounts {
         self.unowned.remove(&id);
     }
 
-    /// Whether it is there still.
-    pub(super) fn has(&self, id: AccountId) -> bool {
-        self.accounts.contains_key(&id)
-    }
-
     /// Appends the name of an account at a pool.
     pub(super) fn write_name(
         &self,
@@ -266,16 +268,56 @@ impl Accounts {
         self.denials.find(now, pool, &account.key, retry)
     }
 
-    /// A pool denies an account. Says whether that is news.
-    pub(super) fn deny(&mut self, now: Now, pool: usize, id: AccountId, denial: &Denial) -> bool {
-        let account = self.accounts.get(&id);
-        account.is_some_and(|account| self.denials.add(now, pool, &account.key, denial))
+    /// A pool denies an account, or says nothing of it. Says whether that is news.
+    pub(super) fn deny(
+        &mut self,
+        now: Now,
+        pool: usize,
+        id: AccountId,
+        denial: &Denial,
+        retry: Duration,
+    ) -> bool {
+        let Some(account) = self.accounts.get(&id) else {
+            return false;
+        };
+        if denial.reject == Reject::WorkerDenied {
+            self.repute.deny(self.denials.hash(pool, &account.key));
+        }
+        self.denials.add(now, pool, &account.key, denial, retry)
     }
 
     /// A pool takes an account: what it denied before is over.
     pub(super) fn take(&mut self, pool: usize, id: AccountId) {
         if let Some(account) = self.accounts.get(&id) {
             self.denials.forget(pool, &account.key);
+            self.repute.take(self.denials.hash(pool, &account.key));
+        }
+    }
+
+    /// Whether a pool took an account lately, under the same password where it is shown that.
+    pub(super) fn was_taken(&self, pool: usize, id: AccountId) -> bool {
+        let account = self.accounts.get(&id);
+        account.is_some_and(|it| self.repute.was_taken(self.denials.hash(pool, &it.key)))
+    }
+
+    /// How many connections to a pool ended while it was asked for an account, since it answered last.
+    pub(super) fn ends(&self, pool: usize, id: AccountId) -> u8 {
+        let account = self.accounts.get(&id);
+        account.map_or(0, |it| self.repute.ends(self.denials.hash(pool, &it.key)))
+    }
+
+    /// It was none of its doing.
+    pub(super) fn forget_ends(&mut self, pool: usize, id: AccountId) {
+        if let Some(account) = self.accounts.get(&id) {
+            self.repute
+                .forget_ends(self.denials.hash(pool, &account.key));
+        }
+    }
+
+    /// One more did.
+    pub(super) fn note_end(&mut self, pool: usize, id: AccountId) {
+        if let Some(account) = self.accounts.get(&id) {
+            self.repute.note_end(self.denials.hash(pool, &account.key));
         }
     }
 }
@@ -320,15 +362,26 @@ impl Denials {
     }
 
     /// Says whether this one is new.
-    fn add(&mut self, now: Now, pool: usize, key: &AccountKey, denial: &Denial) -> bool {
+    fn add(
+        &mut self,
+        now: Now,
+        pool: usize,
+        key: &AccountKey,
+        denial: &Denial,
+        retry: Duration,
+    ) -> bool {
         let (at, hash) = (now.since_start, self.hash(pool, key));
         let before = self.known.get(&hash);
+        let is_new = before.is_none();
+        // Who comes again after a long time is not one who asks again and again.
+        let is_lately = |it: &&Denied| now.since(it.at) < retry.saturating_mul(2 * it.factor);
+        let before = before.filter(is_lately);
         let denied = Denied {
             at,
             denial: denial.clone(),
             factor: before.map_or(1, |it| (2 * it.factor).min(RETRY_FACTOR_MAX)),
         };
-        let is_new = self.known.insert(hash, denied).is_none();
+        self.known.insert(hash, denied);
         self.order.push_back((at, hash));
         while self.order.len() > DENIED_MAX {
             let Some((at, hash)) = self.order.pop_front() else {
@@ -381,9 +434,9 @@ mod tests {
         assert!(!accounts.unowned().contains(&id));
         assert_eq!(accounts.find(miner(2), "a"), Some(id));
         accounts.forget(miner(2));
-        assert!(accounts.unowned().contains(&id) && accounts.has(id));
+        assert!(accounts.unowned().contains(&id) && accounts.len() == 1);
         accounts.free(id);
-        assert!(!accounts.has(id) && accounts.len() == 0);
+        assert_eq!((accounts.len(), accounts.by_key.len()), (0, 0));
         assert_ne!(accounts.open(key("a", None)), id);
     }
 
@@ -407,7 +460,7 @@ mod tests {
         let (first, retry) = (key("first", None), Duration::from_secs(60));
         let no = Denial::of_pool(24, "no");
         let add = |denials: &mut Denials, seconds, key: &AccountKey| {
-            denials.add(at(seconds), 0, key, &no);
+            denials.add(at(seconds), 0, key, &no, retry);
         };
         add(&mut denials, 0, &first);
         assert_eq!(denials.find(at(59), 0, &first, retry), Some(no.clone()));
@@ -424,6 +477,22 @@ mod tests {
             (denials.known.len(), denials.order.len()),
             (DENIED_MAX, DENIED_MAX)
         );
+    }
+
+    #[test]
+    fn a_name_that_is_denied_again_after_a_long_time_waits_no_longer_than_at_first() {
+        let mut denials = Denials::new(1);
+        let (key, retry) = (key("a", None), Duration::from_secs(60));
+        let no = Denial::of_pool(24, "no");
+        let mut wait_from = |seconds| {
+            denials.add(at(seconds), 0, &key, &no, retry);
+            let over = |wait: &u64| denials.find(at(seconds + wait), 0, &key, retry).is_none();
+            (0..).find(over).unwrap()
+        };
+        let waits = [0, 60, 300, 780, 1739].map(&mut wait_from);
+        assert_eq!(waits, [60, 120, 60, 60, 60]);
+        let waits = [1739 + 119, 1739 + 119 + 239].map(wait_from);
+        assert_eq!(waits, [120, 240]);
     }
 
     #[test]

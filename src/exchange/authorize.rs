@@ -28,6 +28,9 @@ use crate::wire::request_id::RequestId;
 /// ahead of others; a share is refused then.
 const KEPT_BYTES_MAX: usize = 16 * 1024;
 
+/// How long an authorize waits for its pool at the most, with the wait for its turn to be asked for.
+const NAME_WAIT_MAX: Duration = Duration::from_secs(120);
+
 /// Who waits for an answer: a miner, and the number of its authorize.
 pub(crate) type Waiter = (MinerToken, u32);
 
@@ -302,15 +305,19 @@ impl Exchange {
     }
 
     /// Asks for the names of those whose pool could not be asked, or was lost before it answered; refuses
-    /// them where that takes too long.
+    /// them where that takes too long, and everybody who has waited for very long, be it for a turn.
     pub(super) fn ask_for_waiting(&mut self, now: Now) {
         let can_ask = self.links.iter().any(|link| link.is_up());
         let wait_max = self.settings.limits.subscribe_wait;
-        let mut waiting = Vec::new();
+        let (mut waiting, mut overdue) = (Vec::new(), Vec::new());
         for (waiter, pending) in &self.pending_authorizes {
             let Step::Name(account, key) = pending.step else {
                 continue;
             };
+            if now.since(pending.since) >= wait_max.max(NAME_WAIT_MAX) {
+                overdue.push(*waiter);
+                continue;
+            }
             let is_asked = key.is_some_and(|key| {
                 let link = &self.links[key.index];
                 link.key == key && link.is_up()
@@ -324,6 +331,9 @@ impl Exchange {
             if !self.ask_for_one(now, waiter, account) && is_late {
                 self.settle_authorize(now, waiter, Some(&Reject::NoPool.into()));
             }
+        }
+        for waiter in overdue {
+            self.settle_authorize(now, waiter, Some(&Reject::AuthorizeBusy.into()));
         }
     }
 

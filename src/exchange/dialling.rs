@@ -147,6 +147,7 @@ impl Exchange {
 
     /// A link's connection is over; another one is made when its time comes.
     pub(super) fn lose_link(&mut self, now: Now, index: usize, end: LinkEnd, detail: String) {
+        self.note_names_at_end(now, index, end);
         match self.links[index].role {
             Role::Serving => {}
             Role::Probe | Role::Next => return self.lose_spare(now, index, end, &detail),

@@ -8,154 +8,54 @@
 //! wait until all of *their* names are answered: the *gate*. A name that is denied then closes the miners
 //! that have no other: they come again, and are refused from memory until the pool may be asked again.
 //!
-//! ```text
-//! miners that mine, shares ──▶ returning ──┐
-//!                                          ├──▶ asked, 256 at the most ──▶ allowed | denied | silent for 5 s
-//! newcomers ──▶ newcomers, at a pace ──────┘
-//! ```
-//!
-//! **The pace of newcomers.** A link has credit for 64 of them, and earns 8 in a second. A name that its pool
-//! takes gives back what it cost and a quarter more. So a farm whose names are good comes in as fast as its
-//! pool answers 256 at a time, up to a ceiling, also where one in five is set up wrongly; and those who
-//! guess names, however many they are, are 8 requests in a second to a pool that may send us away for them.
-//! Of one address it is asked for none while too many of its names were denied (`guesses.rs`).
+//! Which name a pool is asked for next, and what becomes of one that it does not answer in time, is said in
+//! `questions.rs`; what is remembered of names and addresses beyond a connection, in `repute.rs`.
 //!
 //! With one name for all (the template is fixed) nothing of this is there, and nothing is looked up.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{CloseHow, CloseReason, Exchange, MinerToken};
+use super::{CloseHow, CloseReason, Exchange, LinkEnd, MinerToken};
 use crate::exchange::accounts::{AccountId, Denial};
 use crate::exchange::authorize::Waiter;
 use crate::exchange::held::HeldShares;
 use crate::exchange::link::{LinkState, Role};
 use crate::exchange::miners::Stage;
+use crate::exchange::questions::{Asker, Joined, Questions};
+use crate::exchange::repute::{CAREFUL_ENDS, DEAD_POOL_ENDS, MayAsk};
+use crate::exchange::unanswered::{Open, Question};
 use crate::proto::pool::Verdict;
 use crate::proto::share::Reject;
 use crate::proto::time::Now;
 
-/// Names that one link asks its pool for at a time; the others wait for their turn.
-const ASKED_MAX: usize = 256;
-
-/// What it costs to ask a pool for a newcomer's name.
-const COST: usize = 4;
-
-/// What a link has again when the pool takes that name.
-const TAKEN: usize = 5;
-
-/// What a link earns in each tick, of which there are four in a second.
-const EARNED_PER_TICK: usize = 2 * COST;
-
-/// What it has at most.
-const CREDIT_MAX: usize = 64 * COST;
-
-/// The ceiling: names of newcomers for which the links of all shards ask in each tick, one link of each. So
-/// 65,536 miners that come at once are all asked for in 17 seconds. A shard's part is [`PART_MIN`]
-/// at least.
-const NEWCOMERS_PER_TICK_MAX: usize = 1000;
-
-/// See there.
-const PART_MIN: usize = 125;
-
-/// How long a name waits for the pool's answer, and with it the shares under it.
-const ANSWER_WAIT: Duration = Duration::from_secs(5);
-
 /// Between two looks at what nothing names any more.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What a pool said of an account on this connection.
-#[derive(Debug)]
-enum Standing {
-    /// It was asked, or will be; these wait for the answer.
-    Asked(Turn, Vec<Waiter>),
-    Allowed,
-}
-
-/// When a name is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Turn {
-    /// Behind the others, at a pace.
-    Newcomer,
-    /// As soon as one more may be asked.
-    Returning,
-    /// It was.
-    Past,
-}
-
-/// A name that its pool was asked for.
-#[derive(Clone, Copy, Debug)]
-struct Question {
-    account: AccountId,
-    since: Duration,
-    /// The address of who came with it, for a newcomer's; it was paid for out of their credit.
-    home: Option<u64>,
-}
-
 /// The names of one link.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct LinkNames {
-    standing: BTreeMap<AccountId, Standing>,
-    /// By our request id.
-    asked: BTreeMap<u64, Question>,
-    /// To be asked for: of miners that mine, or of shares.
-    returning: VecDeque<AccountId>,
-    /// To be asked for behind those, and at a pace, each with the address of who came with it. Some of them
-    /// may have been asked for since.
-    newcomers: VecDeque<(AccountId, u64)>,
-    /// What there is to ask for these, at [`COST`] each.
-    credit: usize,
-    /// How many may before the next tick, whatever becomes known.
-    left: usize,
+    /// What its pool said, and what it is asked for.
+    questions: Questions,
     /// Shares whose names are not answered yet.
     pub(crate) held: HeldShares,
     /// Names that are not answered yet, of shares that are to go out once more.
     gate: BTreeSet<AccountId>,
     /// Those of them that were refused: their shares are, too, when the gate opens.
     refused: BTreeMap<AccountId, Reject>,
-    /// Whether the pool has answered for any name on this connection.
-    has_answered: bool,
-    /// Names in a row for which it did not, and since when the first of them had waited.
-    silent: Option<(Duration, u32)>,
-}
-
-impl Default for LinkNames {
-    fn default() -> Self {
-        Self {
-            standing: BTreeMap::new(),
-            asked: BTreeMap::new(),
-            returning: VecDeque::new(),
-            newcomers: VecDeque::new(),
-            credit: CREDIT_MAX,
-            left: PART_MIN,
-            held: HeldShares::default(),
-            gate: BTreeSet::new(),
-            refused: BTreeMap::new(),
-            has_answered: false,
-            silent: None,
-        }
-    }
 }
 
 impl LinkNames {
     /// The connection is over: what its pool said of names is too.
     pub(crate) fn end_connection(&mut self) {
-        self.standing.clear();
-        self.asked.clear();
-        self.returning.clear();
-        self.newcomers.clear();
+        self.questions.end_connection();
         self.gate.clear();
         self.refused.clear();
-        self.has_answered = false;
-        self.silent = None;
     }
 
-    /// Whether the pool of this connection has no word for names: of several that it was asked for it has
-    /// answered not one for this long. Some pools answer for those alone that they know, so one answer is
-    /// enough.
+    /// See [`Unanswered::is_silent`](crate::exchange::unanswered::Unanswered::is_silent).
     pub(crate) fn is_silent(&self, now: Duration, no_reply: Duration) -> bool {
-        let silent = self.silent.filter(|_| !self.has_answered);
-        silent.is_some_and(|(since, names)| names > 1 && now.saturating_sub(since) >= no_reply)
+        self.questions.unanswered.is_silent(now, no_reply)
     }
 
     /// Whether no share may go out yet.
@@ -165,75 +65,7 @@ impl LinkNames {
 
     /// Whether a share may go out under this name.
     pub(crate) fn allows(&self, id: AccountId) -> bool {
-        matches!(self.standing.get(&id), Some(Standing::Allowed))
-    }
-
-    /// How much is known, or to be known.
-    pub(super) fn len(&self) -> usize {
-        self.standing.len() + self.returning.len() + self.newcomers.len()
-    }
-
-    /// The next name that may be asked for now, with its address where it is a newcomer's. Those of an
-    /// address of which none may be are put into `refused`.
-    fn next_to_ask(
-        &mut self,
-        may_ask: impl Fn(u64) -> bool,
-        refused: &mut Vec<AccountId>,
-    ) -> Option<(AccountId, Option<u64>)> {
-        if self.asked.len() >= ASKED_MAX {
-            return None;
-        }
-        while let Some(id) = self.returning.pop_front() {
-            if self.has_turn(id, Turn::Returning) {
-                return Some((id, None));
-            }
-        }
-        while self.credit >= COST && self.left > 0 {
-            let (id, home) = self.newcomers.pop_front()?;
-            if !self.has_turn(id, Turn::Newcomer) {
-                continue;
-            }
-            if !may_ask(home) {
-                refused.push(id);
-            } else {
-                self.credit -= COST;
-                self.left -= 1;
-                return Some((id, Some(home)));
-            }
-        }
-        None
-    }
-
-    /// Whether a name waits for this turn; then it is past.
-    fn has_turn(&mut self, id: AccountId, wanted: Turn) -> bool {
-        match self.standing.get_mut(&id) {
-            Some(Standing::Asked(turn, _)) if *turn == wanted => {
-                *turn = Turn::Past;
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// A tick earns newcomers their pace; `parts` shards have a part of the ceiling each.
-    fn earn(&mut self, parts: u32) {
-        self.credit = (self.credit + EARNED_PER_TICK).min(CREDIT_MAX);
-        let part = NEWCOMERS_PER_TICK_MAX / parts.max(1) as usize;
-        self.left = part.max(PART_MIN);
-    }
-
-    /// Takes out the names that wait for their answers for too long.
-    fn take_late(&mut self, now: Now) -> Vec<AccountId> {
-        let is_late = |asked: &Question| now.since(asked.since) >= ANSWER_WAIT;
-        let late = self.asked.iter().filter(|(_, asked)| is_late(asked));
-        let late: Vec<u64> = late.map(|(request, _)| *request).collect();
-        let taken = late.iter().filter_map(|request| self.asked.remove(request));
-        let taken: Vec<Question> = taken.collect();
-        for asked in &taken {
-            let (since, names) = self.silent.unwrap_or((asked.since, 0));
-            self.silent = Some((since, names.saturating_add(1)));
-        }
-        taken.into_iter().map(|asked| asked.account).collect()
+        self.questions.allows(id)
     }
 }
 
@@ -277,23 +109,17 @@ impl Exchange {
         waiter: Option<Waiter>,
     ) -> Asked {
         let retry = self.settings.authorize.denied_retry;
-        let home = waiter.and_then(|waiter| self.home_of_waiter(&waiter));
+        let asker = waiter.and_then(|waiter| self.asker(waiter));
         let Some(accounts) = &self.accounts else {
             debug_assert!(false, "there are accounts where one is named");
             return Asked::Allowed;
         };
         let link = &mut self.links[index];
-        match link.names.standing.get_mut(&id) {
-            Some(Standing::Allowed) => return Asked::Allowed,
-            Some(Standing::Asked(turn, waiters)) => {
-                // Who mines, and its shares, do not wait behind newcomers that came first.
-                let goes_ahead = waiter.is_none() && *turn == Turn::Newcomer;
-                waiters.extend(waiter);
-                if goes_ahead {
-                    *turn = Turn::Returning;
-                    link.names.returning.push_back(id);
-                    self.ask_next(now, index);
-                }
+        match link.names.questions.join(now.since_start, id, asker) {
+            Some(Joined::Allowed) => return Asked::Allowed,
+            Some(Joined::Waits) => return Asked::Waits,
+            Some(Joined::GoesAhead) => {
+                self.ask_next(now, index);
                 return Asked::Waits;
             }
             None => {}
@@ -301,31 +127,25 @@ impl Exchange {
         if let Some(denial) = accounts.denial(now, link.pool, id, retry) {
             return Asked::Denied(denial);
         }
-        let turn = match home {
-            Some(home) if !accounts.guesses.may_ask(now, home) => {
-                return Asked::Denied(Reject::TooManyDenied.into());
-            }
-            Some(home) => {
-                link.names.newcomers.push_back((id, home));
-                Turn::Newcomer
-            }
-            None => {
-                link.names.returning.push_back(id);
-                Turn::Returning
-            }
-        };
-        let waiters = waiter.into_iter().collect();
-        link.names
-            .standing
-            .insert(id, Standing::Asked(turn, waiters));
+        let is_known = accounts.was_taken(link.pool, id);
+        if let Some((_, home)) = asker.filter(|_| !is_known)
+            && accounts
+                .repute
+                .may_ask(now, link.pool, home, Open::default())
+                == MayAsk::No
+        {
+            return Asked::Denied(Reject::TooManyDenied.into());
+        }
+        let ends = accounts.ends(link.pool, id);
+        link.names.questions.queue(id, asker, is_known, ends);
         self.ask_next(now, index);
         Asked::Waits
     }
 
-    /// Stands for the address from which an authorize came that waits.
-    fn home_of_waiter(&self, waiter: &Waiter) -> Option<u64> {
-        let pending = self.pending_authorizes.get(waiter)?;
-        Some(self.home(pending.address()))
+    /// An authorize that waits, and what stands for the address from which it came.
+    fn asker(&self, waiter: Waiter) -> Option<Asker> {
+        let pending = self.pending_authorizes.get(&waiter)?;
+        Some((waiter, self.home(pending.address())))
     }
 
     /// Sends what a link has to ask, as far as its pool may be asked now.
@@ -335,9 +155,11 @@ impl Exchange {
         };
         let link = &mut self.links[index];
         let pool = &self.settings.pools[link.pool];
-        let may_ask = |home| accounts.guesses.may_ask(now, home);
+        let may_ask = |home, open| accounts.repute.may_ask(now, link.pool, home, open);
+        let questions = &mut link.names.questions;
         let mut refused = Vec::new();
-        while let Some((id, home)) = link.names.next_to_ask(may_ask, &mut refused) {
+        while let Some(next) = questions.next(now.since_start, may_ask, &mut refused) {
+            let id = next.account;
             self.name.clear();
             let template = &self.settings.authorize.worker_name;
             accounts.write_name(&mut self.name, template, &pool.worker, id);
@@ -345,23 +167,18 @@ impl Exchange {
             let request = link.pending.reserve_id();
             // While shares wait nothing of them is written, so the names go ahead of all. Else they go
             // behind, for a share may be written in part.
-            let out = if link.names.is_gated() {
-                &mut link.handshake
-            } else {
+            let out = if link.names.gate.is_empty() {
                 link.output.buffer()
+            } else {
+                &mut link.handshake
             };
             self.dialect
                 .write_authorize(out, request, &self.name, password);
-            let question = Question {
-                account: id,
-                since: now.since_start,
-                home,
-            };
-            link.names.asked.insert(request, question);
+            questions.asked(request, next);
             self.counters.names_asked += 1;
         }
-        for id in refused {
-            self.settle_name(now, index, id, Some(&Reject::TooManyDenied.into()));
+        for waiter in refused {
+            self.handle_worker_named(now, waiter, Some(&Reject::TooManyDenied.into()));
         }
     }
 
@@ -374,58 +191,56 @@ impl Exchange {
         verdict: &Verdict<'_>,
     ) -> bool {
         let link = &mut self.links[index];
-        let Some(asked) = link.names.asked.remove(&request) else {
-            return false;
-        };
-        let id = asked.account;
-        link.names.has_answered = true;
         let denial = match verdict {
             Verdict::Accepted => None,
-            Verdict::Rejected { code, text } => Some(Denial::of_pool(*code, text)),
+            Verdict::Rejected { code, text } => Some((*code, text)),
         };
-        if asked.home.is_some() && denial.is_none() {
-            link.names.credit = (link.names.credit + TAKEN).min(CREDIT_MAX);
+        let is_allowed = denial.is_none();
+        let questions = &mut link.names.questions;
+        let Some(asked) = questions.take_answered(now.since_start, request, is_allowed) else {
+            return false;
+        };
+        let denial = denial.map(|(code, text)| Denial::of_pool(code, text));
+        match &denial {
+            Some(denial) => self.remember_denial(now, index, &asked, denial),
+            None => self.remember_taken(now, index, &asked),
         }
-        let pool = link.pool;
-        if let Some(accounts) = &mut self.accounts {
-            let is_news = match &denial {
-                None => {
-                    accounts.take(pool, id);
-                    true
-                }
-                Some(denial) => accounts.deny(now, pool, id, denial),
-            };
-            // Who is set up wrongly asks again and again for the same name, and is no guesser.
-            if let Some(home) = asked.home.filter(|_| is_news) {
-                accounts.guesses.note(now, home, denial.is_none());
-            }
-        }
-        self.settle_name(now, index, id, denial.as_ref());
+        self.settle_name(now, index, asked.account, denial.as_ref());
         self.ask_next(now, index);
         true
     }
 
+    /// A pool has taken a name.
+    fn remember_taken(&mut self, now: Now, index: usize, asked: &Question) {
+        let pool = self.links[index].pool;
+        if let Some(accounts) = &mut self.accounts {
+            accounts.take(pool, asked.account);
+            if let Some(home) = asked.home {
+                accounts.repute.note(now, pool, home, true);
+            }
+        }
+    }
+
+    /// A pool has denied a name, or does not say in time whether it takes it. Where it is a stranger's its
+    /// address is charged for it.
+    fn remember_denial(&mut self, now: Now, index: usize, asked: &Question, denial: &Denial) {
+        let retry = self.settings.authorize.denied_retry;
+        let pool = self.links[index].pool;
+        let Some(accounts) = &mut self.accounts else {
+            return;
+        };
+        // Who is set up wrongly asks again and again for the same name, and is no guesser.
+        let is_news = accounts.deny(now, pool, asked.account, denial, retry);
+        if let Some(home) = asked.stranger().filter(|_| is_news) {
+            accounts.repute.note(now, pool, home, false);
+        }
+    }
+
     /// It is known what becomes of a name on this link: it is allowed, or denied.
     fn settle_name(&mut self, now: Now, index: usize, id: AccountId, denial: Option<&Denial>) {
-        let names = &mut self.links[index].names;
-        let standing = match denial {
-            None => names.standing.insert(id, Standing::Allowed),
-            Some(_) => names.standing.remove(&id),
-        };
-        self.settle_gate(now, index, id, denial);
-        if let Some(Standing::Asked(_, waiters)) = standing {
-            for waiter in waiters {
-                self.handle_worker_named(now, waiter, denial);
-            }
-        }
-        for share in self.links[index].names.held.take_of(id) {
-            if let Some(denial) = denial {
-                self.refuse_held(&share, reject_of_share(denial));
-            } else if let Err(reject) = self.send_held_share(now, index, &share) {
-                self.refuse_held(&share, reject);
-                self.judge_refused(now, share.miner, share.worker, reject);
-            }
-        }
+        let questions = &mut self.links[index].names.questions;
+        let waiters = questions.settle(id, denial.is_none());
+        self.tell_name(now, index, id, waiters, denial);
         // Who mined under it on another connection can't any more.
         if denial.is_some_and(|denial| denial.reject == Reject::WorkerDenied)
             && let Some(accounts) = &self.accounts
@@ -437,6 +252,91 @@ impl Exchange {
                     self.close_denied(now, index, token);
                 }
             }
+        }
+    }
+
+    /// Tells those who wait for a name, and the shares under it.
+    fn tell_name(
+        &mut self,
+        now: Now,
+        index: usize,
+        id: AccountId,
+        waiters: Vec<Waiter>,
+        denial: Option<&Denial>,
+    ) {
+        self.settle_gate(now, index, id, denial);
+        for waiter in waiters {
+            self.handle_worker_named(now, waiter, denial);
+        }
+        for share in self.links[index].names.held.take_of(id) {
+            if let Some(denial) = denial {
+                self.refuse_held(&share, reject_of_share(denial));
+            } else if let Err(reject) = self.send_held_share(now, index, &share) {
+                self.refuse_held(&share, reject);
+                self.judge_refused(now, share.miner, share.worker, reject);
+            }
+        }
+    }
+
+    /// The pool does not answer in time. Who waits for the name is told so. The question stays for a while,
+    /// as its answer may come yet.
+    fn tell_overdue(&mut self, now: Now, index: usize) {
+        let silent = Denial::from(Reject::NameUnanswered);
+        let unanswered = &mut self.links[index].names.questions.unanswered;
+        let overdue = unanswered.overdue(now.since_start);
+        let given_up = unanswered.given_up(now.since_start);
+        // A pool that answers for no name at all speaks against none.
+        let answers = unanswered.has_answered();
+        for late in overdue {
+            if late.is_careful {
+                // Nothing else kept the pool from answering, and it did not hang up.
+                self.remember_denial(now, index, &late, &silent);
+                let pool = self.links[index].pool;
+                if let Some(accounts) = &mut self.accounts {
+                    accounts.forget_ends(pool, late.account);
+                }
+            }
+            let questions = &mut self.links[index].names.questions;
+            let waiters = questions.take_waiters(late.account);
+            self.tell_name(now, index, late.account, waiters, Some(&silent));
+        }
+        for late in given_up {
+            if answers && late.stranger().is_some() && !late.is_careful {
+                self.remember_denial(now, index, &late, &silent);
+            }
+            self.settle_name(now, index, late.account, Some(&silent));
+        }
+    }
+
+    /// A connection ends. It may have done so because of a name: some pools answer like that.
+    pub(super) fn note_names_at_end(&mut self, now: Now, index: usize, end: LinkEnd) {
+        let Some(accounts) = &mut self.accounts else {
+            return;
+        };
+        if !matches!(end, LinkEnd::Closed | LinkEnd::Reset) {
+            return;
+        }
+        let retry = self.settings.authorize.denied_retry;
+        let link = &self.links[index];
+        let unanswered = &link.names.questions.unanswered;
+        let (names, alone) = unanswered.cut_off();
+        let ends_before = if unanswered.has_answered() {
+            CAREFUL_ENDS
+        } else {
+            DEAD_POOL_ENDS
+        };
+        for asked in names {
+            let id = asked.account;
+            // It was asked for alone, and other connections ended before: it is that name, as far as can be
+            // known.
+            if alone == Some(id) && accounts.ends(link.pool, id) >= ends_before {
+                let denial = Reject::NameUnanswered.into();
+                let is_news = accounts.deny(now, link.pool, id, &denial, retry);
+                if let Some(home) = asked.home.filter(|_| is_news) {
+                    accounts.repute.note_hung_up(now, link.pool, home);
+                }
+            }
+            accounts.note_end(link.pool, id);
         }
     }
 
@@ -462,7 +362,7 @@ impl Exchange {
         }
         let link = &mut self.links[index];
         debug_assert!(
-            !link.names.is_gated() && link.names.asked.is_empty(),
+            !link.names.is_gated() && link.names.questions.unanswered.is_empty(),
             "what an earlier connection knew is forgotten"
         );
         if !link.output.unwritten().is_empty() {
@@ -508,7 +408,11 @@ impl Exchange {
         let Some(accounts) = &self.accounts else {
             return 0;
         };
-        let links: usize = self.links.iter().map(|link| link.names.len()).sum();
+        let links: usize = self
+            .links
+            .iter()
+            .map(|link| link.names.questions.len())
+            .sum();
         accounts.len() + links
     }
 
@@ -569,11 +473,9 @@ impl Exchange {
             return;
         }
         for index in 0..self.links.len() {
-            let names = &mut self.links[index].names;
-            names.earn(self.settings.part.1);
-            for id in names.take_late(now) {
-                self.settle_name(now, index, id, Some(&Reject::NameUnanswered.into()));
-            }
+            let questions = &mut self.links[index].names.questions;
+            questions.tick(now.since_start, self.settings.part.1);
+            self.tell_overdue(now, index);
             if matches!(self.links[index].state, LinkState::Up(..)) {
                 self.ask_next(now, index);
             }
@@ -611,7 +513,7 @@ impl Exchange {
             let shares = link.pending.iter_mut().filter_map(|share| share.account);
             let held = link.early.held.accounts();
             let held = held.chain(link.names.held.accounts());
-            let asked = link.names.asked.values().map(|asked| asked.account);
+            let asked = link.names.questions.accounts();
             let asked = asked.chain(link.names.gate.iter().copied());
             for id in shares.chain(held).chain(asked) {
                 unnamed.remove(&id);
@@ -620,10 +522,8 @@ impl Exchange {
         // Of those that stay, who asked may be gone.
         let is_there = |waiter: &Waiter| self.pending_authorizes.contains_key(waiter);
         for link in &mut self.links {
-            for id in accounts.unowned() {
-                if let Some(Standing::Asked(_, waiters)) = link.names.standing.get_mut(id) {
-                    waiters.retain(is_there);
-                }
+            for &id in accounts.unowned() {
+                link.names.questions.retain_waiters(id, is_there);
             }
         }
         if unnamed.is_empty() {
@@ -632,12 +532,11 @@ impl Exchange {
         for &id in &unnamed {
             accounts.free(id);
             for link in &mut self.links {
-                link.names.standing.remove(&id);
+                link.names.questions.forget(id);
             }
         }
         for link in &mut self.links {
-            link.names.newcomers.retain(|&(id, _)| accounts.has(id));
-            link.names.returning.retain(|&id| accounts.has(id));
+            link.names.questions.sweep();
         }
     }
 }

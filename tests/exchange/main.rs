@@ -15,6 +15,7 @@ mod immediate;
 mod monero;
 mod name_pace;
 mod names;
+mod newcomers;
 mod next_pool;
 mod recalls;
 mod scene;

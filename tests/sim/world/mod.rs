@@ -141,6 +141,8 @@ pub(crate) struct World {
     our_jobs: HashMap<String, (String, usize)>,
     our_job_ids: Vec<String>,
     content_count: u64,
+    /// Names that pools answered late or never: when they were asked, and by which shard.
+    late_names: Vec<(u64, usize)>,
     totals: Totals,
     /// Tell what is said, for a person who looks into one seed.
     trace: bool,
@@ -202,6 +204,7 @@ impl World {
             our_jobs: HashMap::new(),
             our_job_ids: Vec::new(),
             content_count: 0,
+            late_names: Vec::new(),
             totals: Totals::default(),
             trace: std::env::var("SIM_TRACE").is_ok(),
         };

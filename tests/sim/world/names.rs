@@ -14,6 +14,10 @@ const NAMES_BYTES: usize = 256 * 160;
 const NAMES_ASKED_MAX: usize = 256;
 /// Names that may be known though their miners have just gone.
 const NAMES_JUST_GONE: u64 = 40;
+/// Milliseconds after which an answer on a name may come too late for whoever waits for it.
+const NAME_LATE: u64 = 4500;
+/// For so many milliseconds such a name may be known though nobody has it.
+const NAME_KEPT: u64 = 130_000;
 
 /// Who may mine in this seed. A neighbour's link has one name for all that is sent on it.
 pub(super) fn authorize(seed: u64, pool_links: PoolLinks) -> Authorize {
@@ -94,7 +98,7 @@ impl World {
         let name = params[0].trim_matches('"').to_owned();
         let conn = self.conns.get_mut(&place).expect("connected");
         conn.names_waiting.insert(id.to_owned());
-        // What is never answered is given up after five seconds.
+        // What is never answered is passed over.
         let waiting = conn.names_waiting.len() - conn.names_unanswered;
         assert!(
             waiting <= NAMES_ASKED_MAX,
@@ -105,6 +109,7 @@ impl World {
         let (late, denied) = (habits.names_late, habits.names_denied);
         if self.random.u32(..100) < habits.names_silent_percent {
             self.totals.names_unanswered += 1;
+            self.late_names.push((self.now, place.shard));
             self.conns
                 .get_mut(&place)
                 .expect("connected")
@@ -121,6 +126,9 @@ impl World {
         };
         // They overtake each other, and shares.
         let after = self.random.u64(1..=late);
+        if after >= NAME_LATE {
+            self.late_names.push((self.now, place.shard));
+        }
         let line = format!("{{\"id\":{id},\"result\":{answer}}}");
         self.at(after, Event::Heard(place, line));
     }
@@ -193,7 +201,11 @@ impl World {
             let live = live.filter(|miner| miner.token.is_some() && miner.shard == number);
             let workers: usize = live.map(|miner| miner.workers.len().min(4)).sum();
             let names = shard.exchange.counters().names;
-            let bound = (workers * (1 + shard.feeds.len())) as u64;
+            let late = self.late_names.iter();
+            let late = late.filter(|(at, of)| *of == number && self.now - at < NAME_KEPT);
+            // Each for itself and on its link.
+            let late = 2 * late.count() as u64;
+            let bound = (workers * (1 + shard.feeds.len())) as u64 + late;
             assert!(
                 names <= bound + NAMES_JUST_GONE,
                 "NAMES THAT NOBODY HAS ARE FORGOTTEN: {names} for {workers}"
