@@ -455,8 +455,8 @@ counters! {
         submits: u64,
         /// Shares that the pool accepted.
         accepted: u64,
-        /// Hashes that the accepted shares stand for, by expectation: how often 2^32 of each share's, and what
-        /// is left of it. All Bitcoin machines of a hall find more than 2^64 within the hour.
+        /// Hashes that the accepted shares stand for, by expectation: how often 2^32 of each share's, and
+        /// what is left of it. The Bitcoin machines of a hall find more than 2^64 within the hour.
         work: [u64; 2],
         /// Shares that the pool rejected.
         rejected: u64,

@@ -239,7 +239,7 @@ fn what_waits_for_all_who_read_a_little_has_one_bound() {
         socket.connect(&hall.address().into()).unwrap();
         let (mut connection, mut socket) = Client::new(TLS_1_3).shake_over(socket.into()).unwrap();
         connection.set_buffer_limit(None);
-        // Some eight megabytes of answers wait as lines, which one alone may have. Then it reads some, so that
+        // Some eight megabytes of answers wait as lines, as one alone may have. Then it reads some, so that
         // all of them are encrypted, of which its socket takes a part: what is left no longer waits as lines.
         for _ in 0..60 {
             asks(&mut connection, &mut socket);
