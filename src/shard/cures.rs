@@ -25,8 +25,8 @@ pub(super) const fn of_close(end: CloseReason) -> Option<&'static str> {
              dialect than this proxy's"
         }
         CloseReason::OutboxFull => {
-            "more than limits.miner_outbox_bytes_max bytes waited for it (16 KiB while its subscribe waits for \
-             a pool): it asks and does not read, or its network is too slow"
+            "more than limits.miner_outbox_bytes_max bytes waited for it (16 KiB while its subscribe waits \
+             for a pool): it asks and does not read, or its network is too slow"
         }
         CloseReason::Unread => {
             "more than this shard's part of limits.unread_bytes_max waited for its miners that do not read, \

@@ -81,6 +81,20 @@ impl ProxyFiles {
         }
     }
 
+    /// For each listener when the first of its certificates runs out, in seconds since 1970.
+    pub(crate) fn expiries(&self) -> impl Iterator<Item = Option<i64>> {
+        self.tls.iter().map(|tls| {
+            let expiries = tls.iter().flat_map(|tls| tls.acceptor.expiries());
+            expiries.map(|expiry| expiry.not_after).min()
+        })
+    }
+
+    /// The same for each pool that is shown a certificate of ours.
+    pub(crate) fn client_expiries(&self) -> impl Iterator<Item = Option<i64>> {
+        let secure = self.access.iter().map(|access| access.secure.as_ref());
+        secure.map(|secure| secure?.client.expires())
+    }
+
     /// Tells of each certificate of a listener that is not good, or not for long.
     pub(crate) fn warn_of_expiry(&self, proxy: &str, now_unix_seconds: u64) {
         for tls in self.tls.iter().flatten() {

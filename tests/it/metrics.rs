@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use crate::support::proxy::TempFile;
 use crate::support::scrape::{Admin, Client};
+use crate::support::tls::Certificates;
 use crate::support::{
-    AutoPool, Config, FakeMiner, FakePool, NONCE_1, PATIENCE, Program, Proxy, Scene, Verdict,
+    AutoPool, Config, FakeMiner, FakePool, NONCE_1, PATIENCE, POOL_WORKER, Program, Proxy, Scene,
+    Verdict,
 };
 
 /// A time-out of the admin port, and what a busy machine adds.
@@ -165,6 +167,56 @@ fn the_document_lists_every_series_and_no_other() {
             );
         }
     }
+}
+
+#[test]
+fn when_certificates_run_out_is_told_and_told_anew_after_a_reload() {
+    let certificates = Certificates::new();
+    certificates.make_until("hall", "hall.example", (2031, 1, 1));
+    certificates.make_until("other", "other.example", (2030, 1, 1));
+    certificates.make_until("farm", "farm.example", (2032, 1, 1));
+    let path = |file: &str| certificates.path(file);
+    let other = format!(
+        ", certificates: [{{ certificate: \"{}\", key: \"{}\" }}]",
+        path("other.pem"),
+        path("other.key")
+    );
+    let ours = format!(
+        "tls: {{ insecure: true, certificate: \"{}\", key: \"{}\" }}",
+        path("farm.pem"),
+        path("farm.key")
+    );
+    let pool = "stratum+tls://127.0.0.1:1";
+    // The same pool with two workers is one series.
+    let config = Config::new(pool)
+        .listen_key(&certificates.key(&other))
+        .pool_key(&ours)
+        .fallback(pool)
+        .pool_key(&ours)
+        .proxy("plain", "stratum+tcp://127.0.0.1:1");
+    let yaml = config.yaml().replacen(POOL_WORKER, "t1account.other", 1);
+    let yaml = Admin::KEY.to_owned() + &yaml;
+    let proxy = Proxy::one_shard(&yaml);
+    let listener = format!(
+        "stratum_certificate_expiry_timestamp_seconds{{proxy=\"zcash\",listener=\"{}\"}}",
+        proxy.address("zcash")
+    );
+    let farm = format!(
+        "stratum_client_certificate_expiry_timestamp_seconds{{proxy=\"zcash\",pool=\"{pool}\"}}"
+    );
+    let admin = Admin::of(&proxy);
+    let scrape = admin.scrape();
+    // The first that runs out counts, and whoever has none has no series.
+    assert_eq!(scrape.value(&listener), 1_893_456_000.0);
+    assert_eq!(scrape.value(&farm), 1_956_528_000.0);
+    let series = scrape.samples.keys();
+    assert_eq!(series.filter(|it| it.contains("expiry")).count(), 2);
+
+    certificates.make_until("other", "other.example", (2033, 1, 1));
+    certificates.make_until("farm", "farm.example", (2034, 1, 1));
+    proxy.reread(&yaml);
+    let scrape = admin.scrape_until(|it| it.value(&farm) == 2_019_686_400.0);
+    assert_eq!(scrape.value(&listener), 1_924_992_000.0);
 }
 
 #[test]
