@@ -104,7 +104,8 @@ pub(crate) struct Watch {
     pub(crate) proxies: Vec<WatchedProxy>,
     /// Every shard takes miners.
     pub(crate) running: Arc<AtomicBool>,
-    pub(crate) stopping: Arc<AtomicBool>,
+    /// Miners should be sent elsewhere.
+    pub(crate) leaving: Arc<AtomicBool>,
 }
 
 impl Watch {
@@ -128,7 +129,7 @@ impl Watch {
     }
 
     fn stage(&self) -> Stage {
-        if self.stopping.load(Ordering::Relaxed) {
+        if self.leaving.load(Ordering::Relaxed) {
             Stage::Stopping
         } else if self.running.load(Ordering::Relaxed) {
             Stage::Running
