@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use crate::config::{Config, ConfigError, ConfigErrors, ProxyConfig, Workers};
 use crate::shard::clock::Clock;
+use crate::shard::machine::allowed_cpus;
 use crate::shard::miner_tls::ListenerTls;
 use crate::shard::pool_link::PoolAccess;
 use crate::shard::reload::Outcome;
+use crate::shard::start::shards;
 use crate::shard::started::warn_of_practice;
 use crate::shard::{pool_tls, tls_files};
 
@@ -160,7 +162,7 @@ fn tell(proxy: &str, mistakes: &[ConfigError], what_stays: &str) {
 /// Every file that can't be used, at its place in the config.
 pub fn check(config: &Config) -> Result<(), ConfigErrors> {
     let now = Clock::start().now().unix_seconds;
-    warn(config);
+    warn(config, shards(config, None, allowed_cpus().len()));
     let mut mistakes = Vec::new();
     for proxy in &config.proxies {
         warn_of_practice(proxy);
@@ -171,9 +173,9 @@ pub fn check(config: &Config) -> Result<(), ConfigErrors> {
     ConfigErrors::of(mistakes).map_or(Ok(()), Err)
 }
 
-/// Tells what is hardly meant in a config.
-pub(crate) fn warn(config: &Config) {
-    for warning in config.warnings() {
+/// Tells what is hardly meant in a config, where it is for so many shards.
+pub(crate) fn warn(config: &Config, shards: usize) {
+    for warning in config.warnings(shards) {
         log::warn!("{warning}");
     }
 }

@@ -48,12 +48,8 @@ pub struct ConfigSource<'a> {
 pub fn run(source: ConfigSource<'_>, cores: Option<usize>) -> Result<(), RunError> {
     let config = source.config;
     let machine = Machine::explore();
-    let configured = config.cores.map(std::num::NonZero::get);
     let wanted = Wanted {
-        shards: cores
-            .or(configured)
-            .unwrap_or_else(|| machine.cpus().len())
-            .clamp(1, SHARDS_MAX),
+        shards: shards(config, cores, machine.cpus().len()),
         listeners: config.proxies.iter().map(|proxy| proxy.listen.len()).sum(),
         admin: config.admin.is_some(),
         miners: config.miners_expected,
@@ -62,6 +58,12 @@ pub fn run(source: ConfigSource<'_>, cores: Option<usize>) -> Result<(), RunErro
         RunError::Start(error) => machine.explain(error, &wanted).into(),
         error @ RunError::ShardEnded { .. } => error,
     })
+}
+
+/// How many shards a config has where the command line says so many, or nothing, and there are so many CPUs.
+pub(crate) fn shards(config: &Config, cores: Option<usize>, cpus: usize) -> usize {
+    let configured = config.cores.map(std::num::NonZero::get);
+    cores.or(configured).unwrap_or(cpus).clamp(1, SHARDS_MAX)
 }
 
 fn run_on(machine: &Machine, source: ConfigSource<'_>, wanted: &Wanted) -> Result<(), RunError> {
@@ -79,7 +81,7 @@ fn run_on(machine: &Machine, source: ConfigSource<'_>, wanted: &Wanted) -> Resul
             cpus.len()
         );
     }
-    files::warn(config);
+    files::warn(config, shards);
     let connections_max = machine.miners_per_shard(wanted)?;
     machine.log(features, wanted, pinned);
     let started = clock.now();
@@ -271,7 +273,7 @@ fn reload(
                 log::warn!("SIGHUP: {path}: {changed}: that holds from the next start");
                 outcome.waits = true;
             }
-            files::warn(&newer);
+            files::warn(&newer, reloader.shards());
             Some(newer)
         }
         Err(mistakes) => {
