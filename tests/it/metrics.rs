@@ -178,6 +178,95 @@ fn the_document_lists_every_series_and_reason_and_no_other() {
     assert_eq!(listed, told);
 }
 
+/// Every word of a text that can only be the name of a series, with what follows it.
+fn series_in(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let is_letter = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let starts = ["stratum_", "process_"].into_iter();
+    let starts = starts.flat_map(|start| text.match_indices(start));
+    starts.filter_map(move |(at, start)| {
+        if text[..at].ends_with(is_letter) {
+            return None;
+        }
+        let rest = &text[at..];
+        let end = rest.find(|c| !is_letter(c)).unwrap_or(rest.len());
+        // The name of the crate, and the start of names.
+        let is_name = end > start.len() && !rest[..end].starts_with("stratum_uring");
+        is_name.then_some(rest.split_at(end))
+    })
+}
+
+#[test]
+fn alerts_and_documents_name_series_and_reasons_that_there_are() {
+    let (_pool, _proxy, admin) = idle();
+    let scrape = admin.scrape();
+    let is_series = |name: &str| {
+        let is_of = |(family, kind): (&String, &String)| {
+            let suffixes: &[&str] = match kind.as_str() {
+                "counter" => &["_total"],
+                "info" => &["_info"],
+                "histogram" => &["_bucket", "_sum", "_count", ""],
+                _ => &[""],
+            };
+            let suffix = name.strip_prefix(family.as_str());
+            suffix.is_some_and(|it| suffixes.contains(&it))
+        };
+        scrape.types.iter().any(is_of)
+    };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut named = 0;
+    for file in [
+        "README.md",
+        "docs/metrics.md",
+        "docs/operating.md",
+        "docs/security.md",
+    ] {
+        let text = std::fs::read_to_string(root.join(file)).unwrap();
+        for (name, _) in series_in(&text) {
+            assert!(is_series(name), "{file}: {name}");
+            named += 1;
+        }
+    }
+    assert!(named > 80, "{named}");
+
+    let rules = std::fs::read_to_string(root.join("contrib/prometheus-rules.yaml")).unwrap();
+    let rules: serde_yaml::Value = serde_yaml::from_str(&rules).unwrap();
+    let of = |value: &serde_yaml::Value, key: &str| value[key].as_str().unwrap().to_owned();
+    let groups = rules["groups"].as_sequence().unwrap();
+    let rules = groups
+        .iter()
+        .flat_map(|it| it["rules"].as_sequence().unwrap());
+    let mut alerts = BTreeSet::new();
+    for rule in rules {
+        let (alert, expr) = (of(rule, "alert"), of(rule, "expr"));
+        assert!(["page", "ticket"].contains(&of(&rule["labels"], "severity").as_str()));
+        assert!(of(&rule["annotations"], "summary").len() > 20, "{alert}");
+        let mut has_series = expr.contains("up{");
+        for (name, behind) in series_in(&expr) {
+            assert!(is_series(name), "{alert}: {name}");
+            has_series = true;
+            let Some((labels, _)) = behind.strip_prefix('{').and_then(|it| it.split_once('}'))
+            else {
+                continue;
+            };
+            let Some((_, reasons)) = labels.split_once("reason") else {
+                continue;
+            };
+            let reasons = reasons.split('"').nth(1).unwrap();
+            for reason in reasons.split('|') {
+                let series = format!("{name}{{proxy=\"zcash\",reason=\"{reason}\"}}");
+                assert!(scrape.samples.contains_key(&series), "{alert}: {series}");
+            }
+        }
+        assert!(has_series, "{alert}");
+        assert!(alerts.insert(alert.clone()), "{alert} twice");
+    }
+    assert!(alerts.len() >= 15, "{alerts:?}");
+    // Whoever is woken finds what to look at.
+    let text = std::fs::read_to_string(root.join("docs/operating.md")).unwrap();
+    let words = text.split('`').filter(|word| word.starts_with("Stratum"));
+    assert_eq!(words.map(str::to_owned).collect::<BTreeSet<_>>(), alerts);
+}
+
 #[test]
 fn when_certificates_run_out_is_told_and_told_anew_after_a_reload() {
     let certificates = Certificates::new();
