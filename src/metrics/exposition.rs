@@ -375,7 +375,7 @@ fn encode_pools(proxies: &[ProxySample], families: &mut Families<'_, '_>) -> fmt
     )?;
     families.gauges(
         "stratum_unread_bytes",
-        "Bytes that wait for miners that take none",
+        "Bytes that wait for miners that take none, of all shards together",
         of_proxies(proxies, |it| it.counters.unread_bytes),
     )?;
     families.counters(
@@ -404,7 +404,7 @@ fn encode_job_exchange(proxies: &[ProxySample], families: &mut Families<'_, '_>)
         ),
         (
             "stratum_shares_held",
-            "Shares for such jobs that waited for the link to announce them",
+            "Shares that waited for their link to announce such a job, or for their worker to be taken",
             |it| it.shares_held,
         ),
     ];
