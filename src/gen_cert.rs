@@ -79,7 +79,7 @@ pub(crate) fn generate(names: &[String], folder: &Path) -> Result<String, GenCer
          In the config, beside the listener's address:\n        \
          tls: {{ certificate: \"{0}\", key: \"{1}\", mode: auto }}\n\
          Only the key's owner may read it. For a service with a group (contrib/stratum-uring.service):\n  \
-         chgrp stratum-uring-files \"{1}\" && chmod 640 \"{1}\"\n",
+         chgrp stratum-uring-files \"{0}\" \"{1}\" && chmod 640 \"{0}\" \"{1}\"\n",
         certificate_path.display(),
         key_path.display(),
         names.join(", ")

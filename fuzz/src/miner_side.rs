@@ -75,7 +75,7 @@ fn handle(
             dialect.write_error(&mut out, id.as_bytes(), reject.code(), reject.text());
             written::answer(&out, &id);
         }
-        MinerEvent::Violation => {
+        MinerEvent::Violation(_) => {
             written::answer(&out, &own_id.unwrap_or(RequestId::NULL));
             return false;
         }

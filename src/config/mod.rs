@@ -67,6 +67,8 @@ pub struct Config {
 pub struct AdminConfig {
     /// Port 0 lets the kernel choose. No listener of a proxy overlaps it.
     pub listen: SocketAddr,
+    /// How long miners may still come and mine on when it was told to stop and says that it is not ready.
+    pub drain: Duration,
 }
 
 /// One proxy: miners of one coin, and the pools they work for.

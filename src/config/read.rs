@@ -58,9 +58,10 @@ const MINERS_EXPECTED_MAX: u32 = 256 * 65_536;
 fn admin_port(node: &Node<'_>, taken: &mut Vec<(SocketAddr, String)>) -> Option<AdminConfig> {
     let mut section = node.section();
     let node = section.required("listen", "write listen: IP:port, e.g. 127.0.0.1:9333");
+    let drain = section.number("drain_seconds", 0.0, 0.0..=3600.0);
     section.finish(&[]);
     let listen = address(&node?, taken)?;
-    Some(AdminConfig { listen })
+    Some(AdminConfig { listen, drain })
 }
 
 /// What no two proxies may share, each with the path of who has it.

@@ -49,6 +49,7 @@ fn full_example() -> String {
         ("\n#cores", "\ncores"),
         ("\n#miners_expected", "\nminers_expected"),
         ("\n#admin:\n#  ", "\nadmin:\n  "),
+        ("\n#  drain_seconds", "\n  drain_seconds"),
         ("\n      #-", "\n      -"),
         ("\n      #  ", "\n        "),
         ("\n  #-", "\n  -"),
@@ -152,6 +153,7 @@ fn the_example_runs_the_practice_pool_with_every_default() {
     assert_eq!(full.accepts_per_second, 20_000);
     let admin = full.admin.unwrap();
     assert_eq!(admin.listen, "127.0.0.1:9333".parse().unwrap());
+    assert_eq!(admin.drain, Duration::ZERO);
     let listen = full.proxies[0].listen.clone();
     assert_eq!(listen[0].trusted.len(), 2);
     assert_eq!(listen[0].allow.as_ref().map(Vec::len), Some(3));
@@ -621,7 +623,7 @@ proxies:
         ),
         (
             "admin: { listen: 127.0.0.1:1, port: 3 }",
-            "line 1: admin.port: unknown key; the keys here are listen",
+            "line 1: admin.port: unknown key; the keys here are listen, drain_seconds",
         ),
         (
             "miners_expected: 0",

@@ -2,12 +2,12 @@
 
 use ipnet::IpNet;
 
-use super::{Config, ListenConfig};
+use super::{Config, Limits, ListenConfig};
 
 impl Config {
-    /// What an operator is to know of it at the start, each with its proxy and key.
+    /// What an operator is to know of it at the start on so many shards, each with its proxy and key.
     #[must_use]
-    pub fn warnings(&self) -> Vec<String> {
+    pub fn warnings(&self, shards: usize) -> Vec<String> {
         let mut warnings = Vec::new();
         for proxy in &self.proxies {
             for (index, listen) in proxy.listen.iter().enumerate() {
@@ -16,8 +16,28 @@ impl Config {
                     format!("proxy={}: listen[{index}].{key}: {what}", proxy.name)
                 }));
             }
+            if let Some(what) = proxy.limits.unread_warning(shards) {
+                let name = &proxy.name;
+                warnings.push(format!("proxy={name}: limits.unread_bytes_max: {what}"));
+            }
         }
         warnings
+    }
+}
+
+impl Limits {
+    /// Each shard has its part of what may wait for all that do not read.
+    fn unread_warning(&self, shards: usize) -> Option<String> {
+        let (all, one) = (self.unread_bytes_max, self.miner_outbox_bytes_max);
+        let part = all / shards.max(1);
+        (part < one).then(|| {
+            format!(
+                "with {shards} shards each has {part} bytes of it, less than one miner may have waiting \
+                 (miner_outbox_bytes_max, {one}), so miners that only hang for a moment are closed; write {} \
+                 or more",
+                one.saturating_mul(shards)
+            )
+        })
     }
 }
 

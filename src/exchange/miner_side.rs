@@ -203,8 +203,8 @@ impl Exchange {
         match event {
             MinerEvent::Answered => {}
             MinerEvent::Refused(reject) => self.counters.refused[reject.index()] += 1,
-            MinerEvent::Violation => {
-                self.counters.lines_unreadable += 1;
+            MinerEvent::Violation(reject) => {
+                self.counters.refused[reject.index()] += 1;
                 self.close_miner(token, CloseHow::Graceful, CloseReason::Violation);
             }
             MinerEvent::BadSubmit(id, reject) => {

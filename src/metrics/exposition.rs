@@ -232,6 +232,16 @@ fn encode_tls(proxies: &[ProxySample], families: &mut Families<'_, '_>) -> fmt::
         "stratum_tls_failures",
         "TLS connections of miners that failed, by reason",
         by_reason(proxies, |it| it.tls.failures_by_reason()),
+    )?;
+    families.gauges(
+        "stratum_certificate_expiry_timestamp_seconds",
+        "When the first certificate of a listener runs out, in seconds since 1970",
+        of_each(proxies, "listener", |it| &it.expiries),
+    )?;
+    families.gauges(
+        "stratum_client_certificate_expiry_timestamp_seconds",
+        "When our certificate that a pool is shown runs out, in seconds since 1970",
+        of_each(proxies, "pool", |it| &it.client_expiries),
     )
 }
 
@@ -321,14 +331,10 @@ fn encode_miners(proxies: &[ProxySample], families: &mut Families<'_, '_>) -> fm
 }
 
 fn encode_pools(proxies: &[ProxySample], families: &mut Families<'_, '_>) -> fmt::Result {
-    let links = proxies.iter().flat_map(|proxy| {
-        let of_pool = |(pool, count): &(String, u64)| (proxy.name.clone(), pool.clone(), *count);
-        proxy.links_up.iter().map(of_pool)
-    });
     families.gauges(
         "stratum_pool_links_up",
         "Links to this pool that are ready for shares",
-        links.map(|(proxy, pool, count)| ([("proxy", proxy), ("pool", pool)], count)),
+        of_each(proxies, "pool", |it| &it.links_up),
     )?;
     families.counters(
         "stratum_pool_link_ends",
@@ -369,7 +375,7 @@ fn encode_pools(proxies: &[ProxySample], families: &mut Families<'_, '_>) -> fmt
     )?;
     families.gauges(
         "stratum_unread_bytes",
-        "Bytes that wait for miners that take none",
+        "Bytes that wait for miners that take none, of all shards together",
         of_proxies(proxies, |it| it.counters.unread_bytes),
     )?;
     families.counters(
@@ -398,7 +404,7 @@ fn encode_job_exchange(proxies: &[ProxySample], families: &mut Families<'_, '_>)
         ),
         (
             "stratum_shares_held",
-            "Shares for such jobs that waited for the link to announce them",
+            "Shares that waited for their link to announce such a job, or for their worker to be taken",
             |it| it.shares_held,
         ),
     ];
@@ -487,6 +493,20 @@ fn of_proxies<'a, V>(
 ) -> impl Iterator<Item = ([(&'static str, &'a str); 1], V)> {
     let labelled = move |proxy: &'a ProxySample| ([("proxy", proxy.name.as_str())], value(proxy));
     proxies.iter().map(labelled)
+}
+
+/// One value for each proxy and each of its pools or listeners.
+fn of_each<'a>(
+    proxies: &'a [ProxySample],
+    label: &'static str,
+    values: fn(&ProxySample) -> &[(String, u64)],
+) -> impl Iterator<Item = ([(&'static str, &'a str); 2], u64)> {
+    proxies.iter().flat_map(move |proxy| {
+        let labels = move |one: &'a str| [("proxy", proxy.name.as_str()), (label, one)];
+        values(proxy)
+            .iter()
+            .map(move |(one, value)| (labels(one), *value))
+    })
 }
 
 /// One value for each proxy and reason.
@@ -643,6 +663,7 @@ mod tests {
             name: "zcash".to_owned(),
             counters,
             links_up: vec![("stratum+tcp://a:1".to_owned(), 2)],
+            expiries: vec![("0.0.0.0:3333".to_owned(), 8)],
             ..ProxySample::default()
         }]);
         for line in [
@@ -652,6 +673,7 @@ mod tests {
             "stratum_shares_accepted_total{proxy=\"zcash\"} 9",
             "stratum_miner_closes_total{proxy=\"zcash\",reason=\"reset\"} 4",
             "stratum_pool_links_up{proxy=\"zcash\",pool=\"stratum+tcp://a:1\"} 2",
+            "stratum_certificate_expiry_timestamp_seconds{proxy=\"zcash\",listener=\"0.0.0.0:3333\"} 8",
             "stratum_without_pool_seconds{proxy=\"zcash\"} 1.5",
             "stratum_share_reply_seconds_sum{proxy=\"zcash\"} 2.0",
             "stratum_share_reply_seconds_count{proxy=\"zcash\"} 3",

@@ -14,7 +14,7 @@ pub enum Stage {
     Starting,
     /// Every listener is open.
     Running,
-    /// It was told to stop: no new miners.
+    /// It was told to stop: miners should go elsewhere, though they may be let in for a while.
     Stopping,
 }
 
@@ -46,7 +46,7 @@ pub fn alive(shards: &[ShardSample]) -> Result<(), String> {
 pub fn ready(stage: Stage, shards: &[ShardSample], proxies: &[ProxySample]) -> Result<(), String> {
     match stage {
         Stage::Starting => return Err("starting: not every shard takes miners yet".to_owned()),
-        Stage::Stopping => return Err("stopping: no new miners are taken".to_owned()),
+        Stage::Stopping => return Err("stopping: send miners elsewhere".to_owned()),
         Stage::Running => alive(shards)?,
     }
     for proxy in proxies {

@@ -120,6 +120,48 @@ impl Published {
     }
 }
 
+/// When the certificates of one proxy run out, each its first one; told at the start and by each reload.
+#[derive(Clone, Debug)]
+pub struct Expiries {
+    /// For each listener, in seconds since 1970; 0 where it has none.
+    listeners: Cells,
+    /// For each pool that is shown one of ours.
+    pools: Cells,
+}
+
+impl Expiries {
+    /// Nothing yet, of so many listeners and pools.
+    #[must_use]
+    pub fn new(listeners: usize, pools: usize) -> Self {
+        Self {
+            listeners: Cells::new(listeners),
+            pools: Cells::new(pools),
+        }
+    }
+
+    /// Publishes these, in seconds since 1970; `None` is no certificate.
+    pub fn publish(
+        &self,
+        listeners: impl Iterator<Item = Option<i64>>,
+        pools: impl Iterator<Item = Option<i64>>,
+    ) {
+        // What had run out by 1970 is as bad as what did a second later.
+        let told = |at: Option<i64>| at.map_or(0, |at| u64::try_from(at).unwrap_or(0).max(1));
+        self.listeners.store(listeners.map(told));
+        self.pools.store(pools.map(told));
+    }
+
+    /// For each listener, as it was published last.
+    pub fn of_listeners(&self) -> impl Iterator<Item = Option<u64>> {
+        self.listeners.load().map(|at| (at > 0).then_some(at))
+    }
+
+    /// For each pool.
+    pub fn of_pools(&self) -> impl Iterator<Item = Option<u64>> {
+        self.pools.load().map(|at| (at > 0).then_some(at))
+    }
+}
+
 /// What a shard counts that is of no proxy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ShardCounters {
@@ -266,6 +308,11 @@ pub struct ProxySample {
     pub tls: TlsCounters,
     /// Each pool's address, and how many links to it are up. Addresses differ.
     pub links_up: Vec<(String, u64)>,
+    /// The address of each listener with TLS, and when the first of its certificates runs out, in seconds
+    /// since 1970.
+    pub expiries: Vec<(String, u64)>,
+    /// The same of each pool that is shown a certificate of ours.
+    pub client_expiries: Vec<(String, u64)>,
 }
 
 /// What the admin port closed that did not end by itself.
@@ -330,6 +377,16 @@ mod tests {
         assert_eq!(published.links_up().collect::<Vec<_>>(), [4, 5]);
         counters.add(&published.read());
         assert_eq!((counters.accepted, counters.closes[2]), (14, 6));
+    }
+
+    #[test]
+    fn a_certificate_that_never_was_and_one_of_old_are_told_apart() {
+        let expiries = Expiries::new(3, 1);
+        assert_eq!(expiries.of_pools().collect::<Vec<_>>(), [None]);
+        expiries.publish([Some(7), None, Some(-7)].into_iter(), [Some(9)].into_iter());
+        let listeners: Vec<_> = expiries.of_listeners().collect();
+        assert_eq!(listeners, [Some(7), None, Some(1)]);
+        assert_eq!(expiries.of_pools().collect::<Vec<_>>(), [Some(9)]);
     }
 
     #[test]

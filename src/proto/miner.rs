@@ -37,8 +37,8 @@ pub enum MinerEvent<'a> {
     Refused(Reject),
     /// A submit that can't be read as one: to be refused like this, and counted as any other.
     BadSubmit(RequestId, Reject),
-    /// The link has sent too much that can't be read.
-    Violation,
+    /// The session refused it as well, and the link has now sent too much that can't be read.
+    Violation(Reject),
     /// A request with its id.
     Request(RequestId, MinerRequest<'a>),
 }
@@ -290,7 +290,7 @@ impl MinerSession {
     ) -> MinerEvent<'a> {
         dialect.write_error(out, id.as_bytes(), reject.code(), reject.text());
         if self.protocol_error(limits) {
-            MinerEvent::Violation
+            MinerEvent::Violation(reject)
         } else {
             MinerEvent::Refused(reject)
         }
@@ -316,7 +316,7 @@ mod tests {
         let mut out = Vec::new();
         let message = reader.read(line.as_bytes()).unwrap();
         let event = session.handle_message(&dialect, &message, &LIMITS, &mut out);
-        let open = !matches!(event, MinerEvent::Violation);
+        let open = !matches!(event, MinerEvent::Violation(_));
         (String::from_utf8(out).unwrap(), open)
     }
 

@@ -21,8 +21,8 @@ use hyper::StatusCode;
 use crate::exchange::Counters;
 use crate::metrics::http::{Answer, serve};
 use crate::metrics::{
-    AdminCounters, DoorCounters, Process, ProxySample, Published, Pulse, Sample, ShardSample,
-    TlsCounters, exposition,
+    AdminCounters, DoorCounters, Expiries, Process, ProxySample, Published, Pulse, Sample,
+    ShardSample, TlsCounters, exposition,
     health::{self, Stage},
 };
 use crate::shard::clock::Clock;
@@ -44,8 +44,11 @@ pub(crate) struct WatchedProxy {
     pub(crate) name: String,
     pub(crate) resume: Duration,
     pub(crate) pools: Vec<String>,
+    /// The address of each listener.
+    pub(crate) listeners: Vec<String>,
     /// For each shard.
     pub(crate) published: Vec<Published>,
+    pub(crate) expiries: Expiries,
 }
 
 impl WatchedProxy {
@@ -53,17 +56,23 @@ impl WatchedProxy {
         let mut counters = Counters::default();
         let mut door = DoorCounters::default();
         let mut tls = TlsCounters::default();
-        let mut links_up: Vec<(String, u64)> = Vec::new();
+        let mut links_up = Vec::new();
         for shard in &self.published {
             counters.add(&shard.read());
             door.add(&shard.door());
             tls.add(&shard.tls());
             for (pool, count) in self.pools.iter().zip(shard.links_up()) {
-                // One pool may stand there with two workers: that is one place to reach.
-                match links_up.iter_mut().find(|(name, _)| name == pool) {
-                    Some((_, sum)) => *sum += count,
-                    None => links_up.push((pool.clone(), count)),
-                }
+                take_in(&mut links_up, pool, count, |one, other| one + other);
+            }
+        }
+        let mut expiries = Vec::new();
+        for (listener, at) in self.listeners.iter().zip(self.expiries.of_listeners()) {
+            expiries.extend(at.map(|at| (listener.clone(), at)));
+        }
+        let mut client_expiries = Vec::new();
+        for (pool, at) in self.pools.iter().zip(self.expiries.of_pools()) {
+            if let Some(at) = at {
+                take_in(&mut client_expiries, pool, at, u64::min);
             }
         }
         ProxySample {
@@ -73,7 +82,17 @@ impl WatchedProxy {
             door,
             tls,
             links_up,
+            expiries,
+            client_expiries,
         }
+    }
+}
+
+/// One pool may stand in the config with two workers: that is one place to reach, with one number.
+fn take_in(of_pools: &mut Vec<(String, u64)>, pool: &str, one: u64, both: fn(u64, u64) -> u64) {
+    match of_pools.iter_mut().find(|(name, _)| name == pool) {
+        Some((_, other)) => *other = both(*other, one),
+        None => of_pools.push((pool.to_owned(), one)),
     }
 }
 
@@ -85,7 +104,8 @@ pub(crate) struct Watch {
     pub(crate) proxies: Vec<WatchedProxy>,
     /// Every shard takes miners.
     pub(crate) running: Arc<AtomicBool>,
-    pub(crate) stopping: Arc<AtomicBool>,
+    /// Miners should be sent elsewhere.
+    pub(crate) leaving: Arc<AtomicBool>,
 }
 
 impl Watch {
@@ -109,7 +129,7 @@ impl Watch {
     }
 
     fn stage(&self) -> Stage {
-        if self.stopping.load(Ordering::Relaxed) {
+        if self.leaving.load(Ordering::Relaxed) {
             Stage::Stopping
         } else if self.running.load(Ordering::Relaxed) {
             Stage::Running

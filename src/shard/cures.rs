@@ -21,16 +21,16 @@ pub(super) const fn of_close(end: CloseReason) -> Option<&'static str> {
              one does, raise it"
         }
         CloseReason::Violation => {
-            "it sent limits.protocol_errors_max lines that can't be read; it may speak another dialect than \
-             this proxy's"
+            "it sent more than limits.protocol_errors_max lines that can't be read; it may speak another \
+             dialect than this proxy's"
         }
         CloseReason::OutboxFull => {
-            "more than limits.miner_outbox_bytes_max bytes waited for it: it asks and does not read, or its \
-             network is too slow"
+            "more than limits.miner_outbox_bytes_max bytes waited for it (16 KiB while its subscribe waits \
+             for a pool): it asks and does not read, or its network is too slow"
         }
         CloseReason::Unread => {
-            "more than limits.unread_bytes_max bytes waited for all miners that do not read, and most of it \
-             for ones like this: a network is down, or somebody wants to fill the memory"
+            "more than this shard's part of limits.unread_bytes_max waited for its miners that do not read, \
+             and most of it for ones like this: a network is down, or somebody wants to fill the memory"
         }
         CloseReason::Blocked => {
             "it took no byte of what waits for it for limits.miner_blocked_seconds: it hangs, or its network \
@@ -45,8 +45,8 @@ pub(super) const fn of_close(end: CloseReason) -> Option<&'static str> {
              did try, the log says why its worker may not mine"
         }
         CloseReason::Denied => {
-            "its workers were refused limits.protocol_errors_max times, or the pool denies the one that it \
-             had; the log says why a worker may not mine"
+            "its workers were refused more than limits.protocol_errors_max times, or the pool denies the one \
+             that it had; the log says why a worker may not mine"
         }
         CloseReason::KeptOut => {
             "too many shares of its worker were wrong, and it is kept out at this address until \

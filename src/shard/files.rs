@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use crate::config::{Config, ConfigError, ConfigErrors, ProxyConfig, Workers};
 use crate::shard::clock::Clock;
+use crate::shard::machine::allowed_cpus;
 use crate::shard::miner_tls::ListenerTls;
 use crate::shard::pool_link::PoolAccess;
 use crate::shard::reload::Outcome;
+use crate::shard::start::shards;
 use crate::shard::started::warn_of_practice;
 use crate::shard::{pool_tls, tls_files};
 
@@ -81,6 +83,20 @@ impl ProxyFiles {
         }
     }
 
+    /// For each listener when the first of its certificates runs out, in seconds since 1970.
+    pub(crate) fn expiries(&self) -> impl Iterator<Item = Option<i64>> {
+        self.tls.iter().map(|tls| {
+            let expiries = tls.iter().flat_map(|tls| tls.acceptor.expiries());
+            expiries.map(|expiry| expiry.not_after).min()
+        })
+    }
+
+    /// The same for each pool that is shown a certificate of ours.
+    pub(crate) fn client_expiries(&self) -> impl Iterator<Item = Option<i64>> {
+        let secure = self.access.iter().map(|access| access.secure.as_ref());
+        secure.map(|secure| secure?.client.expires())
+    }
+
     /// Tells of each certificate of a listener that is not good, or not for long.
     pub(crate) fn warn_of_expiry(&self, proxy: &str, now_unix_seconds: u64) {
         for tls in self.tls.iter().flatten() {
@@ -146,7 +162,7 @@ fn tell(proxy: &str, mistakes: &[ConfigError], what_stays: &str) {
 /// Every file that can't be used, at its place in the config.
 pub fn check(config: &Config) -> Result<(), ConfigErrors> {
     let now = Clock::start().now().unix_seconds;
-    warn(config);
+    warn(config, shards(config, None, allowed_cpus().len()));
     let mut mistakes = Vec::new();
     for proxy in &config.proxies {
         warn_of_practice(proxy);
@@ -157,9 +173,9 @@ pub fn check(config: &Config) -> Result<(), ConfigErrors> {
     ConfigErrors::of(mistakes).map_or(Ok(()), Err)
 }
 
-/// Tells what is hardly meant in a config.
-pub(crate) fn warn(config: &Config) {
-    for warning in config.warnings() {
+/// Tells what is hardly meant in a config, where it is for so many shards.
+pub(crate) fn warn(config: &Config, shards: usize) {
+    for warning in config.warnings(shards) {
         log::warn!("{warning}");
     }
 }

@@ -248,7 +248,7 @@ pub(crate) fn probe_rings() -> Result<Features, StartError> {
 }
 
 /// The CPUs that this process may use, which a cpuset or `taskset` may have made fewer.
-fn allowed_cpus() -> Vec<usize> {
+pub(crate) fn allowed_cpus() -> Vec<usize> {
     let allowed = rustix::thread::sched_getaffinity(None).map(|set| {
         (0..rustix::thread::CpuSet::MAX_CPU)
             .filter(|&cpu| set.is_set(cpu))

@@ -10,6 +10,7 @@ mod clock;
 mod connection;
 mod cures;
 pub mod door;
+mod ending;
 mod enter;
 mod error;
 mod events;

@@ -14,6 +14,7 @@ use crate::metrics::Pulse;
 use crate::ring;
 use crate::shard::admin::{self, Watch};
 use crate::shard::clock::Clock;
+use crate::shard::ending::Ending;
 use crate::shard::error::{RunError, StartError};
 use crate::shard::machine::{Machine, Wanted, probe_rings};
 use crate::shard::pace::Pace;
@@ -21,8 +22,6 @@ use crate::shard::reload::{self, Outcome, Reload, Reloader};
 use crate::shard::started::{SERIES_MAX, StartedProxy};
 use crate::shard::{ShardEvent, ShardSetup, files, mesh, report, spawn};
 
-/// A second signal stops at once; one that comes sooner is the same signal twice.
-const SECOND_SIGNAL_AFTER: Duration = Duration::from_millis(500);
 /// How often certificates are looked at that run out.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often the summary is logged.
@@ -49,12 +48,8 @@ pub struct ConfigSource<'a> {
 pub fn run(source: ConfigSource<'_>, cores: Option<usize>) -> Result<(), RunError> {
     let config = source.config;
     let machine = Machine::explore();
-    let configured = config.cores.map(std::num::NonZero::get);
     let wanted = Wanted {
-        shards: cores
-            .or(configured)
-            .unwrap_or_else(|| machine.cpus().len())
-            .clamp(1, SHARDS_MAX),
+        shards: shards(config, cores, machine.cpus().len()),
         listeners: config.proxies.iter().map(|proxy| proxy.listen.len()).sum(),
         admin: config.admin.is_some(),
         miners: config.miners_expected,
@@ -63,6 +58,12 @@ pub fn run(source: ConfigSource<'_>, cores: Option<usize>) -> Result<(), RunErro
         RunError::Start(error) => machine.explain(error, &wanted).into(),
         error @ RunError::ShardEnded { .. } => error,
     })
+}
+
+/// How many shards a config has where the command line says so many, or nothing, and there are so many CPUs.
+pub(crate) fn shards(config: &Config, cores: Option<usize>, cpus: usize) -> usize {
+    let configured = config.cores.map(std::num::NonZero::get);
+    cores.or(configured).unwrap_or(cpus).clamp(1, SHARDS_MAX)
 }
 
 fn run_on(machine: &Machine, source: ConfigSource<'_>, wanted: &Wanted) -> Result<(), RunError> {
@@ -80,7 +81,7 @@ fn run_on(machine: &Machine, source: ConfigSource<'_>, wanted: &Wanted) -> Resul
             cpus.len()
         );
     }
-    files::warn(config);
+    files::warn(config, shards);
     let connections_max = machine.miners_per_shard(wanted)?;
     machine.log(features, wanted, pinned);
     let started = clock.now();
@@ -96,7 +97,8 @@ fn run_on(machine: &Machine, source: ConfigSource<'_>, wanted: &Wanted) -> Resul
             now,
         )?);
     }
-    let stopping = Arc::new(AtomicBool::new(false));
+    let drain = config.admin.map_or(Duration::ZERO, |admin| admin.drain);
+    let mut ending = Ending::new(drain);
     let running = Arc::new(AtomicBool::new(false));
     let pulses: Vec<Pulse> = (0..shards).map(|_| Pulse::default()).collect();
     let mut admin_port = None;
@@ -108,7 +110,7 @@ fn run_on(machine: &Machine, source: ConfigSource<'_>, wanted: &Wanted) -> Resul
             pulses: pulses.clone(),
             proxies: proxies.iter().map(StartedProxy::watched).collect(),
             running: Arc::clone(&running),
-            stopping: Arc::clone(&stopping),
+            leaving: Arc::clone(&ending.leaving),
         };
         admin_port = Some(admin::spawn(address, watch, events.clone())?);
     }
@@ -129,7 +131,7 @@ fn run_on(machine: &Machine, source: ConfigSource<'_>, wanted: &Wanted) -> Resul
             mesh: meshes.next(),
             pulse,
             reloads,
-            stopping: Arc::clone(&stopping),
+            stopping: Arc::clone(&ending.stopping),
             events: events.clone(),
         })?;
     }
@@ -156,7 +158,7 @@ fn run_on(machine: &Machine, source: ConfigSource<'_>, wanted: &Wanted) -> Resul
     if let Some(signal) = early_signal {
         drop(events.send(ShardEvent::Signal(signal)));
     }
-    let end = serve(source, clock, &inbox, &mut proxies, &reloader, &stopping);
+    let end = serve(source, clock, &inbox, &mut proxies, &reloader, &mut ending);
     drop(admin_port);
     end
 }
@@ -168,7 +170,7 @@ fn serve(
     inbox: &mpsc::Receiver<ShardEvent>,
     proxies: &mut [StartedProxy],
     reloader: &Reloader,
-    stopping: &AtomicBool,
+    ending: &mut Ending,
 ) -> Result<(), RunError> {
     let mut before: Vec<Counters> = proxies.iter().map(StartedProxy::counters).collect();
     let mut summed_at = clock.now().since_start;
@@ -176,34 +178,23 @@ fn serve(
     let mut expiry = Expiry {
         told: clock.now().since_start,
     };
-    let mut signalled_at = None;
     let mut freed = FreedMemory::default();
     loop {
-        let passed = clock.now().since(summed_at);
+        let now = clock.now();
+        ending.handle_time(now.since_start);
+        let passed = now.since(summed_at);
         let wait = SUMMARY_INTERVAL.saturating_sub(passed).min(MEMORY_INTERVAL);
+        let until_due = ending.due().map(|at| at.saturating_sub(now.since_start));
+        let wait = until_due.map_or(wait, |until| until.min(wait));
         match inbox.recv_timeout(wait) {
             Ok(ShardEvent::Signal(SIGHUP)) => {
                 reload(&source, proxies, reloader, clock.now().unix_seconds);
                 expiry.told = clock.now().since_start;
             }
-            // `timeout` and some service managers signal the process and its group: one after the other.
-            Ok(ShardEvent::Signal(_))
-                if signalled_at.is_some_and(|at| clock.now().since(at) < SECOND_SIGNAL_AFTER) => {}
-            Ok(ShardEvent::Signal(_)) if stopping.load(Ordering::Relaxed) => {
-                log::warn!("a second signal: stopping without waiting");
-                return Ok(());
-            }
             Ok(ShardEvent::Signal(signal)) => {
-                let name = if signal == SIGINT {
-                    "SIGINT"
-                } else {
-                    "SIGTERM"
-                };
-                log::info!(
-                    "{name}: no new miners; shares in flight are answered, then all is closed"
-                );
-                stopping.store(true, Ordering::Relaxed);
-                signalled_at = Some(clock.now().since_start);
+                if ending.handle_signal(signal, clock.now().since_start) {
+                    return Ok(());
+                }
             }
             Ok(ShardEvent::Ended(_, None)) => {
                 running -= 1;
@@ -300,7 +291,7 @@ fn reload(
                 log::warn!("SIGHUP: {path}: {changed}: that holds from the next start");
                 outcome.waits = true;
             }
-            files::warn(&newer);
+            files::warn(&newer, reloader.shards());
             Some(newer)
         }
         Err(mistakes) => {

@@ -15,7 +15,7 @@ use crate::exchange::{
     Authorize, ConductLimits, Counters, JobExchange, Limits, PoolLinks, PoolSettings, Settings,
     ShareReply,
 };
-use crate::metrics::Published;
+use crate::metrics::{Expiries, Published};
 use crate::practice::{Judge, PracticeCoin, PracticeServer, PracticeSettings};
 use crate::proto::extranonce::SlotWidth;
 use crate::proto::miner::MinerLimits;
@@ -49,7 +49,10 @@ pub(crate) struct StartedProxy {
     files: ProxyFiles,
     /// For each address one socket for each shard, and its rules.
     listeners: Vec<(Vec<std::net::TcpListener>, Arc<Rules>, Room)>,
+    /// The address of each, with the port that was chosen.
+    addresses: Vec<String>,
     published: Vec<Published>,
+    expiries: Expiries,
     space_watch: SpaceWatch,
     /// Keys the numbers that stand for workers at their addresses.
     people_seed: u64,
@@ -73,12 +76,14 @@ impl StartedProxy {
             (per_address > 0).then(|| Arc::new(Addresses::new(per_address, connections)));
         let files = ProxyFiles::read(config, now_unix_seconds).map_err(StartError::Files)?;
         let mut listeners = Vec::new();
+        let mut bound = Vec::new();
         for listen in &config.listen {
             let idle_timeout = config.limits.idle_timeout;
             let opened = listen::open(name, listen.address, idle_timeout, shards)?;
-            if let Some(address) = opened.first().and_then(|socket| socket.local_addr().ok()) {
-                log::info!("proxy={name}: listening on {address}");
-            }
+            let address = opened.first().and_then(|socket| socket.local_addr().ok());
+            let address = address.unwrap_or(listen.address);
+            log::info!("proxy={name}: listening on {address}");
+            bound.push(address.to_string());
             let room = Room {
                 proxy: Arc::clone(&proxy_bound),
                 listener: Arc::new(Bound::new(listen.connections_max)),
@@ -117,19 +122,30 @@ impl StartedProxy {
                 introduction: pool.introduction.clone(),
             });
         }
-        Ok(Self {
+        let started = Self {
             series,
             people_seed: std::hash::RandomState::new().hash_one(series),
             config: config.clone(),
             pools,
             files,
             listeners,
+            addresses: bound,
+            expiries: Expiries::new(config.listen.len(), config.pools.len()),
             published: (0..shards)
                 .map(|_| Published::new(config.pools.len()))
                 .collect(),
             space_watch: SpaceWatch::new(shards),
             _practice: practice,
-        })
+        };
+        started.publish_expiries();
+        Ok(started)
+    }
+
+    /// Tells when certificates run out.
+    fn publish_expiries(&self) {
+        let files = &self.files;
+        self.expiries
+            .publish(files.expiries(), files.client_expiries());
     }
 
     /// As logs and metrics call it.
@@ -161,6 +177,7 @@ impl StartedProxy {
             }
         }
         self.files.reread(&self.config, now_unix_seconds, outcome);
+        self.publish_expiries();
         let listeners = self.config.listen.iter();
         ProxyNews {
             rules: listeners.map(|listen| Arc::new(rules(listen))).collect(),
@@ -182,7 +199,9 @@ impl StartedProxy {
             name: self.config.name.clone(),
             resume: self.config.failover.resume,
             pools: self.pool_names(),
+            listeners: self.addresses.clone(),
             published: self.published.clone(),
+            expiries: self.expiries.clone(),
         }
     }
 

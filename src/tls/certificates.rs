@@ -367,20 +367,28 @@ fn expiry_of(
     path: &Path,
     chain: &[CertificateDer<'_>],
 ) -> Result<Expiry, FileError> {
-    let first = chain.first().map(|it| X509Certificate::from_der(it));
-    let Some(Ok((_, certificate))) = first else {
+    let Some((not_before, not_after)) = chain.first().and_then(validity) else {
         return Err(FileError {
             file,
             text: format!("{}: this certificate can't be read", path.display()),
         });
     };
-    let validity = certificate.validity();
     Ok(Expiry {
         file,
         path: path.to_owned(),
-        not_before: validity.not_before.timestamp(),
-        not_after: validity.not_after.timestamp(),
+        not_before,
+        not_after,
     })
+}
+
+/// From when to when a certificate is good, in seconds since 1970; `None` where it can't be read.
+pub(super) fn validity(certificate: &CertificateDer<'_>) -> Option<(i64, i64)> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    let validity = certificate.validity();
+    Some((
+        validity.not_before.timestamp(),
+        validity.not_after.timestamp(),
+    ))
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ mod warm;
 use std::time::Duration;
 
 use stratum_uring::exchange::{Fact, LinkEnd};
+use stratum_uring::proto::share::Reject;
 
 use crate::scene::{SUBSCRIBE, Scene, Told, notify, share};
 
@@ -309,4 +310,21 @@ fn a_miner_that_reads_again_hears_of_no_job_before_its_bytes() {
     let job = told.find("mining.notify");
     assert!(bytes.is_some() && bytes < job, "{told}");
     assert_eq!(told.matches("mining.notify").count(), 1, "{told}");
+}
+
+#[test]
+fn the_line_that_ends_a_connection_counts_as_those_before_it() {
+    let mut scene = Scene::new(&["pool"]);
+    let mut tell_nine_times = |index, line: &str| {
+        let miner = scene.connect(index);
+        for _ in 0..9 {
+            scene.miner_says(miner, line.as_bytes());
+        }
+        let counters = scene.exchange.counters();
+        let refused = counters.refused[Reject::UnknownMethod.index()];
+        (counters.lines_unreadable, refused, scene.flush().closed)
+    };
+    let readable = r#"{"id":1,"method":"mining.dance","params":[]}"#;
+    assert_eq!(tell_nine_times(0, readable), (0, 9, 1));
+    assert_eq!(tell_nine_times(1, "{"), (9, 9, 1));
 }

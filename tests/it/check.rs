@@ -64,6 +64,22 @@ fn whom_nobody_looks_at_and_work_for_nobody_are_told_of() {
 }
 
 #[test]
+fn a_bound_for_all_that_is_less_than_one_of_each_shard_is_told_of() {
+    let yaml = |cores: &str, bytes: &str| {
+        let limits = format!("limits: {{ unread_bytes_max: {bytes} }}");
+        format!(
+            "cores: {cores}\n{}",
+            Config::new(NOWHERE).key(&limits).yaml()
+        )
+    };
+    let words = ["proxy=zcash", "limits.unread_bytes_max", "write 4194304"];
+    warns(&yaml("4", "4194303"), &words);
+    says_nothing(&yaml("4", "4194304"));
+    let wide = yaml("4", "1048576, miner_outbox_bytes_max: 1048577");
+    start_warns(&wide, "with 1 shards");
+}
+
+#[test]
 fn a_deny_that_leaves_nobody_is_told_of() {
     for (keys, words) in [
         (

@@ -1,6 +1,6 @@
 //! The admin port: what it says, and whom it lets say what.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::net::TcpListener;
 use std::path::Path;
@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use crate::support::proxy::TempFile;
 use crate::support::scrape::{Admin, Client};
+use crate::support::tls::Certificates;
 use crate::support::{
-    AutoPool, Config, FakeMiner, FakePool, NONCE_1, PATIENCE, Program, Proxy, Scene, Verdict,
+    AutoPool, Config, FakeMiner, FakePool, NONCE_1, PATIENCE, POOL_WORKER, Program, Proxy, Scene,
+    Verdict,
 };
 
 /// A time-out of the admin port, and what a busy machine adds.
@@ -129,7 +131,7 @@ fn two_proxies_and_two_pools_have_series_of_their_own() {
 }
 
 #[test]
-fn the_document_lists_every_series_and_no_other() {
+fn the_document_lists_every_series_and_reason_and_no_other() {
     let (_pool, _proxy, admin) = idle();
     let scrape = admin.scrape();
     let told: BTreeMap<String, String> = scrape
@@ -143,28 +145,176 @@ fn the_document_lists_every_series_and_no_other() {
         .collect();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
     let text = std::fs::read_to_string(path).unwrap();
-    let (_, table) = text.split_once("## Every series").unwrap();
+    let (_, text) = text.split_once("## Every series").unwrap();
+    let mut parts = text.split("\n### Reasons of `");
+    let rows = |part: &str| -> Vec<(String, String)> {
+        let rows = part.lines().filter_map(|line| {
+            let (first, rest) = line.strip_prefix("| `")?.split_once("` | ")?;
+            Some((first.to_owned(), rest.to_owned()))
+        });
+        rows.collect()
+    };
+    let table = rows(parts.next().unwrap()).into_iter();
     let listed: BTreeMap<String, String> = table
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `")?.split_once("` | "))
-        .map(|(name, rest)| {
-            let (kind, _) = rest.split_once(" |").unwrap();
-            (name.to_owned(), kind.to_owned())
+        .map(|(name, rest)| (name, rest.split_once(" |").unwrap().0.to_owned()))
+        .collect();
+    assert_eq!(listed, told);
+
+    let mut told: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for series in scrape.samples.keys() {
+        if let Some((labels, reason)) = series.split_once("reason=\"") {
+            let (name, reason) = (labels.split('{').next(), reason.split('"').next());
+            let reasons = told.entry(name.unwrap().to_owned()).or_default();
+            reasons.insert(reason.unwrap().to_owned());
+        }
+    }
+    let listed: BTreeMap<String, BTreeSet<String>> = parts
+        .map(|part| {
+            let (name, part) = part.split_once('`').unwrap();
+            let reasons = rows(part).into_iter().map(|(reason, _)| reason);
+            (name.to_owned(), reasons.collect())
         })
         .collect();
     assert_eq!(listed, told);
-    // Every reason stands in the text below the table, or in the log's part of the README.
-    let readme =
-        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    for series in scrape.samples.keys() {
-        if let Some((_, reason)) = series.split_once("reason=\"") {
-            let reason = format!("`{}`", reason.split('"').next().unwrap());
-            assert!(
-                text.contains(&reason) || readme.contains(&reason),
-                "{reason}"
-            );
+}
+
+/// Every word of a text that can only be the name of a series, with what follows it.
+fn series_in(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let is_letter = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let starts = ["stratum_", "process_"].into_iter();
+    let starts = starts.flat_map(|start| text.match_indices(start));
+    starts.filter_map(move |(at, start)| {
+        if text[..at].ends_with(is_letter) {
+            return None;
+        }
+        let rest = &text[at..];
+        let end = rest.find(|c| !is_letter(c)).unwrap_or(rest.len());
+        // The name of the crate, and the start of names.
+        let is_name = end > start.len() && !rest[..end].starts_with("stratum_uring");
+        is_name.then_some(rest.split_at(end))
+    })
+}
+
+#[test]
+fn alerts_and_documents_name_series_and_reasons_that_there_are() {
+    let (_pool, _proxy, admin) = idle();
+    let scrape = admin.scrape();
+    let is_series = |name: &str| {
+        let is_of = |(family, kind): (&String, &String)| {
+            let suffixes: &[&str] = match kind.as_str() {
+                "counter" => &["_total"],
+                "info" => &["_info"],
+                "histogram" => &["_bucket", "_sum", "_count", ""],
+                _ => &[""],
+            };
+            let suffix = name.strip_prefix(family.as_str());
+            suffix.is_some_and(|it| suffixes.contains(&it))
+        };
+        scrape.types.iter().any(is_of)
+    };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut named = 0;
+    for file in [
+        "README.md",
+        "docs/metrics.md",
+        "docs/operating.md",
+        "docs/security.md",
+    ] {
+        let text = std::fs::read_to_string(root.join(file)).unwrap();
+        for (name, _) in series_in(&text) {
+            assert!(is_series(name), "{file}: {name}");
+            named += 1;
         }
     }
+    assert!(named > 80, "{named}");
+
+    let rules = std::fs::read_to_string(root.join("contrib/prometheus-rules.yaml")).unwrap();
+    let rules: serde_yaml::Value = serde_yaml::from_str(&rules).unwrap();
+    let of = |value: &serde_yaml::Value, key: &str| value[key].as_str().unwrap().to_owned();
+    let groups = rules["groups"].as_sequence().unwrap();
+    let rules = groups
+        .iter()
+        .flat_map(|it| it["rules"].as_sequence().unwrap());
+    let mut alerts = BTreeSet::new();
+    for rule in rules {
+        let (alert, expr) = (of(rule, "alert"), of(rule, "expr"));
+        assert!(["page", "ticket"].contains(&of(&rule["labels"], "severity").as_str()));
+        assert!(of(&rule["annotations"], "summary").len() > 20, "{alert}");
+        let mut has_series = expr.contains("up{");
+        for (name, behind) in series_in(&expr) {
+            assert!(is_series(name), "{alert}: {name}");
+            has_series = true;
+            let Some((labels, _)) = behind.strip_prefix('{').and_then(|it| it.split_once('}'))
+            else {
+                continue;
+            };
+            let Some((_, reasons)) = labels.split_once("reason") else {
+                continue;
+            };
+            let reasons = reasons.split('"').nth(1).unwrap();
+            for reason in reasons.split('|') {
+                let series = format!("{name}{{proxy=\"zcash\",reason=\"{reason}\"}}");
+                assert!(scrape.samples.contains_key(&series), "{alert}: {series}");
+            }
+        }
+        assert!(has_series, "{alert}");
+        assert!(alerts.insert(alert.clone()), "{alert} twice");
+    }
+    assert!(alerts.len() >= 15, "{alerts:?}");
+    // Whoever is woken finds what to look at.
+    let text = std::fs::read_to_string(root.join("docs/operating.md")).unwrap();
+    let words = text.split('`').filter(|word| word.starts_with("Stratum"));
+    assert_eq!(words.map(str::to_owned).collect::<BTreeSet<_>>(), alerts);
+}
+
+#[test]
+fn when_certificates_run_out_is_told_and_told_anew_after_a_reload() {
+    let certificates = Certificates::new();
+    certificates.make_until("hall", "hall.example", (2031, 1, 1));
+    certificates.make_until("other", "other.example", (2030, 1, 1));
+    certificates.make_until("farm", "farm.example", (2032, 1, 1));
+    let path = |file: &str| certificates.path(file);
+    let other = format!(
+        ", certificates: [{{ certificate: \"{}\", key: \"{}\" }}]",
+        path("other.pem"),
+        path("other.key")
+    );
+    let ours = format!(
+        "tls: {{ insecure: true, certificate: \"{}\", key: \"{}\" }}",
+        path("farm.pem"),
+        path("farm.key")
+    );
+    let pool = "stratum+tls://127.0.0.1:1";
+    // The same pool with two workers is one series.
+    let config = Config::new(pool)
+        .listen_key(&certificates.key(&other))
+        .pool_key(&ours)
+        .fallback(pool)
+        .pool_key(&ours)
+        .proxy("plain", "stratum+tcp://127.0.0.1:1");
+    let yaml = config.yaml().replacen(POOL_WORKER, "t1account.other", 1);
+    let yaml = Admin::KEY.to_owned() + &yaml;
+    let proxy = Proxy::one_shard(&yaml);
+    let listener = format!(
+        "stratum_certificate_expiry_timestamp_seconds{{proxy=\"zcash\",listener=\"{}\"}}",
+        proxy.address("zcash")
+    );
+    let farm = format!(
+        "stratum_client_certificate_expiry_timestamp_seconds{{proxy=\"zcash\",pool=\"{pool}\"}}"
+    );
+    let admin = Admin::of(&proxy);
+    let scrape = admin.scrape();
+    // The first that runs out counts, and whoever has none has no series.
+    assert_eq!(scrape.value(&listener), 1_893_456_000.0);
+    assert_eq!(scrape.value(&farm), 1_956_528_000.0);
+    let series = scrape.samples.keys();
+    assert_eq!(series.filter(|it| it.contains("expiry")).count(), 2);
+
+    certificates.make_until("other", "other.example", (2033, 1, 1));
+    certificates.make_until("farm", "farm.example", (2034, 1, 1));
+    proxy.reread(&yaml);
+    let scrape = admin.scrape_until(|it| it.value(&farm) == 2_019_686_400.0);
+    assert_eq!(scrape.value(&listener), 1_924_992_000.0);
 }
 
 #[test]

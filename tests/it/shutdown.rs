@@ -10,9 +10,10 @@ use crate::auth::slow_hash;
 use crate::support::line::Heard;
 use crate::support::pool::{DeafPool, Submit};
 use crate::support::proxy::{TempFile, has_not_panicked};
+use crate::support::scrape::Admin;
 use crate::support::{
-    A_MOMENT, AutoPool, Config, FakeMiner, FakePool, NONCE_1, PATIENCE, PoolJob, PoolLink, Proxy,
-    Scene,
+    A_MOMENT, AutoPool, Config, FakeMiner, FakePool, Job, NONCE_1, PATIENCE, PoolJob, PoolLink,
+    Proxy, Scene,
 };
 
 /// What an operator is promised, and what a busy machine adds.
@@ -146,6 +147,48 @@ fn a_second_sigterm_does_no_harm() {
     scene.proxy.signal("TERM");
     scene.link.accept(&submit.id);
     assert_eq!(scene.proxy.wait_exit(PATIENCE), 0);
+}
+
+/// A miner that mines through a proxy with this time to drain, and the admin port.
+fn draining(seconds: &str) -> (AutoPool, Proxy, Admin, FakeMiner, Job) {
+    let pool = AutoPool::accepts_all();
+    let key = format!("admin: {{ listen: 127.0.0.1:0, drain_seconds: {seconds} }}\n");
+    let proxy = Proxy::one_shard(&(key + &Config::new(&pool.url()).yaml()));
+    let admin = Admin::of(&proxy);
+    let (miner, job) = FakeMiner::mining(&proxy, "t1addr.rig1");
+    proxy.signal("TERM");
+    let answer = admin.status_becomes("/readyz", 503);
+    assert!(answer.body.contains("elsewhere"), "{}", answer.body);
+    (pool, proxy, admin, miner, job)
+}
+
+#[test]
+fn while_it_drains_readyz_says_no_and_miners_come_and_mine_on() {
+    let began = Instant::now();
+    let (_pool, mut proxy, admin, mut miner, job) = draining("2.5");
+    let (mut late, late_job) = FakeMiner::mining(&proxy, "t1addr.rig2");
+    for (seed, (miner, job)) in (1..).zip([(&mut miner, &job), (&mut late, &late_job)]) {
+        let id = miner.submit(job, seed);
+        miner.expect_accepted(id);
+    }
+    assert_eq!(admin.get("/healthz").status, 200);
+    assert_eq!(proxy.wait_exit(PATIENCE), 0);
+    let took = began.elapsed();
+    assert!(took >= Duration::from_millis(2500), "{took:?}");
+    miner.expect_closed();
+    late.expect_closed();
+}
+
+#[test]
+fn a_second_sigterm_ends_the_drain() {
+    let (_pool, mut proxy, _admin, mut miner, job) = draining("600");
+    // One that comes sooner is the same signal twice.
+    thread::sleep(A_MOMENT.max(Duration::from_millis(600)));
+    let id = miner.submit(&job, 1);
+    miner.expect_accepted(id);
+    proxy.signal("TERM");
+    assert_eq!(proxy.wait_exit(PROMISED), 0);
+    miner.expect_closed();
 }
 
 #[test]
