@@ -56,7 +56,7 @@ pub(crate) struct Percentiles {
 }
 
 impl Percentiles {
-    fn of(histogram: &Histogram<u64>) -> Self {
+    pub(crate) fn of(histogram: &Histogram<u64>) -> Self {
         let at = |quantile| Duration::from_nanos(histogram.value_at_quantile(quantile));
         Self {
             p50: at(0.5),
