@@ -85,7 +85,7 @@ const ORDINARY: Attack = Attack {
 
 /// Behind a few that had much: they are no crowd, behind which the proxy has its C library give back what was
 /// freed, so that keeps what `unread_bytes_max` allowed and what the buffers had on their way there.
-const LEFT_BY_FEW_MIB: u64 = 12;
+const LEFT_BY_FEW_MIB: u64 = 16;
 
 /// All of them, in the order in which they run.
 pub(crate) static ATTACKS: [Attack; 11] = [

@@ -28,8 +28,9 @@ const MEMORY_SLACK_KIB: u64 = 1024;
 pub(super) const UNREAD_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// What memory may grow by for each byte that is held: a buffer that is full moves into one of twice its
-/// size.
-const UNREAD_TIMES: u64 = 3;
+/// size, and what it leaves is of use to one that is no larger. Plain miners that read little were seen to
+/// make it 5.6 bytes.
+const UNREAD_TIMES: u64 = 6;
 
 /// And beside that: connections, tables, and what an allocator rounds up.
 const UNREAD_SLACK_KIB: u64 = 4 * 1024;
@@ -443,7 +444,7 @@ mod tests {
             broken.len()
         };
         for name in ["never-reading", "slow-reading"] {
-            assert_eq!([peak(name, 26_384), peak(name, 26_385)], [0, 1], "{name}");
+            assert_eq!([peak(name, 38_672), peak(name, 38_673)], [0, 1], "{name}");
             let again = |_: &mut Report, it: &mut Seen| it.memory.peaks = [10_000, 18_000];
             assert_eq!(broken(attack(name), PLAY, again), [""; 0]);
         }
