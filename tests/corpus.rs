@@ -95,3 +95,10 @@ fn every_target_is_played_here_and_no_corpus_is_left_over() {
     assert_eq!(names("fuzz/fuzz_targets"), played);
     assert_eq!(names("fuzz/corpus"), played);
 }
+
+#[test]
+fn no_kept_input_is_cut_by_the_gate() {
+    let gate = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(".ci/run"));
+    let whole = format!(" -max_len={INPUT_BYTES_MAX} ");
+    assert!(gate.expect("the gate").contains(&whole), "{whole}");
+}

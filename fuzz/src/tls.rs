@@ -3,6 +3,12 @@
 //!
 //! What comes out is what went in, in its order, up to an error; without a changed byte all of it, and no
 //! error. What is kept of half a message has a bound. After an error nothing more is heard or said.
+//!
+//! What a miner sends first is also looked at as the shell does before it begins a session ([`Threshold`]).
+//!
+//! Keys and certificates are the same in each process, and all lengths with them. What both ends draw is not:
+//! randoms, session ids, their halves of the key exchange, the key of tickets, and the order of a hello's
+//! extensions.
 
 use std::io::{Read, Write};
 use std::sync::{Arc, LazyLock};
@@ -14,16 +20,20 @@ use rustls::{
     ClientConfig, ClientConnection, Connection, RootCertStore, ServerConfig, ServerConnection,
     SupportedProtocolVersion,
 };
-use stratum_uring::tls::client::{ClientStream, TlsClient, Trust};
+use stratum_uring::tls::client::{ClientStream, Identity, TlsClient, Trust};
 use stratum_uring::tls::roots::parse_roots;
 use stratum_uring::tls::{
-    Acceptor, Event, KeyPairFiles, PemFile, RECORD_LEN_MAX, ServerFiles, ServerSession,
-    encrypted_len_max,
+    Acceptor, Event, HELLO_LEN_MAX, Hello, KeyPairFiles, PemFile, RECORD_LEN_MAX, ServerFiles,
+    ServerSession, encrypted_len_max, look,
 };
 
 use super::input::Input;
 
 const NAME: &str = "hall.example";
+const OTHER_NAME: &str = "other.example";
+
+/// Signatures of this kind have one length, and the same text has the same one.
+const KEY: &str = include_str!("../../tests/keys/ed25519.pkcs8.pem");
 
 /// A pool's chain of certificates may be longer than a record.
 const POOL_TAIL_LEN_MAX: usize = 5 * RECORD_LEN_MAX;
@@ -34,35 +44,96 @@ const NEW_KEYS_MAX: usize = 30;
 /// More would be the same again.
 const STEPS_MAX: usize = 300;
 
-/// A certificate, which is its own issuer, and its key; both PEM.
-static HALL: LazyLock<(String, String)> = LazyLock::new(|| {
-    let made = rcgen::generate_simple_self_signed([NAME.to_owned()]).expect("a certificate");
-    (made.cert.pem(), made.signing_key.serialize_pem())
-});
+/// Certificates for our key, each its own issuer, as PEM.
+static HALL: LazyLock<String> = LazyLock::new(|| certificate(NAME));
+static OTHER: LazyLock<String> = LazyLock::new(|| certificate(OTHER_NAME));
 
-/// What begins our sessions with miners.
-static ACCEPTOR: LazyLock<Acceptor> = LazyLock::new(|| {
+fn certificate(name: &str) -> String {
+    let key = rcgen::KeyPair::from_pem(KEY).expect("a key");
+    let params = rcgen::CertificateParams::new([name.to_owned()]).expect("a name");
+    params.self_signed(&key).expect("a certificate").pem()
+}
+
+/// What begins our sessions with miners: it has a certificate for either name, and asks for none.
+static ACCEPTOR: LazyLock<Acceptor> = LazyLock::new(|| acceptor(None));
+
+/// The same, of which each miner must have one.
+static STRICT: LazyLock<Acceptor> = LazyLock::new(|| acceptor(Some(&HALL)));
+
+fn acceptor(client_ca: Option<&str>) -> Acceptor {
     let file = |name: &str, text: &str| PemFile {
         path: name.into(),
         bytes: text.into(),
     };
-    let pair = KeyPairFiles {
-        certificate: file("hall.pem", &HALL.0),
-        key: file("hall.key", &HALL.1),
+    let pair = |certificate: &str| KeyPairFiles {
+        certificate: file("certificate.pem", certificate),
+        key: file("key.pem", KEY),
     };
     let files = ServerFiles {
-        pairs: vec![pair],
-        client_ca: None,
+        pairs: vec![pair(&HALL), pair(&OTHER)],
+        client_ca: client_ca.map(|text| file("ca.pem", text)),
     };
     Acceptor::load(&files, None).expect("good files")
-});
+}
 
 /// One end of the connection.
 enum End {
-    Miner(ServerSession),
+    Miner(ServerSession, Threshold),
     Pool(ClientStream),
     /// rustls with its own buffers, in the place of a miner or a pool.
     Rustls(Box<Connection>),
+}
+
+/// What the shell sees of a miner before it begins a session: the bytes so far, up to what they are.
+#[derive(Default)]
+struct Threshold {
+    first: Vec<u8>,
+    /// With the first byte that decided it.
+    hello: Option<Hello>,
+    /// Whether the session, which is given the same bytes, has said anything, or is over.
+    has_spoken: bool,
+    is_over: bool,
+}
+
+impl Threshold {
+    /// Looks byte by byte. Any other cuts say the same.
+    fn hears(&mut self, bytes: &[u8]) {
+        let before = self.first.len();
+        if self.hello.is_some() {
+            return;
+        }
+        for byte in bytes {
+            self.first.push(*byte);
+            let hello = look(&self.first);
+            if hello != Hello::Partial {
+                self.hello = Some(hello);
+                break;
+            }
+            assert!(self.first.len() <= HELLO_LEN_MAX, "more than is waited for");
+        }
+        let all = [&self.first[..before], bytes].concat();
+        if all.len() <= HELLO_LEN_MAX {
+            let at_once = look(&all);
+            assert_eq!(
+                at_once,
+                self.hello.unwrap_or(Hello::Partial),
+                "in one piece"
+            );
+        }
+    }
+
+    /// The session was told. A hello that is whole has its answer, and nothing else has one.
+    fn check(&mut self, is_over: bool, has_spoken: bool) {
+        self.is_over |= is_over;
+        self.has_spoken |= has_spoken;
+        match self.hello {
+            Some(Hello::Whole) => assert!(self.has_spoken || self.is_over, "a whole hello"),
+            None => assert!(!self.has_spoken || self.is_over, "half a hello"),
+            Some(Hello::NotTls) => assert!(!self.has_spoken || self.is_over, "no hello"),
+            // In more pieces than anybody is given the time for.
+            Some(_) => {}
+        }
+    }
 }
 
 /// An end, with what it has said and heard.
@@ -101,9 +172,18 @@ impl Speaker {
 
     fn is_open(&self) -> bool {
         match &self.end {
-            End::Miner(session) => session.is_open(),
+            End::Miner(session, _) => session.is_open(),
             End::Pool(stream) => stream.is_ready(),
             End::Rustls(connection) => !connection.is_handshaking(),
+        }
+    }
+
+    /// Whether it is one of ours, and open, and goes on with an earlier session.
+    fn resumed(&self) -> bool {
+        match &self.end {
+            End::Miner(session, _) => session.is_open() && session.is_resumed(),
+            End::Pool(stream) => stream.is_ready() && stream.agreed().resumed,
+            End::Rustls(_) => false,
         }
     }
 
@@ -111,7 +191,9 @@ impl Speaker {
         let before = (self.heard.len(), self.wire.len(), self.closed);
         let was_over = self.failed;
         let outcome = match &mut self.end {
-            End::Miner(session) => {
+            End::Miner(session, threshold) => {
+                threshold.hears(bytes);
+                let said = self.wire.len();
                 let (opened, closed, heard) = (&mut self.opened, &mut self.closed, &mut self.heard);
                 let tell = |event: Event<'_>| match event {
                     Event::Opened => *opened += 1,
@@ -123,6 +205,8 @@ impl Speaker {
                 };
                 let received = session.receive(&mut bytes.to_vec(), &mut self.wire, tell);
                 assert!(session.tail_len() <= RECORD_LEN_MAX);
+                let is_over = received.is_err() || was_over || self.has_closed;
+                threshold.check(is_over, self.wire.len() > said);
                 received.map_err(|error| error.to_string())
             }
             End::Pool(stream) => {
@@ -149,7 +233,7 @@ impl Speaker {
         }
         if outcome.is_err() {
             self.failed = true;
-            assert!(!matches!(self.end, End::Miner(_) | End::Pool(_)) || !self.is_open());
+            assert!(!matches!(self.end, End::Miner(..) | End::Pool(_)) || !self.is_open());
         }
     }
 
@@ -158,7 +242,7 @@ impl Speaker {
         let wire_len = self.wire.len();
         let can = self.is_open() && !self.failed && !self.has_closed;
         let outcome = match &mut self.end {
-            End::Miner(session) => {
+            End::Miner(session, _) => {
                 let mut out = vec![0; encrypted_len_max(plain.len())];
                 let (len, outcome) = session.encrypt(plain, &mut out);
                 self.wire.extend_from_slice(&out[..len]);
@@ -186,7 +270,7 @@ impl Speaker {
     fn closes(&mut self) {
         let was_open = self.is_open();
         match &mut self.end {
-            End::Miner(session) => {
+            End::Miner(session, _) => {
                 let mut out = vec![0; encrypted_len_max(0)];
                 let len = session.close_notify(&mut out);
                 self.wire.extend_from_slice(&out[..len]);
@@ -225,17 +309,34 @@ fn write(connection: &mut Connection, wire: &mut Vec<u8>) {
     }
 }
 
-fn our_pool_side() -> Speaker {
-    let roots = parse_roots(HALL.0.as_bytes()).expect("roots");
-    let client = TlsClient::new(Trust::Roots(roots), None).expect("a client");
+/// The client of miners and pools: whom it believes is known by the name that it asks for.
+fn client(name: &str, identity: Option<Identity>) -> TlsClient {
+    let root: &str = if name == NAME { &HALL } else { &OTHER };
+    let roots = parse_roots(root.as_bytes()).expect("roots");
+    TlsClient::new(Trust::Roots(roots), identity).expect("a client")
+}
+
+fn our_pool_side(client: &TlsClient, name: &str) -> Speaker {
     let mut wire = Vec::new();
-    let stream = client.connect(NAME, &mut wire).expect("a name");
+    let stream = client.connect(name, &mut wire).expect("a name");
     Speaker::new(End::Pool(stream), wire)
 }
 
-fn our_miner_side() -> Speaker {
-    let session = ACCEPTOR.begin().expect("a session");
-    Speaker::new(End::Miner(session), Vec::new())
+fn our_miner_side(acceptor: &Acceptor) -> Speaker {
+    let session = acceptor.begin().expect("a session");
+    Speaker::new(End::Miner(session, Threshold::default()), Vec::new())
+}
+
+/// Two of ours of which one comes back: it has a ticket of the connection before.
+fn ours_again() -> (Speaker, Speaker) {
+    let client = client(NAME, None);
+    let (mut a, mut b) = (our_pool_side(&client, NAME), our_miner_side(&ACCEPTOR));
+    for _ in 0..4 {
+        carry(&mut a, &mut b, usize::MAX, 0);
+        carry(&mut b, &mut a, usize::MAX, 0);
+    }
+    assert!(!a.resumed() && !b.resumed(), "the first time");
+    (our_pool_side(&client, NAME), our_miner_side(&ACCEPTOR))
 }
 
 fn rustls_miner(
@@ -243,7 +344,7 @@ fn rustls_miner(
     record_len_max: Option<usize>,
 ) -> Speaker {
     let mut roots = RootCertStore::empty();
-    let root = CertificateDer::from_pem_slice(HALL.0.as_bytes()).expect("a certificate");
+    let root = CertificateDer::from_pem_slice(HALL.as_bytes()).expect("a certificate");
     roots.add(root).expect("a root");
     let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
         .with_protocol_versions(&[version])
@@ -260,8 +361,8 @@ fn rustls_pool(
     version: &'static SupportedProtocolVersion,
     record_len_max: Option<usize>,
 ) -> Speaker {
-    let chain = CertificateDer::from_pem_slice(HALL.0.as_bytes()).expect("a certificate");
-    let key = PrivateKeyDer::from_pem_slice(HALL.1.as_bytes()).expect("a key");
+    let chain = CertificateDer::from_pem_slice(HALL.as_bytes()).expect("a certificate");
+    let key = PrivateKeyDer::from_pem_slice(KEY.as_bytes()).expect("a key");
     let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_protocol_versions(&[version])
         .expect("a version")
@@ -301,14 +402,30 @@ pub fn run(data: &[u8]) {
     use rustls::version::{TLS12, TLS13};
 
     let mut input = Input::new(data);
-    let kind = input.below(5);
+    let kind = input.below(8);
     let record_len_max = input.one_of(&[None, Some(64), Some(100), Some(600)]);
+    let (plain, ours) = (|| client(NAME, None), || our_miner_side(&ACCEPTOR));
     let (mut a, mut b) = match kind {
-        0 => (our_pool_side(), our_miner_side()),
-        1 => (rustls_miner(&TLS12, record_len_max), our_miner_side()),
-        2 => (rustls_miner(&TLS13, record_len_max), our_miner_side()),
-        3 => (our_pool_side(), rustls_pool(&TLS12, record_len_max)),
-        _ => (our_pool_side(), rustls_pool(&TLS13, record_len_max)),
+        0 => (our_pool_side(&plain(), NAME), ours()),
+        1 => (rustls_miner(&TLS12, record_len_max), ours()),
+        2 => (rustls_miner(&TLS13, record_len_max), ours()),
+        3 => (
+            our_pool_side(&plain(), NAME),
+            rustls_pool(&TLS12, record_len_max),
+        ),
+        4 => (
+            our_pool_side(&plain(), NAME),
+            rustls_pool(&TLS13, record_len_max),
+        ),
+        // The second certificate, by the name that is asked for.
+        5 => (our_pool_side(&client(OTHER_NAME, None), OTHER_NAME), ours()),
+        // With a certificate of the miner's.
+        6 => {
+            let identity = Identity::parse(HALL.as_bytes(), KEY.as_bytes()).expect("a pair");
+            let client = client(NAME, Some(identity));
+            (our_pool_side(&client, NAME), our_miner_side(&STRICT))
+        }
+        _ => ours_again(),
     };
     for _ in 0..STEPS_MAX {
         if input.is_empty() {
@@ -383,6 +500,7 @@ pub fn run(data: &[u8]) {
         for (from, to) in [(&a, &b), (&b, &a)] {
             assert!(!to.failed);
             assert!(to.has_closed || from.said == to.heard, "all of it");
+            assert_eq!(to.is_open() && kind == 7, to.resumed(), "by a ticket");
         }
     }
 }

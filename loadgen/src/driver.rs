@@ -20,6 +20,7 @@ use crate::schedule::Schedule;
 use crate::tally::{Busy, BusyThread, Tally};
 use crate::tls::{Seals, TlsKind, TlsMiners};
 use crate::usage;
+use crate::windows::Windows;
 
 /// Miners of a thread at most: more make a round so long that it shows in the latencies.
 pub(crate) const MINERS_PER_THREAD_MAX: usize = 16_384;
@@ -137,6 +138,8 @@ pub(crate) struct Setup {
     pub(crate) handshakes: Option<u32>,
     /// Connections that are closed on purpose.
     pub(crate) churn_rate: f64,
+    /// What is counted apart, from when shares begin on.
+    pub(crate) apart: Windows,
     pub(crate) control: Arc<Control>,
     pub(crate) gauges: Arc<Gauges>,
     pub(crate) changes: Sender<Change>,
@@ -259,6 +262,7 @@ impl Driver {
         let farm = &mut self.links.farm;
         if stage >= Stage::Run && self.stage < Stage::Run {
             farm.measures_jobs = true;
+            farm.apart = self.setup.apart.after(now);
             self.busy.ramp = self.since_began(now);
         }
         if stage == Stage::Run {

@@ -15,6 +15,7 @@ use crate::role::{Mixture, Role};
 use crate::shares::{Share, ShareMaker, Work};
 use crate::tally::{Tally, count, record};
 use crate::verdict::Verdict;
+use crate::windows::Windows;
 
 /// Shares that are found ahead, so that a share leaves when it is due and not when it was found. A
 /// job that comes makes them worthless, so there are few.
@@ -74,6 +75,8 @@ pub(crate) struct Farm {
     away: Vec<Option<Duration>>,
     /// Whether jobs are announcements to the whole farm, and their fan-out means something.
     pub(crate) measures_jobs: bool,
+    /// Waits in these stretches are counted apart, too.
+    pub(crate) apart: Windows,
     /// What the faults of a pool did to the miners, if there were any.
     pub(crate) outage: Outage,
     pub(crate) tally: Tally,
@@ -110,6 +113,7 @@ impl Farm {
             begun: vec![Duration::ZERO; count],
             away: vec![None; count],
             measures_jobs: false,
+            apart: Windows::default(),
             outage: Outage::new(count),
             tally: Tally::default(),
         }
@@ -252,7 +256,11 @@ impl Farm {
             let took = now.saturating_sub(self.begun[miner]);
             record(&mut self.tally.handshakes, took);
             if let Some(away) = self.away[miner].take() {
-                record(&mut self.tally.returns, now.saturating_sub(away));
+                let took = now.saturating_sub(away);
+                record(&mut self.tally.returns, took);
+                if self.apart.meet(away, now) {
+                    record(&mut self.tally.returns_apart, took);
+                }
             }
         }
         let silent = begins && role == Role::HalfDead;
@@ -395,6 +403,9 @@ impl Farm {
                 } else {
                     let latency = now.saturating_sub(due);
                     record(&mut tally.latency, latency);
+                    if self.apart.meet(due, now) {
+                        record(&mut tally.latency_apart, latency);
+                    }
                     self.latencies.push(latency);
                 }
                 match verdict {
@@ -586,6 +597,49 @@ mod tests {
         assert_eq!(farm.tally.wrong_total(), 0);
         farm.handle_ended(0, EndedBy::Them, NOW);
         assert_eq!((farm.silent(), farm.tally.shares_lost), (0, 0));
+    }
+
+    #[test]
+    fn what_waits_in_a_window_is_counted_apart_too() {
+        let coin = PracticeCoin::Equihash(Parameters::new(96, 5).unwrap());
+        let mut farm = Farm::new(100, 1, coin, Mixture::default());
+        let seconds = Duration::from_secs;
+        farm.apart = Windows::new([seconds(10), seconds(30)], seconds(5)).after(NOW);
+        // The first kind of miner has three things to ask before.
+        let mut id = 100_000_003;
+        for (away, due, answered) in [(1, 2, 9), (11, 12, 13), (16, 17, 29), (34, 34, 40)] {
+            farm.handle_ended(0, EndedBy::Us, NOW + seconds(away));
+            let mut out = Vec::new();
+            farm.handle_connected(0, NOW + seconds(due), &mut out);
+            let lines = [
+                format!(r#"{{"id":{},"result":[null,"01"]}}"#, id - 2),
+                format!(r#"{{"id":{},"result":true}}"#, id - 1),
+                notify("1"),
+            ];
+            for line in lines {
+                farm.handle_line(0, line.as_bytes(), NOW + seconds(due), &mut out);
+            }
+            out.clear();
+            let due = NOW + seconds(due);
+            farm.submit(due, due, &mut out).expect("a share");
+            let share = String::from_utf8(out).unwrap();
+            id = share[6..].split(',').next().unwrap().parse().unwrap();
+            let answer = format!(r#"{{"id":{id},"result":true}}"#);
+            farm.handle_line(
+                0,
+                answer.as_bytes(),
+                NOW + seconds(answered),
+                &mut Vec::new(),
+            );
+            id += 3;
+        }
+        let tally = &farm.tally;
+        assert_eq!((tally.latency.len(), tally.returns.len()), (4, 4));
+        assert_eq!(
+            (tally.latency_apart.len(), tally.returns_apart.len()),
+            (2, 2)
+        );
+        assert!(tally.latency_apart.max().abs_diff(6_000_000_000) < 10_000_000);
     }
 
     #[test]

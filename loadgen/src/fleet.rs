@@ -24,6 +24,7 @@ use crate::tally::Tally;
 use crate::text;
 use crate::tls::{TlsKind, TlsMiners};
 use crate::usage::{self, Usage};
+use crate::windows::Windows;
 
 /// A ramp without a new miner for so long goes on without the rest. A subscribe may wait 30 seconds
 /// for a pool.
@@ -61,6 +62,8 @@ pub(crate) struct Plan {
     pub(crate) tls_miners: TlsMiners,
     /// Percent of the miners that leave each second and come back.
     pub(crate) churn_percent: f64,
+    /// Stretches of the run in which latencies and returns are counted apart, too.
+    pub(crate) apart: Windows,
     /// Whether the pool's jobs have rising times, as those of our own pools have.
     pub(crate) times_rise: bool,
     /// The process that is measured.
@@ -255,6 +258,7 @@ impl<'a> Fleet<'a> {
                 connect_rate: plan.connect_rate,
                 handshakes: plan.handshakes,
                 churn_rate: f64::from(plan.miners) * plan.churn_percent / 100.0,
+                apart: plan.apart,
                 control: Arc::clone(&control),
                 gauges: own,
                 changes: sender.clone(),

@@ -73,6 +73,7 @@ pub(crate) fn report(report: &Report) -> Vec<u8> {
                 let cpu = |from: Usage, to: Usage| to.cpu.saturating_sub(from.cpu);
                 it.time("cpu_ramp_seconds", cpu(proxy.start, proxy.ramped));
                 it.time("cpu_run_seconds", cpu(proxy.ramped, proxy.end));
+                it.time("cpu_grain_seconds", proxy.end.cpu_grain);
                 it.number("rss_bytes", proxy.end.rss_kib * 1024);
                 it.number("rss_peak_bytes", proxy.end.rss_peak_kib * 1024);
                 it.number("rss_start_bytes", proxy.start.rss_kib * 1024);
@@ -242,5 +243,6 @@ mod tests {
         assert_eq!(busy.collect::<Vec<_>>(), [Some(0.34), Some(0.31)]);
         let proxy = member(all, "proxy");
         assert_eq!(member(proxy, "cpu_run_seconds").as_f64(), Some(1.25));
+        assert_eq!(member(proxy, "cpu_grain_seconds").as_f64(), Some(0.01));
     }
 }

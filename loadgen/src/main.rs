@@ -43,6 +43,7 @@ mod tied;
 mod tls;
 mod usage;
 mod verdict;
+mod windows;
 
 use std::io::Write;
 use std::process::ExitCode;

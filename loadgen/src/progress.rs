@@ -190,6 +190,7 @@ mod tests {
             busy: vec![Duration::from_secs(at) / 2, Duration::from_secs(at) / 4],
             proxy: Some(Usage {
                 cpu: Duration::from_secs(at) / 10,
+                cpu_grain: Duration::from_millis(10),
                 rss_kib: 4608,
                 rss_peak_kib: 5000,
             }),

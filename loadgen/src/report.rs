@@ -56,7 +56,7 @@ pub(crate) struct Percentiles {
 }
 
 impl Percentiles {
-    fn of(histogram: &Histogram<u64>) -> Self {
+    pub(crate) fn of(histogram: &Histogram<u64>) -> Self {
         let at = |quantile| Duration::from_nanos(histogram.value_at_quantile(quantile));
         Self {
             p50: at(0.5),
@@ -254,6 +254,7 @@ pub(crate) mod tests {
         tally.threads = [(100, 340), (450, 310)].map(busy_thread).into();
         let usage = |millis, rss_kib| Usage {
             cpu: Duration::from_millis(millis),
+            cpu_grain: Duration::from_millis(10),
             rss_kib,
             rss_peak_kib: rss_kib,
         };

@@ -21,6 +21,7 @@ use crate::pool::serve;
 use crate::proxy::{Proxy, Wanted};
 use crate::role::Mixture;
 use crate::tls::TlsMiners;
+use crate::windows::Windows;
 use crate::{hostile, scenario, tied};
 
 /// Does what was asked, and says whether all was well.
@@ -77,6 +78,7 @@ fn run_load(arguments: &Arguments) -> Result<bool, String> {
         tls: arguments.tls,
         tls_miners: TlsMiners::All,
         churn_percent: arguments.churn,
+        apart: Windows::default(),
         times_rise: arguments.connect.is_none(),
         pid: arguments.pid.or_else(|| proxy.as_ref().map(Proxy::pid)),
     };

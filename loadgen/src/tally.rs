@@ -145,6 +145,8 @@ pub(crate) struct Tally {
     pub(crate) shares_unsent: u64,
     /// From when a share was due to its answer, in nanoseconds.
     pub(crate) latency: Histogram<u64>,
+    /// The same of shares that waited while something was done that is counted apart.
+    pub(crate) latency_apart: Histogram<u64>,
     /// From when a share was due to when it was sent: our own lateness.
     pub(crate) lateness: Histogram<u64>,
     pub(crate) wrong: [u64; Wrong::ALL.len()],
@@ -155,6 +157,8 @@ pub(crate) struct Tally {
     pub(crate) turned_away: u64,
     /// From when one was closed here to its next first job, however many tries that took, in nanoseconds.
     pub(crate) returns: Histogram<u64>,
+    /// The same of those that were away while something was done that is counted apart.
+    pub(crate) returns_apart: Histogram<u64>,
     /// Handshakes of TLS that were done in full, and that resumed a session.
     pub(crate) tls_full: u64,
     pub(crate) tls_resumed: u64,
@@ -192,12 +196,14 @@ impl Default for Tally {
             shares_abandoned: 0,
             shares_unsent: 0,
             latency: histogram.clone(),
+            latency_apart: histogram.clone(),
             lateness: histogram.clone(),
             wrong: [0; Wrong::ALL.len()],
             disconnects: Reasons::new(),
             churned: 0,
             turned_away: 0,
             returns: histogram.clone(),
+            returns_apart: histogram.clone(),
             tls_full: 0,
             tls_resumed: 0,
             handshakes: histogram.clone(),
@@ -257,6 +263,9 @@ impl Tally {
         self.shares_unsent += other.shares_unsent;
         let same_bounds = "histograms have the same bounds";
         self.latency.add(&other.latency).expect(same_bounds);
+        self.latency_apart
+            .add(&other.latency_apart)
+            .expect(same_bounds);
         self.lateness.add(&other.lateness).expect(same_bounds);
         for (ours, theirs) in self.wrong.iter_mut().zip(other.wrong) {
             *ours += theirs;
@@ -265,6 +274,9 @@ impl Tally {
         self.churned += other.churned;
         self.turned_away += other.turned_away;
         self.returns.add(&other.returns).expect(same_bounds);
+        self.returns_apart
+            .add(&other.returns_apart)
+            .expect(same_bounds);
         self.tls_full += other.tls_full;
         self.tls_resumed += other.tls_resumed;
         self.handshakes.add(&other.handshakes).expect(same_bounds);

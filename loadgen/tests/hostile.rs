@@ -36,9 +36,10 @@ fn no_attack_costs_an_honest_miner_a_share_or_its_connection() {
         json.starts_with(r#"{"clean":true,"attacks":[{"name":"(none)","#),
         "{json}"
     );
-    // Ten attacks, and the run without one.
-    assert_eq!(json.matches(r#""lost":0,"#).count(), 11, "{json}");
-    // Who sends wrong shares is closed and kept out when it comes back; that it was is a rule of the run.
+    // Eleven attacks, and the run without one.
+    assert_eq!(json.matches(r#""lost":0,"#).count(), 12, "{json}");
+    // Who sends wrong shares is closed and kept out when it comes back; that it was is a rule of the run, as
+    // is that each attack took place.
     // The run without an attack has no attackers, and all others have some.
     assert_eq!(json.matches(r#""connects":0,"#).count(), 1, "{json}");
     // In each of them honest miners left and came back.

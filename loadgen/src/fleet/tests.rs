@@ -37,6 +37,7 @@ pub(crate) fn any_plan() -> Plan {
         tls: None,
         tls_miners: TlsMiners::All,
         churn_percent: 0.0,
+        apart: Windows::default(),
         times_rise: true,
         pid: Some(std::process::id()),
     }

@@ -8,89 +8,149 @@ use stratum_uring::tls::client::{TlsClient, Trust};
 use crate::hostile::ear::Ear;
 
 /// An attack: many connections that all behave alike.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Attack {
     pub(crate) name: &'static str,
     /// Connections for each thousand of honest miners.
     per_thousand: u32,
+    /// And no less than so many.
+    least: usize,
+    /// Whether it speaks TLS, as far as the proxy does.
+    pub(super) has_tls: bool,
     /// What is sent when a connection stands.
     pub(super) opening: fn(&mut Rng) -> Vec<u8>,
     /// What is sent then, again and again.
     pub(super) more: fn(&mut Rng, &mut Ear) -> Vec<u8>,
     /// How often.
     pub(super) pace: Duration,
-    /// Whether it reads what it is told.
-    pub(super) reads: bool,
+    /// One that was closed comes back after so long.
+    pub(super) back_after: Duration,
+    pub(super) reads: Appetite,
     /// Whether it is closed for what it sends, and kept out when it comes back.
     pub(super) is_kept_out: bool,
     /// Whether it resets the connection as soon as it stands, and comes back at its pace.
     pub(super) resets: bool,
     /// Whether the proxy must close some of its connections in a play that is long enough.
     pub(super) is_turned_away: bool,
+    /// Whether the proxy is made to hold what nobody reads, so that the bound on that is what counts.
+    pub(super) is_unread: bool,
+    /// So much more memory the proxy may have behind it, beside 2,000 honest miners.
+    pub(super) left_mib_max: u64,
+}
+
+/// How much a connection reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Appetite {
+    /// Bytes, as soon as they come.
+    pub(super) first: usize,
+    /// Then so many at each pace.
+    pub(super) then: usize,
+}
+
+impl Appetite {
+    pub(super) const ALL: Self = Self {
+        first: usize::MAX,
+        then: 0,
+    };
+    const NOTHING: Self = Self { first: 0, then: 0 };
+    /// The handshake, and then so little that the kernel hardly learns to hold more for it, and yet takes
+    /// something now and then.
+    pub(super) const LITTLE: Self = Self {
+        first: 8 * 1024,
+        then: 1024,
+    };
 }
 
 const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
+/// What most of them do, and what is asked of the proxy then.
+const ORDINARY: Attack = Attack {
+    name: "",
+    per_thousand: 50,
+    least: 1,
+    has_tls: false,
+    opening: |_| greeting(),
+    more: |_, _| Vec::new(),
+    pace: millis(100),
+    back_after: millis(100),
+    reads: Appetite::ALL,
+    is_kept_out: false,
+    resets: false,
+    is_turned_away: false,
+    is_unread: false,
+    left_mib_max: 2,
+};
+
+/// Behind a few that had much: they are no crowd, behind which the proxy has its C library give back what was
+/// freed, so that keeps what `unread_bytes_max` allowed and what the buffers had on their way there.
+const LEFT_BY_FEW_MIB: u64 = 16;
+
 /// All of them, in the order in which they run.
-pub(crate) static ATTACKS: [Attack; 10] = [
+pub(crate) static ATTACKS: [Attack; 11] = [
     Attack {
         name: "slow-loris",
         per_thousand: 1000,
         opening: |_| br#"{"id":1,"method":"mining.subscribe","params":[""#.to_vec(),
         more: |_, _| b"x".to_vec(),
         pace: millis(1000),
-        reads: true,
-        is_kept_out: false,
-        resets: false,
         is_turned_away: true,
+        ..ORDINARY
     },
     Attack {
         name: "never-reading",
         // Few, for each is answered by the megabyte: only that fills what the kernel holds for it.
         per_thousand: 5,
-        opening: |_| greeting(),
-        more: |random, _| repeat(512, || unknown_method(random)),
-        pace: millis(100),
-        reads: false,
-        is_kept_out: false,
-        resets: false,
-        is_turned_away: false,
+        more: |random, _| repeat(1500, || unknown_method(random)),
+        reads: Appetite::NOTHING,
+        is_turned_away: true,
+        is_unread: true,
+        left_mib_max: LEFT_BY_FEW_MIB,
+        ..ORDINARY
+    },
+    Attack {
+        name: "slow-reading",
+        per_thousand: 20,
+        // What the proxy may keep for all of them is less than what they ask for.
+        least: 40,
+        has_tls: true,
+        opening: |random| [greeting(), repeat(7000, || unknown_method(random))].concat(),
+        // A megabyte each time is what the CPUs have to give beside the honest ones.
+        back_after: millis(1000),
+        reads: Appetite::LITTLE,
+        is_turned_away: true,
+        is_unread: true,
+        left_mib_max: LEFT_BY_FEW_MIB,
+        ..ORDINARY
     },
     Attack {
         name: "connect-reset",
         per_thousand: 16,
         opening: |_| Vec::new(),
-        more: |_, _| Vec::new(),
         pace: millis(10),
-        reads: false,
-        is_kept_out: false,
+        reads: Appetite::NOTHING,
         resets: true,
-        is_turned_away: false,
+        ..ORDINARY
     },
     Attack {
         name: "tls-open",
         per_thousand: 500,
         opening: client_hello_begun,
-        more: |_, _| Vec::new(),
         pace: millis(1000),
-        reads: true,
-        is_kept_out: false,
-        resets: false,
         is_turned_away: true,
+        ..ORDINARY
     },
     Attack {
         name: "tls-unfinished",
         // More than there are places for handshakes, see `tls_handshakes_max` in the config of these runs.
         per_thousand: 1300,
         opening: client_hello,
-        more: |_, _| Vec::new(),
         pace: millis(1000),
-        reads: true,
-        is_kept_out: false,
-        resets: false,
         is_turned_away: true,
+        // What honest miners hold that came in its midst lies between what it had, so pages stay.
+        left_mib_max: 8,
+        ..ORDINARY
     },
     Attack {
         name: "long-lines",
@@ -98,54 +158,33 @@ pub(crate) static ATTACKS: [Attack; 10] = [
         opening: |_| br#"{"id":1,"method":""#.to_vec(),
         more: |_, _| vec![b'a'; LONG_LINE_BYTES],
         pace: millis(50),
-        reads: true,
-        is_kept_out: false,
-        resets: false,
         is_turned_away: true,
+        ..ORDINARY
     },
     Attack {
         name: "json-bombs",
-        per_thousand: 50,
-        opening: |_| greeting(),
         more: |random, _| bomb(random),
-        pace: millis(100),
-        reads: true,
-        is_kept_out: false,
-        resets: false,
-        is_turned_away: false,
+        ..ORDINARY
     },
     Attack {
         name: "invalid-shares",
-        per_thousand: 50,
-        opening: |_| greeting(),
         more: |random, ear| repeat(10, || invalid_share(random, ear)),
-        pace: millis(100),
-        reads: true,
         is_kept_out: true,
-        resets: false,
         is_turned_away: true,
+        ..ORDINARY
     },
     Attack {
         name: "unknown-methods",
-        per_thousand: 50,
-        opening: |_| greeting(),
         more: |random, _| repeat(10, || unknown_method(random)),
-        pace: millis(100),
-        reads: true,
-        is_kept_out: false,
-        resets: false,
-        is_turned_away: false,
+        ..ORDINARY
     },
     Attack {
         name: "random-bytes",
         per_thousand: 100,
         opening: random_bytes,
         more: |random, _| random_bytes(random),
-        pace: millis(100),
-        reads: true,
-        is_kept_out: false,
-        resets: false,
         is_turned_away: true,
+        ..ORDINARY
     },
 ];
 
@@ -156,10 +195,10 @@ const LONG_LINE_BYTES: usize = 1024 * 1024;
 const BOMB_BYTES: usize = 7000;
 
 impl Attack {
-    /// Connections beside so many honest miners; at least one.
+    /// Connections beside so many honest miners.
     pub(super) fn connections(&self, miners: u32) -> usize {
         let many = u64::from(miners) * u64::from(self.per_thousand) / 1000;
-        usize::try_from(many).unwrap_or(usize::MAX).max(1)
+        usize::try_from(many).unwrap_or(usize::MAX).max(self.least)
     }
 }
 
@@ -281,6 +320,7 @@ mod tests {
         assert_eq!(count("slow-loris", 2000), 2000);
         assert_eq!(count("long-lines", 2000), 20);
         assert_eq!(count("long-lines", 3), 1);
+        assert_eq!(count("slow-reading", 60), 40);
     }
 
     #[test]

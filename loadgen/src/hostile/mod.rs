@@ -4,12 +4,15 @@
 //! own: the pool is a process that judges each share ([`crate::pool`]), the honest miners are those of any
 //! load ([`crate::fleet`]), some of which leave and come back all the time, and the attackers have a thread
 //! and plain sockets ([`attackers`]). Each attack is played twice in a row, for memory that was taken once
-//! must do again. What the honest ones felt, and what the proxy's memory was, is told ([`felt`]).
+//! must do again. What the honest ones felt while it was on ([`felt`]), when they had each of the pool's jobs
+//! ([`jobs`]) and what the proxy's memory was is told, and judged ([`judge`]).
 
 pub(crate) mod attack;
 mod attackers;
 mod ear;
 mod felt;
+mod jobs;
+mod judge;
 
 use std::net::SocketAddr;
 use std::num::NonZero;
@@ -25,15 +28,17 @@ use crate::fleet::{self, Moment, Plan};
 use crate::hostile::attack::{ATTACKS, Attack};
 use crate::hostile::attackers::{Attackers, Deeds};
 use crate::hostile::felt::{Felt, Memory, Seen};
+use crate::hostile::jobs::{JOB_INTERVAL, Jobs};
+use crate::hostile::judge::{Rules, UNREAD_BYTES_MAX};
 use crate::pool::judge::{Space, smallest};
 use crate::pool::process::{PoolProcess, Wanted as WantedPool};
 use crate::proxy::{CERTIFICATE, KEY, Proxy, Wanted};
-use crate::report::Report;
 use crate::role::Mixture;
 use crate::run::{JsonFile, raise_descriptor_limit, watch_signals};
 use crate::text;
 use crate::tls::TlsMiners;
 use crate::usage;
+use crate::windows::Windows;
 
 /// Honest miners have been at work for so long when the attack begins.
 const BEFORE: Duration = Duration::from_secs(1);
@@ -44,15 +49,8 @@ const AFTER: Duration = Duration::from_secs(1);
 /// Percent of the honest miners that leave each second and come back.
 const CHURN_PERCENT: f64 = 5.0;
 
-/// A play of an attack that lasts so long meets the times by which its connections are closed: a second is
-/// the least that a config may have for a subscribe, and shards look four times a second.
-const LONG_ENOUGH: Duration = Duration::from_millis(1500);
-
 /// A connection that says nothing of use is closed after so long at the most.
 const TIMEOUT_MAX: Duration = Duration::from_secs(2);
-
-/// The pool announces a job this often.
-const JOB_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs what was asked for, and says whether no honest miner lost anything.
 ///
@@ -67,14 +65,14 @@ pub(crate) fn run(arguments: &HostileArguments) -> Result<bool, String> {
     if wanted.is_empty() {
         wanted = ATTACKS.iter().collect();
     }
-    let mut runs = Vec::new();
+    let mut runs: Vec<Felt> = Vec::new();
     text::print(felt::HEAD);
     for attack in std::iter::once(None).chain(wanted.into_iter().map(Some)) {
-        let felt =
-            play(attack, arguments, descriptors, &interrupted).map_err(|error| match attack {
-                Some(attack) => format!("{}: {error}", attack.name),
-                None => error,
-            })?;
+        let played = play(attack, arguments, runs.first(), descriptors, &interrupted);
+        let felt = played.map_err(|error| match attack {
+            Some(attack) => format!("{}: {error}", attack.name),
+            None => error,
+        })?;
         text::print(&felt.row());
         runs.push(felt);
         if interrupted.load(Ordering::Relaxed) {
@@ -87,9 +85,11 @@ pub(crate) fn run(arguments: &HostileArguments) -> Result<bool, String> {
     Ok(runs.iter().all(Felt::is_clean))
 }
 
+/// Plays one attack, or none. `quiet` is what the run without one showed.
 fn play(
     attack: Option<&'static Attack>,
     arguments: &HostileArguments,
+    quiet: Option<&Felt>,
     descriptors: usize,
     interrupted: &AtomicBool,
 ) -> Result<Felt, String> {
@@ -129,6 +129,7 @@ fn play(
         tls_miners: TlsMiners::Half,
         mixture: Mixture::default(),
         churn_percent: CHURN_PERCENT,
+        apart: plays(arguments),
         times_rise: true,
         pid: Some(proxy.pid()),
     };
@@ -139,6 +140,7 @@ fn play(
         pid: proxy.pid(),
         clock,
         attackers: None,
+        run: (Duration::ZERO, Duration::ZERO),
         memory: Memory::default(),
         deeds: Deeds::default(),
         error: None,
@@ -151,26 +153,16 @@ fn play(
         return Err(error);
     }
     report.failure = proxy.stop(clock).err();
-    let must_close = half(arguments) >= LONG_ENOUGH && attack.is_some_and(|it| it.is_turned_away);
+    let rules = Rules::new(attack, miners, half(arguments), quiet);
+    let zero = clock.since_1970().saturating_sub(clock.now());
     let seen = Seen {
-        job_times: job_times(&report, clock),
+        jobs: Jobs::of(&report, course.run, zero),
         memory: course.memory,
         deeds: course.deeds,
-        must_close,
     };
-    let mut felt = Felt::new(attack, &report, seen);
+    let mut felt = Felt::new(&rules, &report, seen);
     if interrupted.load(Ordering::Relaxed) {
         felt.failures.push("interrupted".to_owned());
-    } else if let Some(attack) = attack.filter(|attack| attack.is_kept_out) {
-        // All of them, and at least one that came back and was kept out.
-        let least = attack.connections(miners) as u64 + 1;
-        if course.deeds.closed < least {
-            let text = format!(
-                "of at least {least} attackers {} were closed",
-                course.deeds.closed
-            );
-            felt.failures.push(text);
-        }
     }
     Ok(felt)
 }
@@ -183,6 +175,8 @@ struct Course<'a> {
     pid: u32,
     clock: Clock,
     attackers: Option<Attackers>,
+    /// When shares began, and were last known to be due.
+    run: (Duration, Duration),
     memory: Memory,
     deeds: Deeds,
     error: Option<String>,
@@ -193,17 +187,15 @@ impl Course<'_> {
     fn is_enough(&mut self, moment: &Moment<'_>) -> bool {
         let rss = usage::of_process(self.pid).map_or(0, |usage| usage.rss_kib);
         let past = moment.now.saturating_sub(moment.began);
-        let half = half(self.arguments);
-        let plays = [BEFORE, BEFORE + half + AFTER];
+        self.run = (moment.began, moment.now);
         if past < BEFORE {
             self.memory.before = rss;
         }
-        let peak = &mut self.memory.peaks[usize::from(past >= plays[1])];
+        let again = again(self.arguments);
+        let peak = &mut self.memory.peaks[usize::from(past >= again)];
         *peak = rss.max(*peak);
         self.memory.after = rss;
-        let is_on = plays
-            .iter()
-            .any(|begin| (*begin..*begin + half).contains(&past));
+        let is_on = plays(self.arguments).meet(past, past);
         if !is_on {
             if let Some(attackers) = self.attackers.take() {
                 self.deeds.add(attackers.end());
@@ -215,7 +207,7 @@ impl Course<'_> {
                 Err(error) => self.error = Some(error),
             }
         }
-        self.error.is_some() || past > plays[1] + half + IN_THE_END
+        self.error.is_some() || past > again + half(self.arguments) + IN_THE_END
     }
 }
 
@@ -228,21 +220,18 @@ fn half(arguments: &HostileArguments) -> Duration {
     arguments.duration / 2
 }
 
-/// For each job that most miners heard of: how long after its announcement the last one had it. The pool
-/// announces at whole seconds of the clock that it and we share.
-fn job_times(report: &Report, clock: Clock) -> Vec<Duration> {
-    let zero = clock.since_1970().saturating_sub(clock.now());
-    let spreads = report.tally.spreads.iter();
-    let of_most = spreads.filter(|spread| spread.miners() * 2 > report.miners);
-    let times = of_most.map(|spread| {
-        let first = (zero + spread.first).subsec_nanos();
-        Duration::from_nanos(first.into()) + (spread.last - spread.first)
-    });
-    times.collect()
+/// When it is played again, from the begin of the run.
+fn again(arguments: &HostileArguments) -> Duration {
+    BEFORE + half(arguments) + AFTER
 }
 
-/// Its times are short, so that they are met while the attack lasts, and there are fewer places for TLS
-/// handshakes than `tls-unfinished` wants.
+/// When the attack is on, from the begin of the run.
+fn plays(arguments: &HostileArguments) -> Windows {
+    Windows::new([BEFORE, again(arguments)], half(arguments))
+}
+
+/// Its times are short, so that they are met while the attack lasts, there are fewer places for TLS
+/// handshakes than `tls-unfinished` wants, and less room for what nobody reads than some ask for.
 fn config(pool: SocketAddr, arguments: &HostileArguments) -> String {
     let seconds = (half(arguments) / 2)
         .min(TIMEOUT_MAX)
@@ -272,6 +261,7 @@ proxies:
       tls_handshake_timeout_seconds: {seconds}
       subscribe_timeout_seconds: {subscribe}
       tls_handshakes_max: {handshakes}
+      unread_bytes_max: {UNREAD_BYTES_MAX}
       # Small, so that who sends wrong shares is found out within a short attack.
       rejected_window: 40
 "#

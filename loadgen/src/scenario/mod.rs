@@ -27,6 +27,7 @@ use crate::scenario::director::Director;
 use crate::scenario::outcome::Outcome;
 use crate::text;
 use crate::tls::TlsMiners;
+use crate::windows::Windows;
 
 /// A fault, and what it may do to the miners.
 #[derive(Debug)]
@@ -328,6 +329,7 @@ fn play(
         tls_miners: TlsMiners::All,
         mixture: Mixture::default(),
         churn_percent: 0.0,
+        apart: Windows::default(),
         times_rise: true,
         pid: Some(proxy.pid()),
     };
