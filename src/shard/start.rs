@@ -210,8 +210,10 @@ fn serve(
             Ok(ShardEvent::Ready) => {}
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                 let ended = proxies.iter().map(StartedProxy::connections_ended).sum();
-                let miners = proxies.iter().map(|it| it.counters().miners).sum();
-                if freed.is_enough(ended, miners) {
+                let counters: Vec<_> = proxies.iter().map(StartedProxy::counters).collect();
+                let miners = counters.iter().map(|it| it.miners).sum();
+                let unread = counters.iter().map(|it| it.unread_bytes).sum();
+                if freed.is_enough(ended, miners, unread) {
                     log::debug!("{ended} connections have ended: freed memory goes back");
                     ring::give_back_memory();
                 }
@@ -253,21 +255,31 @@ struct FreedMemory {
     ended: u64,
     /// And when memory was given back last.
     given_back: u64,
+    /// Since then, the most bytes that waited for miners who did not read.
+    unread: u64,
 }
 
 impl FreedMemory {
     /// Fewer hold little that would be freed.
     const CROWD: u64 = 256;
 
-    /// Whether to give back now, when so many connections have ended since the start, and so many miners are
-    /// here: where a farm is large, a few of it come and go all the time.
-    fn is_enough(&mut self, ended: u64, miners: u64) -> bool {
+    /// And so many bytes that a few did not read are little, too.
+    const UNREAD: u64 = 1024 * 1024;
+
+    /// Whether to give back now, when so many connections have ended since the start, so many miners are
+    /// here, and so many bytes wait for those that do not read. Where a farm is large, a few of it come and
+    /// go all the time.
+    fn is_enough(&mut self, ended: u64, miners: u64, unread: u64) -> bool {
         let lately = ended.saturating_sub(self.ended);
         self.ended = ended;
+        self.unread = self.unread.max(unread);
         let left = ended.saturating_sub(self.given_back);
-        let is_enough = left >= Self::CROWD.max(miners / 16) && lately <= left / 8;
+        let is_crowd = left >= Self::CROWD.max(miners / 16) && lately <= left / 8;
+        let is_read = self.unread >= Self::UNREAD && unread <= self.unread / 8;
+        let is_enough = is_crowd || is_read;
         if is_enough {
             self.given_back = ended;
+            self.unread = unread;
         }
         is_enough
     }
@@ -364,15 +376,15 @@ mod tests {
     #[test]
     fn memory_goes_back_once_when_a_crowd_has_left() {
         let mut freed = FreedMemory::default();
-        assert!(!freed.is_enough(255, 10), "a few");
-        assert!(!freed.is_enough(10_000, 10), "they are leaving");
-        assert!(!freed.is_enough(20_000, 10), "they are leaving");
+        assert!(!freed.is_enough(255, 10, 0), "a few");
+        assert!(!freed.is_enough(10_000, 10, 0), "they are leaving");
+        assert!(!freed.is_enough(20_000, 10, 0), "they are leaving");
         assert!(
-            freed.is_enough(20_100, 10),
+            freed.is_enough(20_100, 10, 0),
             "all but some latecomers are gone"
         );
-        assert!(!freed.is_enough(20_100, 10), "once");
-        assert!(!freed.is_enough(20_355, 10), "a few");
+        assert!(!freed.is_enough(20_100, 10, 0), "once");
+        assert!(!freed.is_enough(20_355, 10, 0), "a few");
     }
 
     #[test]
@@ -380,10 +392,25 @@ mod tests {
         let mut freed = FreedMemory::default();
         let looks = 1..=80;
         let times = looks
-            .filter(|look| freed.is_enough(look * 1000, 10))
+            .filter(|look| freed.is_enough(look * 1000, 10, 0))
             .count();
         assert_eq!(times, 10);
-        assert!(!freed.is_enough(84_000, 65_536), "a sixteenth of a farm");
-        assert!(freed.is_enough(84_500, 65_536));
+        assert!(!freed.is_enough(84_000, 65_536, 0), "a sixteenth of a farm");
+        assert!(freed.is_enough(84_500, 65_536, 0));
+    }
+
+    #[test]
+    fn memory_goes_back_when_much_is_read_at_last() {
+        let mut freed = FreedMemory::default();
+        let mut times = Vec::new();
+        let unread = [
+            0, 900_000, 4_000_000, 600_000, 400_000, 300_000, 0, 2_000_000, 0,
+        ];
+        for (look, unread) in unread.into_iter().enumerate() {
+            if freed.is_enough(3, 10, unread) {
+                times.push(look);
+            }
+        }
+        assert_eq!(times, [4, 8]);
     }
 }
