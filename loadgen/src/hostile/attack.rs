@@ -83,9 +83,9 @@ const ORDINARY: Attack = Attack {
     left_mib_max: 2,
 };
 
-/// Behind a few that had much: they are no crowd, behind which the proxy has its C library give back what was
-/// freed, so that keeps what `unread_bytes_max` allowed and what the buffers had on their way there.
-const LEFT_BY_FEW_MIB: u64 = 16;
+/// Behind those that had much: what honest miners hold that came in their midst lies between it, so pages
+/// stay.
+const LEFT_BY_MUCH_MIB: u64 = 8;
 
 /// All of them, in the order in which they run.
 pub(crate) static ATTACKS: [Attack; 11] = [
@@ -106,7 +106,7 @@ pub(crate) static ATTACKS: [Attack; 11] = [
         reads: Appetite::NOTHING,
         is_turned_away: true,
         is_unread: true,
-        left_mib_max: LEFT_BY_FEW_MIB,
+        left_mib_max: LEFT_BY_MUCH_MIB,
         ..ORDINARY
     },
     Attack {
@@ -121,7 +121,7 @@ pub(crate) static ATTACKS: [Attack; 11] = [
         reads: Appetite::LITTLE,
         is_turned_away: true,
         is_unread: true,
-        left_mib_max: LEFT_BY_FEW_MIB,
+        left_mib_max: LEFT_BY_MUCH_MIB,
         ..ORDINARY
     },
     Attack {
@@ -148,8 +148,7 @@ pub(crate) static ATTACKS: [Attack; 11] = [
         opening: client_hello,
         pace: millis(1000),
         is_turned_away: true,
-        // What honest miners hold that came in its midst lies between what it had, so pages stay.
-        left_mib_max: 8,
+        left_mib_max: LEFT_BY_MUCH_MIB,
         ..ORDINARY
     },
     Attack {
