@@ -338,12 +338,12 @@ fn a_pool_that_falls_silent_is_left_by_both_shards_together() {
     let (silent, well) = (FakePool::start(), AutoPool::accepts_all());
     let config = Config::new(&silent.url())
         .fallback(&well.url())
-        .key("failover: { no_job_seconds: 4, resume_seconds: 0.5 }");
+        .key("failover: { no_job_seconds: 6, resume_seconds: 0.5 }");
     let mut farm = Farm::start(&config);
     let _first = silent.accept_ready(NONCE_1);
     let mut second = silent.accept_ready(OTHER_NONCE_1);
     farm.mine();
-    thread::sleep(Duration::from_millis(800));
+    thread::sleep(Duration::from_secs(2));
     second.notify(&PoolJob::new("pool-job-2"));
 
     let jobs = farm.expect_job(&PoolJob::new("auto-job"));
