@@ -437,6 +437,10 @@ impl Exchange {
     /// are left go out.
     fn settle_gate(&mut self, now: Now, index: usize, id: AccountId, denial: Option<&Denial>) {
         let link = &mut self.links[index];
+        if denial.is_none() {
+            // It may have been given up before, while shares wait for other names.
+            link.names.refused.remove(&id);
+        }
         if !link.names.gate.remove(&id) {
             return;
         }

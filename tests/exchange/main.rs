@@ -12,6 +12,7 @@ mod failback;
 mod fan_out;
 mod farm;
 mod immediate;
+mod late_names;
 mod monero;
 mod name_pace;
 mod names;
