@@ -4,8 +4,9 @@
 //! accounts (`accounts.rs`) its pool has authorized on this connection. A miner's authorize is answered when
 //! its pool has answered ours. Where its miners come to another connection (the link was lost and is back,
 //! or another one takes over) all their names are asked for again at once, first of all those of shares that
-//! wait; a share whose name is not answered yet is held until it is. Shares that go out for the second time
-//! wait until all of *their* names are answered: the *gate*. A name that is denied then closes the miners
+//! wait; a share whose name is not answered yet is held until it is, for as long as it would wait for its own
+//! answer. Shares that go out for the second time wait until all of *their* names are answered: the *gate*.
+//! It waits for no name to which the pool seems not to come. A name that is denied then closes the miners
 //! that have no other: they come again, and are refused from memory until the pool may be asked again.
 //!
 //! Which name a pool is asked for next, and what becomes of one that it does not answer in time, is said in
@@ -240,7 +241,18 @@ impl Exchange {
     fn settle_name(&mut self, now: Now, index: usize, id: AccountId, denial: Option<&Denial>) {
         let questions = &mut self.links[index].names.questions;
         let waiters = questions.settle(id, denial.is_none());
-        self.tell_name(now, index, id, waiters, denial);
+        self.settle_gate(now, index, id, denial);
+        for waiter in waiters {
+            self.handle_worker_named(now, waiter, denial);
+        }
+        for share in self.links[index].names.held.take_of(id) {
+            if let Some(denial) = denial {
+                self.refuse_held(&share, reject_of_share(denial));
+            } else if let Err(reject) = self.send_held_share(now, index, &share) {
+                self.refuse_held(&share, reject);
+                self.judge_refused(now, share.miner, share.worker, reject);
+            }
+        }
         // Who mined under it on another connection can't any more.
         if denial.is_some_and(|denial| denial.reject == Reject::WorkerDenied)
             && let Some(accounts) = &self.accounts
@@ -255,31 +267,8 @@ impl Exchange {
         }
     }
 
-    /// Tells those who wait for a name, and the shares under it.
-    fn tell_name(
-        &mut self,
-        now: Now,
-        index: usize,
-        id: AccountId,
-        waiters: Vec<Waiter>,
-        denial: Option<&Denial>,
-    ) {
-        self.settle_gate(now, index, id, denial);
-        for waiter in waiters {
-            self.handle_worker_named(now, waiter, denial);
-        }
-        for share in self.links[index].names.held.take_of(id) {
-            if let Some(denial) = denial {
-                self.refuse_held(&share, reject_of_share(denial));
-            } else if let Err(reject) = self.send_held_share(now, index, &share) {
-                self.refuse_held(&share, reject);
-                self.judge_refused(now, share.miner, share.worker, reject);
-            }
-        }
-    }
-
     /// The pool does not answer in time. Who waits for the name is told so. The question stays for a while,
-    /// as its answer may come yet.
+    /// as its answer may come yet, and shares wait for it: one that is refused is lost.
     fn tell_overdue(&mut self, now: Now, index: usize) {
         let silent = Denial::from(Reject::NameUnanswered);
         let unanswered = &mut self.links[index].names.questions.unanswered;
@@ -297,8 +286,9 @@ impl Exchange {
                 }
             }
             let questions = &mut self.links[index].names.questions;
-            let waiters = questions.take_waiters(late.account);
-            self.tell_name(now, index, late.account, waiters, Some(&silent));
+            for waiter in questions.take_waiters(late.account) {
+                self.handle_worker_named(now, waiter, Some(&silent));
+            }
         }
         for late in given_up {
             if answers && late.stranger().is_some() && !late.is_careful {
@@ -471,6 +461,25 @@ impl Exchange {
         link.output.rewind(&mut link.pending);
     }
 
+    /// Those who wait behind the gate wait no longer for a name to which the pool does not come, nor for one
+    /// whose own shares have waited for too long.
+    fn tick_gate(&mut self, now: Now, index: usize) {
+        let link = &mut self.links[index];
+        if link.names.gate.is_empty() {
+            return;
+        }
+        let shares = link.pending.iter_mut().filter_map(|share| share.account);
+        let shares: BTreeSet<AccountId> = shares.collect();
+        let questions = &link.names.questions;
+        let is_over =
+            |id: &AccountId| !shares.contains(id) || questions.is_left(now.since_start, *id);
+        let over: Vec<AccountId> = link.names.gate.iter().copied().filter(is_over).collect();
+        let silent = Denial::from(Reject::NameUnanswered);
+        for id in over {
+            self.settle_gate(now, index, id, Some(&silent));
+        }
+    }
+
     /// What time does to the names of all links.
     pub(super) fn tick_names(&mut self, now: Now) {
         if self.accounts.is_none() {
@@ -480,6 +489,7 @@ impl Exchange {
             let questions = &mut self.links[index].names.questions;
             questions.tick(now.since_start, self.settings.part.1);
             self.tell_overdue(now, index);
+            self.tick_gate(now, index);
             if matches!(self.links[index].state, LinkState::Up(..)) {
                 self.ask_next(now, index);
             }

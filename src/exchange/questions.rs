@@ -373,6 +373,17 @@ impl Questions {
         matches!(self.names.get(&id), Some(Standing::Waits(wait)) if wait.place == place)
     }
 
+    /// See [`Unanswered::is_left`].
+    pub(super) fn is_left(&self, now: Duration, id: AccountId) -> bool {
+        match self.names.get(&id) {
+            Some(Standing::Waits(wait)) => match wait.place {
+                Place::Asked(request) => self.unanswered.is_left(now, request),
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
     /// The name that is next was asked for.
     pub(super) fn asked(&mut self, request: u64, question: Question) {
         if let Some(Standing::Waits(wait)) = self.names.get_mut(&question.account) {

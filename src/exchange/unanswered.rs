@@ -1,17 +1,17 @@
 //! What a pool was asked for, name by name, and has not answered yet on this connection.
 //!
-//! Whoever waits is told after five seconds, but the question stays: some pools need longer for each name, or
-//! for those that they deny. While the pool answers at all, questions whose answers are late count among
-//! those that it has to answer, so a slow pool is sent no more than it can bear. One is *passed over* where
-//! the pool answered another that was asked later; it may never be answered, and counts no more. After a
-//! minute in which the pool could have answered a question it is given up.
+//! Whoever authorizes is told after five seconds, but the question stays: some pools need longer for each
+//! name, or for those that they deny. Shares wait for its answer. While the pool answers at all, questions
+//! whose answers are late count among those that it has to answer, so a slow pool is sent no more than it can
+//! bear. One is *passed over* where the pool answered another that was asked later; it may never be answered,
+//! and counts no more. After a minute in which the pool could have answered a question it is given up.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::exchange::accounts::AccountId;
 
-/// How long a name waits for the pool's answer, and with it the shares under it.
+/// How long whoever authorizes a name waits for the pool's answer. Shares under it wait for longer.
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
 
 /// So long the pool may answer nothing, and what waits for it still counts among those that it was asked for.
@@ -95,11 +95,22 @@ impl Unanswered {
 
     /// The names that the pool has to answer, as far as it seems to.
     pub(super) fn in_flight(&self, now: Duration) -> usize {
-        let spoke = self.answered_at.max(self.began);
-        if now.saturating_sub(spoke) >= ANSWERS_LATELY {
+        if !self.answers_lately(now) {
             return self.asked.len();
         }
         self.asked.len() + self.late.range(self.answered..).count()
+    }
+
+    fn answers_lately(&self, now: Duration) -> bool {
+        let spoke = self.answered_at.max(self.began);
+        now.saturating_sub(spoke) < ANSWERS_LATELY
+    }
+
+    /// Whether the answer to this question is late, and the pool seems not to come to it: it answered another
+    /// that was asked later, or none for a while.
+    pub(super) fn is_left(&self, now: Duration, request: u64) -> bool {
+        let is_passed_over = request < self.answered;
+        self.late.contains_key(&request) && (is_passed_over || !self.answers_lately(now))
     }
 
     /// What is open for strangers of this address.

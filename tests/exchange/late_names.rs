@@ -1,6 +1,7 @@
 //! Shares under names for which their pool answers late, or never; and who waits for such a name.
 
-use crate::names::{Hall, YES, come_back, names_of};
+use crate::names::{Hall, YES, answers, come_back, names_of, token};
+use std::time::Duration;
 
 fn refused(hall: &Hall) -> u64 {
     let counters = hall.scene.exchange.counters();
@@ -30,4 +31,107 @@ fn a_late_yes_saves_the_shares_that_wait_beside_those_of_other_names() {
     }
     let sent = names_of(&hall.heard(), "mining.submit").len();
     assert_eq!((sent, refused(&hall)), (258, 0));
+}
+
+#[test]
+fn a_share_waits_for_its_name_for_as_long_as_for_its_own_answer() {
+    let mut hall = Hall::open(|settings| settings.limits.reply_timeout = Duration::from_secs(40));
+    let miner = hall.miner(0, "a");
+    hall.reconnect();
+    let asked = hall.heard();
+    let first = hall.submit(miner, "a");
+    hall.tick(15);
+    let second = hall.submit(miner, "a");
+    assert_eq!(answers(&hall.scene.flush().text), []);
+    // The first one has waited for too long, and the second goes out.
+    hall.tick(26);
+    assert_eq!(answers(&hall.scene.flush().text), [(first, 20)]);
+    hall.pool_answers(asked[0].0, YES);
+    let sent = hall.heard();
+    assert_eq!(names_of(&sent, "mining.submit"), ["a"]);
+    hall.pool_answers(sent[0].0, YES);
+    assert_eq!(answers(&hall.scene.flush().text), [(second, 0)]);
+}
+
+#[test]
+fn a_share_under_a_name_that_is_given_up_is_refused_and_the_next_one_asks_again() {
+    let mut hall = Hall::open(|settings| settings.limits.reply_timeout = Duration::from_secs(600));
+    let miner = hall.miner(0, "a");
+    hall.miner(1, "b");
+    hall.reconnect();
+    let (id, _, name) = hall.heard().remove(1);
+    assert_eq!(name, "b");
+    hall.pool_answers(id, YES);
+    let share = hall.submit(miner, "a");
+    hall.tick(59);
+    assert_eq!(answers(&hall.scene.flush().text), []);
+    hall.tick(1);
+    assert_eq!(answers(&hall.scene.flush().text), [(share, 20)]);
+    hall.submit(miner, "a");
+    assert_eq!(names_of(&hall.heard(), "mining.authorize"), ["a"]);
+}
+
+/// So many miners, each with a share in flight, are back at a pool that answers slowly.
+fn asked_again(miners: u32) -> (Hall, Vec<u64>) {
+    let mut hall = come_back(miners, |_| true);
+    let asked = hall.heard();
+    (hall, asked.into_iter().map(|(id, _, _)| id).collect())
+}
+
+#[test]
+fn shares_in_flight_wait_for_a_pool_that_needs_eight_seconds_for_a_name() {
+    let (mut hall, asked) = asked_again(20);
+    hall.tick(8);
+    for id in asked {
+        assert_eq!(hall.heard(), []);
+        hall.pool_answers(id, YES);
+    }
+    let sent = names_of(&hall.heard(), "mining.submit").len();
+    assert_eq!((sent, refused(&hall)), (20, 0));
+}
+
+#[test]
+fn shares_in_flight_wait_while_the_pool_answers_one_name_after_the_other() {
+    let (mut hall, asked) = asked_again(6);
+    for id in asked {
+        assert_eq!(hall.heard(), []);
+        hall.tick(8);
+        hall.pool_answers(id, YES);
+    }
+    let sent = names_of(&hall.heard(), "mining.submit").len();
+    assert_eq!((sent, refused(&hall)), (6, 0));
+}
+
+#[test]
+fn a_name_that_the_pool_does_not_come_to_keeps_no_other_share_waiting_for_long() {
+    // It passes two over, and of the last one it says nothing either.
+    let (mut hall, asked) = asked_again(5);
+    hall.pool_answers(asked[2], YES);
+    hall.pool_answers(asked[3], YES);
+    hall.tick(9);
+    assert_eq!((hall.heard().len(), refused(&hall)), (0, 0));
+    hall.tick(1);
+    let sent = names_of(&hall.heard(), "mining.submit");
+    assert_eq!(sent, ["rig2", "rig3"]);
+    assert_eq!(refused(&hall), 3);
+    // When only such remain that it passed over, nobody waits for those.
+    let (mut hall, asked) = asked_again(3);
+    hall.pool_answers(asked[2], YES);
+    hall.tick(5);
+    assert_eq!(names_of(&hall.heard(), "mining.submit"), ["rig2"]);
+}
+
+#[test]
+fn shares_wait_for_no_name_whose_own_shares_are_over() {
+    let (mut hall, asked) = asked_again(10);
+    // Nine seconds for each: after a minute the first six are answered.
+    for id in &asked[..6] {
+        hall.tick(9);
+        hall.pool_answers(*id, YES);
+    }
+    hall.submit(token(0), "rig0");
+    assert_eq!(hall.heard(), []);
+    hall.tick(8);
+    assert_eq!(names_of(&hall.heard(), "mining.submit"), ["rig0"]);
+    assert_eq!(refused(&hall), 10);
 }
