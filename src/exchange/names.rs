@@ -277,21 +277,18 @@ impl Exchange {
         // A pool that answers for no name at all speaks against none.
         let answers = unanswered.has_answered();
         for late in overdue {
-            if late.is_careful {
-                // Nothing else kept the pool from answering, and it did not hang up.
-                self.remember_denial(now, index, &late, &silent);
-                let pool = self.links[index].pool;
-                if let Some(accounts) = &mut self.accounts {
-                    accounts.forget_ends(pool, late.account);
-                }
-            }
             let questions = &mut self.links[index].names.questions;
             for waiter in questions.take_waiters(late.account) {
                 self.handle_worker_named(now, waiter, Some(&silent));
             }
         }
         for late in given_up {
-            if answers && late.stranger().is_some() && !late.is_careful {
+            let pool = self.links[index].pool;
+            if let Some(accounts) = &mut self.accounts {
+                // In all that time the pool did not hang up.
+                accounts.forget_ends(pool, late.account);
+            }
+            if answers && late.stranger().is_some() {
                 self.remember_denial(now, index, &late, &silent);
             }
             self.settle_name(now, index, late.account, Some(&silent));

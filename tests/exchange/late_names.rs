@@ -135,3 +135,49 @@ fn shares_wait_for_no_name_whose_own_shares_are_over() {
     assert_eq!(names_of(&hall.heard(), "mining.submit"), ["rig0"]);
     assert_eq!(refused(&hall), 10);
 }
+
+/// The next connection asks for this name with care: two ended while it was open.
+fn end_twice_at(hall: &mut Hall, name: &str) {
+    for _ in 0..2 {
+        assert_eq!(names_of(&hall.heard(), "mining.authorize"), [name]);
+        hall.reconnect();
+    }
+}
+
+#[test]
+fn who_asks_again_while_a_suspect_is_open_makes_it_no_worse() {
+    let mut hall = Hall::open(|_| {});
+    let first = hall.subscribed(1);
+    hall.authorize(first, "quiet");
+    end_twice_at(&mut hall, "quiet");
+    assert_eq!(names_of(&hall.heard(), "mining.authorize"), ["quiet"]);
+    for index in 2..12 {
+        hall.tick(6);
+        let miner = hall.subscribed(index);
+        hall.authorize(miner, "other");
+        hall.answer_names(|name| name == "other");
+        hall.authorize(miner, "quiet");
+    }
+    // It is given up after a minute, and may be asked for again after one more.
+    hall.tick(61);
+    let miner = hall.subscribed(20);
+    hall.authorize(miner, "quiet");
+    assert_eq!(names_of(&hall.heard(), "mining.authorize"), ["quiet"]);
+}
+
+#[test]
+fn the_name_of_who_mines_is_no_guess_though_connections_ended_at_it() {
+    let mut hall = Hall::open(|_| {});
+    let miner = hall.miner(0, "a");
+    hall.reconnect();
+    end_twice_at(&mut hall, "a");
+    assert_eq!(names_of(&hall.heard(), "mining.authorize"), ["a"]);
+    // The pool is slow, and the connection ends once more.
+    hall.tick(6);
+    hall.reconnect();
+    hall.submit(miner, "a");
+    let asked = hall.heard();
+    assert_eq!(names_of(&asked, "mining.authorize"), ["a"]);
+    hall.pool_answers(asked[0].0, YES);
+    assert_eq!(names_of(&hall.heard(), "mining.submit"), ["a"]);
+}

@@ -532,7 +532,8 @@ fn a_name_at_which_a_connection_did_not_end_is_no_suspect_any_more() {
     assert_eq!(asked(&mut hall), [""; 0]);
     hall.tick(5);
     assert_eq!(hall.answer_names(|_| true), ["other"]);
-    hall.tick(62);
+    // It is given up after a minute, and remembered for one more.
+    hall.tick(116);
     // When it may be asked for again it waits for nobody.
     for (index, name) in [(3, "third"), (4, "quiet"), (5, "fifth")] {
         let miner = hall.subscribed(index);
