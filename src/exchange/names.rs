@@ -306,17 +306,17 @@ impl Exchange {
         let retry = self.settings.authorize.denied_retry;
         let link = &self.links[index];
         let unanswered = &link.names.questions.unanswered;
-        let (names, alone) = unanswered.cut_off();
+        let suspect = unanswered.suspect();
         let ends_before = if unanswered.has_answered() {
             CAREFUL_ENDS
         } else {
             DEAD_POOL_ENDS
         };
-        for asked in names {
+        for asked in unanswered.all() {
             let id = asked.account;
-            // It was asked for alone, and other connections ended before: it is that name, as far as can be
-            // known.
-            if alone == Some(id) && accounts.ends(link.pool, id) >= ends_before {
+            // Of those at which other connections ended before it was the only one: it is that name, as far
+            // as can be known.
+            if suspect == Some(id) && accounts.ends(link.pool, id) >= ends_before {
                 let denial = Reject::NameUnanswered.into();
                 let is_news = accounts.deny(now, link.pool, id, &denial, retry);
                 if let Some(home) = asked.home.filter(|_| is_news) {

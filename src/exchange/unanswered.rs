@@ -136,14 +136,27 @@ impl Unanswered {
         silent.is_some_and(|(since, names)| names > 1 && now.saturating_sub(since) >= no_reply)
     }
 
-    /// The questions at which the connection may have ended, and the account of the one that the pool had to
-    /// answer where there was but one.
-    pub(super) fn cut_off(&self) -> (Vec<Question>, Option<AccountId>) {
-        let late = self.late.range(self.answered..).map(|(_, late)| *late);
-        let asked = self.asked.values().copied();
-        let first = self.asked.values().next();
-        let alone = first.filter(|_| self.asked.len() == 1);
-        (asked.chain(late).collect(), alone.map(|it| it.account))
+    /// All of them: at each the pool may close the connection, be it late.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Question> {
+        self.asked.values().chain(self.late.values())
+    }
+
+    /// The account at which the connection has ended, of those that were asked for with care, where there is
+    /// but one. Those whose answers are late come second: they have had five seconds, in which the connection
+    /// did not end.
+    pub(super) fn suspect(&self) -> Option<AccountId> {
+        let suspects_of = |questions: &BTreeMap<u64, Question>| -> Vec<AccountId> {
+            let careful = questions.values().filter(|question| question.is_careful);
+            careful.map(|question| question.account).collect()
+        };
+        let mut suspects = suspects_of(&self.asked);
+        if suspects.is_empty() {
+            suspects = suspects_of(&self.late);
+        }
+        match suspects[..] {
+            [suspect] => Some(suspect),
+            _ => None,
+        }
     }
 
     /// The pool was asked.
@@ -236,8 +249,7 @@ impl Unanswered {
 
     /// The accounts of all of them.
     pub(super) fn accounts(&self) -> impl Iterator<Item = AccountId> {
-        let questions = self.asked.values().chain(self.late.values());
-        questions.map(|question| question.account)
+        self.all().map(|question| question.account)
     }
 }
 

@@ -11,6 +11,7 @@ mod early;
 mod failback;
 mod fan_out;
 mod farm;
+mod hang_ups;
 mod immediate;
 mod late_names;
 mod monero;

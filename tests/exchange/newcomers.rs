@@ -13,17 +13,19 @@ use crate::names::{Hall, NO, YES, answers, come_back, names_of, token};
 
 /// What the pool does with a name.
 #[derive(Clone, Copy)]
-enum Does {
+pub(crate) enum Does {
     Answers(&'static str),
     /// Not a word.
     Nothing,
     /// It closes the connection.
     HangsUp,
+    /// It does so after this time.
+    HangsUpLater(Duration),
 }
 
 /// When the pool does something about the names that it is asked for.
 #[derive(Clone, Copy)]
-enum Pace {
+pub(crate) enum Pace {
     /// So long after each.
     After(Duration),
     /// One behind the other, so long for each.
@@ -31,7 +33,7 @@ enum Pace {
 }
 
 /// A hall of rigs, each under a name of its own. Who is refused asks again after a while.
-struct Rigs {
+pub(crate) struct Rigs {
     hall: Hall,
     pace: Pace,
     /// What the pool has to do, in this order.
@@ -39,23 +41,25 @@ struct Rigs {
     /// The most that it had to do at a time.
     todo_max: usize,
     /// How often it was asked for each name.
-    asked: BTreeMap<String, u32>,
+    pub(crate) asked: BTreeMap<String, u32>,
+    /// When it hangs up at the latest.
+    hangs_up_at: Option<Duration>,
     /// How often it hung up.
-    ends: u32,
+    pub(crate) ends: u32,
     /// Who waits for the answer to which request, and since when.
     waits: HashMap<u32, u32>,
     again: VecDeque<(Duration, u32)>,
     pause: Duration,
     /// Whether they do so on another connection.
-    reconnect: bool,
+    pub(crate) reconnect: bool,
     workers: BTreeMap<u32, (u32, String)>,
-    mining: BTreeMap<u32, Duration>,
+    pub(crate) mining: BTreeMap<u32, Duration>,
 }
 
 const STEP: Duration = Duration::from_millis(25);
 
 impl Rigs {
-    fn new(pace: Pace) -> Self {
+    pub(crate) fn new(pace: Pace) -> Self {
         Self::of(Hall::open(|_| {}), pace)
     }
 
@@ -66,6 +70,7 @@ impl Rigs {
             todo: VecDeque::new(),
             todo_max: 0,
             asked: BTreeMap::new(),
+            hangs_up_at: None,
             ends: 0,
             waits: HashMap::new(),
             again: VecDeque::new(),
@@ -77,14 +82,14 @@ impl Rigs {
     }
 
     /// A rig comes from this address.
-    fn come(&mut self, rig: u32, home: u32, worker: &str) {
+    pub(crate) fn come(&mut self, rig: u32, home: u32, worker: &str) {
         self.hall.from(home);
         self.hall.subscribed(rig);
         self.workers.insert(rig, (home, worker.to_owned()));
         self.authorize(rig);
     }
 
-    fn come_all(&mut self, rigs: std::ops::Range<u32>, home: u32) {
+    pub(crate) fn come_all(&mut self, rigs: std::ops::Range<u32>, home: u32) {
         for rig in rigs {
             self.come(rig, home, &format!("rig{rig}"));
         }
@@ -101,7 +106,7 @@ impl Rigs {
         self.waits.insert(id, rig);
     }
 
-    fn leave(&mut self, rig: u32) {
+    pub(crate) fn leave(&mut self, rig: u32) {
         let exchange = &mut self.hall.scene.exchange;
         exchange.handle_disconnect(token(rig), CloseReason::Closed);
         self.mining.remove(&rig);
@@ -117,15 +122,15 @@ impl Rigs {
         of.map(|(_, count)| *count).sum()
     }
 
-    fn ends_as(&self, end: LinkEnd) -> u64 {
+    pub(crate) fn ends_as(&self, end: LinkEnd) -> u64 {
         self.hall.scene.exchange.counters().link_ends[end as usize]
     }
 
-    fn refused(&self, reject: Reject) -> u64 {
+    pub(crate) fn refused(&self, reject: Reject) -> u64 {
         self.hall.scene.exchange.counters().refused[reject.index()]
     }
 
-    fn pass(&mut self, seconds: u64, does: impl Fn(&str) -> Does) {
+    pub(crate) fn pass(&mut self, seconds: u64, does: impl Fn(&str) -> Does) {
         for step in 1..=seconds * 40 {
             self.hall.scene.pass(STEP);
             let now = self.hall.scene.now.since_start;
@@ -151,13 +156,21 @@ impl Rigs {
                 match does(&name) {
                     Does::Answers(verdict) => self.hall.pool_answers(id, verdict),
                     Does::Nothing => {}
-                    Does::HangsUp => {
-                        self.ends += 1;
-                        self.todo.clear();
-                        self.hall.lose();
-                        self.hall.come_back();
+                    Does::HangsUp => self.hangs_up_at = Some(now),
+                    Does::HangsUpLater(time) => {
+                        self.hangs_up_at.get_or_insert(now + time);
                     }
                 }
+                if self.hangs_up_at.is_some_and(|at| at <= now) {
+                    break;
+                }
+            }
+            if self.hangs_up_at.is_some_and(|at| at <= now) {
+                self.hangs_up_at = None;
+                self.ends += 1;
+                self.todo.clear();
+                self.hall.lose();
+                self.hall.come_back();
             }
             if step % 10 == 0 {
                 self.hall.scene.exchange.handle_tick(self.hall.scene.now);
