@@ -319,7 +319,7 @@ impl Exchange {
             if suspect == Some(id) && accounts.ends(link.pool, id) >= ends_before {
                 let denial = Reject::NameUnanswered.into();
                 let is_news = accounts.deny(now, link.pool, id, &denial, retry);
-                if let Some(home) = asked.home.filter(|_| is_news) {
+                if let Some(home) = asked.stranger().filter(|_| is_news) {
                     accounts.repute.note_hung_up(now, link.pool, home);
                 }
             }

@@ -18,6 +18,27 @@ fn hall() -> Rigs {
 }
 
 #[test]
+fn a_known_name_at_which_the_pool_hangs_up_costs_its_address_nothing() {
+    let mut rigs = hall();
+    rigs.come(500, 7, "was good");
+    rigs.pass(2, |_| Does::Answers(YES));
+    rigs.leave(500);
+    rigs.pass(2, |_| Does::Answers(YES));
+    let hangs_up = |name: &str| match name {
+        "was good" => Does::HangsUp,
+        _ => Does::Answers(YES),
+    };
+    rigs.come(500, 7, "was good");
+    rigs.pass(30, hangs_up);
+    assert!((3..=4).contains(&rigs.ends), "{}", rigs.ends);
+    assert!(rigs.refused(Reject::NameUnanswered) > 0);
+    rigs.come(501, 7, "rig501");
+    rigs.pass(5, hangs_up);
+    assert!(rigs.mining.contains_key(&501));
+    assert_eq!(rigs.refused(Reject::TooManyDenied), 0);
+}
+
+#[test]
 fn a_name_at_which_the_pool_hangs_up_is_found_and_paid_for_also_later_and_beside_others() {
     for (after, is_beside_quiet_ones) in [(0, true), (8, false), (8, true)] {
         let hangs_up = |name: &str| match name {
