@@ -86,8 +86,17 @@ pub(super) struct Visitor<'a> {
 enum Step {
     /// The shell looks the worker up; it always answers.
     Check,
-    /// A pool says whether it takes the name: the one of this connection, once it was asked.
-    Name(AccountId, Option<LinkKey>),
+    /// A pool says whether it takes the name.
+    Name(AccountId, AskedAt),
+}
+
+/// Which pool is asked for a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AskedAt {
+    /// The one of this connection.
+    Link(LinkKey),
+    /// None, since then, as the miner has no link that is up.
+    Nowhere(Duration),
 }
 
 /// An authorize whose answer is not known yet.
@@ -271,7 +280,7 @@ impl Exchange {
             },
             password: authorize.shows_passwords.then_some(password),
         });
-        pending.step = Step::Name(account, None);
+        pending.step = Step::Name(account, AskedAt::Nowhere(now.since_start));
         pending.since = now.since_start;
         self.ask_for_one(now, waiter, account);
     }
@@ -287,7 +296,7 @@ impl Exchange {
             Asked::Waits => {
                 let key = self.links[index].key;
                 if let Some(pending) = self.pending_authorizes.get_mut(&waiter) {
-                    pending.step = Step::Name(account, Some(key));
+                    pending.step = Step::Name(account, AskedAt::Link(key));
                 }
             }
         }
@@ -310,21 +319,29 @@ impl Exchange {
         let can_ask = self.links.iter().any(|link| link.is_up());
         let wait_max = self.settings.limits.subscribe_wait;
         let (mut waiting, mut overdue) = (Vec::new(), Vec::new());
-        for (waiter, pending) in &self.pending_authorizes {
-            let Step::Name(account, key) = pending.step else {
+        for (waiter, pending) in &mut self.pending_authorizes {
+            let Step::Name(account, asked_at) = &mut pending.step else {
                 continue;
             };
             if now.since(pending.since) >= wait_max.max(NAME_WAIT_MAX) {
                 overdue.push(*waiter);
                 continue;
             }
-            let is_asked = key.is_some_and(|key| {
-                let link = &self.links[key.index];
-                link.key == key && link.is_up()
-            });
-            let is_late = now.since(pending.since) >= wait_max;
-            if !is_asked && (can_ask || is_late) {
-                waiting.push((*waiter, account, is_late));
+            let since = match *asked_at {
+                AskedAt::Link(key) => {
+                    let link = &self.links[key.index];
+                    if link.key == key && link.is_up() {
+                        continue;
+                    }
+                    // It may be back in a moment, however long the miner has waited for its turn there.
+                    *asked_at = AskedAt::Nowhere(now.since_start);
+                    now.since_start
+                }
+                AskedAt::Nowhere(since) => since,
+            };
+            let is_late = now.since(since) >= wait_max;
+            if can_ask || is_late {
+                waiting.push((*waiter, *account, is_late));
             }
         }
         for (waiter, account, is_late) in waiting {

@@ -355,6 +355,31 @@ fn an_authorize_waits_for_its_turn_for_two_minutes_and_no_longer() {
     assert!(rigs.waits.len() <= 8, "those that were asked for only now");
 }
 
+#[test]
+fn who_has_waited_long_for_its_turn_waits_on_while_the_link_is_taken_up_again() {
+    let mut rigs = Rigs::new(Pace::OneByOne(millis(1000)));
+    rigs.pause = Duration::from_secs(1000);
+    rigs.come_all(1..301, 8);
+    rigs.pass(40, yes);
+    rigs.hall.lose();
+    rigs.hall.tick(2);
+    rigs.hear();
+    assert_eq!(rigs.refused(Reject::NoPool), 0);
+    rigs.hall.come_back();
+    rigs.todo.clear();
+    let before = rigs.names_asked("rig");
+    rigs.pass(4, yes);
+    assert!(rigs.names_asked("rig") > before + 30);
+    assert_eq!(rigs.refused(Reject::NoPool), 0);
+    // Without a pool all are told so, half a minute later.
+    rigs.hall.lose();
+    rigs.hall.tick(29);
+    assert_eq!(rigs.refused(Reject::NoPool), 0);
+    let waiting = rigs.waits.len() as u64;
+    rigs.hall.tick(2);
+    assert_eq!(rigs.refused(Reject::NoPool), waiting);
+}
+
 impl Rigs {
     /// As [`Rigs::come`], but the connection may be there.
     fn come_with(&mut self, rig: u32, home: u32, worker: &str, is_first: bool) {
