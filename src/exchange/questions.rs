@@ -266,7 +266,10 @@ impl Questions {
             }
         }
         let others_wait = self.newcomers.iter().any(|turns| turns.len() > 0);
-        if self.first_careful().is_some() && (now >= self.round_after || !others_wait) {
+        if self.first_careful().is_none() {
+            // Who waited for a round may have left.
+            self.round_since = None;
+        } else if now >= self.round_after || !others_wait {
             self.round_since.get_or_insert(now);
             // First those that are asked for are to be answered.
             return (asked == 0).then(|| self.next_careful(now)).flatten();
@@ -579,5 +582,32 @@ mod tests {
         let mut wanted = vec![10, 16, 4];
         wanted.extend([1; 20]);
         assert_eq!(rounds, wanted);
+    }
+
+    #[test]
+    fn a_round_that_never_began_gives_others_no_time_behind_a_later_one() {
+        let mut questions = Questions::default();
+        let may_ask = |_, _| MayAsk::Now;
+        let at = Duration::from_secs;
+        let next = |questions: &mut Questions, second| {
+            questions.next(at(second), may_ask, &mut Vec::new())
+        };
+        let [open, leaves, later] = [1, 2, 3].map(AccountId::of_test);
+        questions.queue(open, None, false, 0);
+        let question = next(&mut questions, 0).unwrap();
+        questions.asked(1, question);
+        // Its miner leaves while the round waits for the answer to another.
+        questions.queue(leaves, None, false, 3);
+        assert!(next(&mut questions, 0).is_none());
+        questions.forget(leaves);
+        questions.take_answered(at(1), 1, true);
+        assert!(next(&mut questions, 1).is_none());
+        // Hours later there is a round, of five seconds.
+        questions.queue(later, None, false, 3);
+        let question = next(&mut questions, 9000).unwrap();
+        questions.asked(2, question);
+        questions.unanswered.overdue(at(9005));
+        assert!(next(&mut questions, 9005).is_none());
+        assert_eq!(questions.round_after, at(9010));
     }
 }
