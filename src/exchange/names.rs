@@ -352,6 +352,8 @@ impl Exchange {
             !link.names.is_gated() && link.names.questions.unanswered.is_empty(),
             "what an earlier connection knew is forgotten"
         );
+        // A share that was answered while the link was lost goes out no more: for its name nobody asks.
+        link.output.rewind(&mut link.pending);
         if !link.output.unwritten().is_empty() {
             link.names.gate = link
                 .pending

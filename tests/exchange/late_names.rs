@@ -1,6 +1,7 @@
 //! Shares under names for which their pool answers late, or never; and who waits for such a name.
 
 use crate::names::{Hall, YES, answers, come_back, names_of, token};
+use crate::scene::notify;
 use std::time::Duration;
 
 fn refused(hall: &Hall) -> u64 {
@@ -180,4 +181,25 @@ fn the_name_of_who_mines_is_no_guess_though_connections_ended_at_it() {
     assert_eq!(names_of(&asked, "mining.authorize"), ["a"]);
     hall.pool_answers(asked[0].0, YES);
     assert_eq!(names_of(&hall.heard(), "mining.submit"), ["a"]);
+}
+
+#[test]
+fn a_share_that_was_answered_while_the_link_was_lost_goes_out_under_no_name() {
+    let mut hall = Hall::open(|settings| settings.limits.resume = Duration::from_secs(5));
+    let miner = hall.miner(0, "a");
+    let share = hall.submit(miner, "a");
+    assert_eq!(names_of(&hall.heard(), "mining.submit"), ["a"]);
+    hall.reconnect();
+    assert_eq!(names_of(&hall.heard(), "mining.authorize"), ["a"]);
+    // Other nonce bytes, which the miner can't take: it waits for its answer, but not for long.
+    let other = br#"{"id":null,"method":"mining.set_extranonce","params":["c3c3c3c3"]}"#;
+    hall.scene.pool_says(hall.link, other);
+    hall.scene.pool_says(hall.link, notify().as_bytes());
+    hall.tick(5);
+    hall.lose();
+    hall.tick(1);
+    let told = hall.scene.flush();
+    assert_eq!((answers(&told.text), told.closed), (vec![(share, 21)], 1));
+    hall.come_back_with("c3c3c3c3");
+    assert_eq!(hall.heard(), []);
 }

@@ -14,7 +14,7 @@ use crate::scene::{SUBSCRIBE, Scene, job_time, notify};
 /// One pool that is asked for each name, and its link.
 pub(crate) struct Hall {
     pub(crate) scene: Scene,
-    link: LinkKey,
+    pub(crate) link: LinkKey,
     job: String,
     /// Shares and other requests so far.
     requests: u32,
@@ -149,6 +149,10 @@ impl Hall {
     }
 
     pub(crate) fn come_back(&mut self) {
+        self.come_back_with("a1b2c3d4");
+    }
+
+    pub(crate) fn come_back_with(&mut self, extranonce1: &str) {
         self.link = loop {
             self.tick(1);
             if let Some((link, _)) = self.scene.poll_dial() {
@@ -158,7 +162,9 @@ impl Hall {
             }
         };
         let link = self.link;
-        self.scene.shake_hands(link);
+        let subscribed = format!(r#"{{"id":1,"result":[null,"{extranonce1}"],"error":null}}"#);
+        self.scene.pool_says(link, subscribed.as_bytes());
+        self.pool_answers(2, YES);
         let handshake: Vec<_> = self.scene.exchange.unwritten(link).to_vec();
         let lines = handshake.iter().filter(|&&byte| byte == b'\n').count();
         assert!(lines >= 2, "subscribe and authorize");
