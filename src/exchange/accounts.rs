@@ -119,11 +119,14 @@ pub(crate) struct Accounts {
     denials: Denials,
     /// What became of the names of each address, and of names.
     pub(super) repute: Repute,
+    /// Makes the hashes under which names are known there, which are the same in all exchanges of a proxy.
+    names: FixedState,
     last: u32,
 }
 
 impl Accounts {
-    pub(super) fn new(seed: u64) -> Self {
+    /// Hashes are keyed by `seed`, but for those of names of which shards tell each other.
+    pub(super) fn new(seed: u64, names_seed: u64) -> Self {
         let hasher = || FixedState::with_seed(seed);
         Self {
             accounts: HashMap::with_hasher(hasher()),
@@ -132,6 +135,7 @@ impl Accounts {
             unowned: BTreeSet::new(),
             denials: Denials::new(seed),
             repute: Repute::new(seed),
+            names: FixedState::with_seed(names_seed),
             last: 0,
         }
     }
@@ -281,7 +285,7 @@ impl Accounts {
             return false;
         };
         if denial.reject == Reject::WorkerDenied {
-            self.repute.deny(self.denials.hash(pool, &account.key));
+            self.repute.deny(self.names.hash_one((pool, &account.key)));
         }
         self.denials.add(now, pool, &account.key, denial, retry)
     }
@@ -290,34 +294,37 @@ impl Accounts {
     pub(super) fn take(&mut self, pool: usize, id: AccountId) {
         if let Some(account) = self.accounts.get(&id) {
             self.denials.forget(pool, &account.key);
-            self.repute.take(self.denials.hash(pool, &account.key));
+            self.repute.take(self.names.hash_one((pool, &account.key)));
         }
     }
 
     /// Whether a pool took an account lately, under the same password where it is shown that.
     pub(super) fn was_taken(&self, pool: usize, id: AccountId) -> bool {
         let account = self.accounts.get(&id);
-        account.is_some_and(|it| self.repute.was_taken(self.denials.hash(pool, &it.key)))
+        account.is_some_and(|it| self.repute.was_taken(self.names.hash_one((pool, &it.key))))
     }
 
     /// How many connections to a pool ended while it was asked for an account, since it answered last.
     pub(super) fn ends(&self, pool: usize, id: AccountId) -> u8 {
         let account = self.accounts.get(&id);
-        account.map_or(0, |it| self.repute.ends(self.denials.hash(pool, &it.key)))
+        account.map_or(0, |it| {
+            self.repute.ends(self.names.hash_one((pool, &it.key)))
+        })
     }
 
     /// It was none of its doing.
     pub(super) fn forget_ends(&mut self, pool: usize, id: AccountId) {
         if let Some(account) = self.accounts.get(&id) {
             self.repute
-                .forget_ends(self.denials.hash(pool, &account.key));
+                .forget_ends(self.names.hash_one((pool, &account.key)));
         }
     }
 
     /// One more did.
     pub(super) fn note_end(&mut self, pool: usize, id: AccountId) {
         if let Some(account) = self.accounts.get(&id) {
-            self.repute.note_end(self.denials.hash(pool, &account.key));
+            self.repute
+                .note_end(self.names.hash_one((pool, &account.key)));
         }
     }
 }
@@ -424,7 +431,7 @@ mod tests {
 
     #[test]
     fn an_account_is_unowned_when_its_last_miner_is_gone() {
-        let mut accounts = Accounts::new(1);
+        let mut accounts = Accounts::new(1, 1);
         let id = accounts.open(key("a", None));
         assert_eq!(accounts.open(key("a", None)), id);
         assert!(accounts.unowned().contains(&id));
@@ -442,7 +449,7 @@ mod tests {
 
     #[test]
     fn another_password_is_another_account_in_place_of_the_first() {
-        let mut accounts = Accounts::new(1);
+        let mut accounts = Accounts::new(1, 1);
         let [first, second] = ["x", "y"].map(|password| accounts.open(key("a", Some(password))));
         let other = accounts.open(key("b", Some("x")));
         for id in [first, other, second] {

@@ -60,6 +60,9 @@ pub enum Letter {
         /// Stands for its address, or its /64.
         home: u64,
     },
+    /// Pools took these names of workers on the sender's shard, which were not known before. Each number
+    /// stands for a pool and a name there.
+    NamesTaken(Box<[u64]>),
     /// A link of the sender announced a job.
     JobHeard(Box<HeardJob>),
     /// To an exchange from which the sender borrows, or would like to.
@@ -283,6 +286,7 @@ impl Exchange {
                 until,
             } => self.handle_kept_out(from, worker, home, until),
             Letter::Vouched { worker, home } => self.handle_vouched(worker, home),
+            Letter::NamesTaken(names) => self.handle_names_taken(&names),
             Letter::Guest(says) => self.handle_guest(now, from, says),
             Letter::Host(says) => self.handle_host(now, from, says),
             Letter::JobHeard(heard) => self.handle_heard_job(now, from, &heard),

@@ -233,7 +233,8 @@ impl Exchange {
             waiting_counts: [0; 2],
             former: HashMap::with_hasher(foldhash::quality::FixedState::with_seed(seed)),
             pending_authorizes: PendingAuthorizes::new(),
-            accounts: (!settings.authorize.worker_name.is_fixed()).then(|| Accounts::new(seed)),
+            accounts: (!settings.authorize.worker_name.is_fixed())
+                .then(|| Accounts::new(seed, settings.authorize.people_seed)),
             names_swept: Duration::ZERO,
             name: String::new(),
             ledger: Ledger::new(settings.part.1),

@@ -17,7 +17,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{CloseHow, CloseReason, Exchange, LinkEnd, MinerToken};
+use super::{CloseHow, CloseReason, Exchange, Letter, LinkEnd, MinerToken};
 use crate::exchange::accounts::{AccountId, Denial};
 use crate::exchange::authorize::Waiter;
 use crate::exchange::held::HeldShares;
@@ -500,9 +500,27 @@ impl Exchange {
             }
         }
         self.ask_for_waiting(now);
+        self.tell_names_taken();
         if now.since(self.names_swept) >= SWEEP_INTERVAL {
             self.names_swept = now.since_start;
             self.sweep_names();
+        }
+    }
+
+    /// Tells the other shards which names pools took here.
+    fn tell_names_taken(&mut self) {
+        if let Some(accounts) = &mut self.accounts {
+            let names = accounts.repute.take_news();
+            if !names.is_empty() {
+                self.tell_all(&Letter::NamesTaken(names));
+            }
+        }
+    }
+
+    /// Pools took these names on another shard.
+    pub(super) fn handle_names_taken(&mut self, names: &[u64]) {
+        if let Some(accounts) = &mut self.accounts {
+            accounts.repute.hear(names);
         }
     }
 

@@ -7,13 +7,14 @@
 //! address is nothing to another: a backup pool may know none of the names.
 //!
 //! A name that its pool took lately is nobody's guess. It is asked for whatever became of others of its
-//! address, and costs that nothing.
+//! address, and costs that nothing. Where it was taken is all one: a rig that starts again may come to
+//! another shard, so the shards tell each other of such names, by their hashes.
 //!
 //! Some pools answer a name by closing the connection. A connection that ends tells nothing of the names that
 //! were asked for at that moment, for pools restart; names that were at the ends of several are asked for a
 //! few at a time, and then alone. At which it ends then is the one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use foldhash::quality::FixedState;
 
@@ -40,8 +41,16 @@ const FORGET_SECONDS: u32 = 10;
 const HOMES_MAX: usize = 16_384;
 
 /// Names that a pool took of which so many at least are remembered, and at most twice as many: as many as a
-/// shard has miners. By their hashes alone, which take 2.4 MiB at the most.
+/// shard has miners. By their hashes alone, which take 2.4 MiB at the most. As many again of those that other
+/// shards told, which push out none of our own.
 const TAKEN_NAMES_MAX: usize = 65_536;
+
+/// Newly taken names that the other shards are told at a time, in one letter of 8 KiB. There are four in a
+/// second, in which all shards together ask for no more newcomers.
+const NEWS_MAX: usize = 1024;
+
+/// Such names that wait to be told; of more nobody is told. They take 512 KiB.
+const NEWS_WAITING_MAX: usize = 65_536;
 
 /// As many at least, and twice as many at most, of names at which connections ended.
 const CUT_OFF_MAX: usize = 2048;
@@ -86,6 +95,10 @@ pub(super) struct Repute {
     swept: Option<u32>,
     /// By the hash of pool and account, as all below.
     taken: Recent<()>,
+    /// What other shards told us of those.
+    told: Recent<()>,
+    /// Names that were not known as taken before, to be told to the others.
+    news: VecDeque<u64>,
     /// How many connections ended while a name was asked for.
     cut_off: Recent<u8>,
 }
@@ -96,6 +109,8 @@ impl Repute {
             homes: HashMap::with_hasher(FixedState::with_seed(seed)),
             swept: None,
             taken: Recent::new(seed, TAKEN_NAMES_MAX),
+            told: Recent::new(seed, TAKEN_NAMES_MAX),
+            news: VecDeque::new(),
             cut_off: Recent::new(seed, CUT_OFF_MAX),
         }
     }
@@ -153,18 +168,35 @@ impl Repute {
 
     /// Whether a pool took this name lately.
     pub(super) fn was_taken(&self, name: u64) -> bool {
-        self.taken.get(name).is_some()
+        self.taken.get(name).is_some() || self.told.get(name).is_some()
     }
 
     /// A pool takes this name.
     pub(super) fn take(&mut self, name: u64) {
+        if !self.was_taken(name) && self.news.len() < NEWS_WAITING_MAX {
+            self.news.push_back(name);
+        }
         self.taken.insert(name, ());
         self.cut_off.remove(name);
+    }
+
+    /// Names to tell the other shards now.
+    pub(super) fn take_news(&mut self) -> Box<[u64]> {
+        let count = self.news.len().min(NEWS_MAX);
+        self.news.drain(..count).collect()
+    }
+
+    /// Another shard tells of names that a pool took there.
+    pub(super) fn hear(&mut self, names: &[u64]) {
+        for &name in names {
+            self.told.insert(name, ());
+        }
     }
 
     /// A pool denies this name.
     pub(super) fn deny(&mut self, name: u64) {
         self.taken.remove(name);
+        self.told.remove(name);
         self.cut_off.remove(name);
     }
 
@@ -322,5 +354,24 @@ mod tests {
         assert_eq!((repute.ends(7), repute.was_taken(7)), (0, true));
         repute.deny(7);
         assert!(!repute.was_taken(7));
+        repute.hear(&[7]);
+        assert!(repute.was_taken(7));
+        repute.deny(7);
+        assert!(!repute.was_taken(7));
+    }
+
+    #[test]
+    fn what_was_taken_is_told_once_and_not_all_at_once() {
+        let mut repute = Repute::new(1);
+        repute.hear(&[1, 2, 3]);
+        for name in (0..3000).chain(0..3000) {
+            repute.take(name);
+        }
+        let told: Vec<usize> = (0..4).map(|_| repute.take_news().len()).collect();
+        assert_eq!(told, [1024, 1024, 3000 - 3 - 2048, 0]);
+        for name in 0..1_000_000 {
+            repute.take(name);
+        }
+        assert_eq!(repute.news.len(), NEWS_WAITING_MAX);
     }
 }

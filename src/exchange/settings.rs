@@ -174,7 +174,8 @@ pub struct Authorize {
     pub worker_name: WorkerName,
     /// After how long a pool is asked again about a name that it denied.
     pub denied_retry: Duration,
-    /// Keys the numbers that stand for workers at their addresses: the same in all exchanges of a proxy.
+    /// Keys the numbers that stand for workers at their addresses, and for their names at pools: the same in
+    /// all exchanges of a proxy.
     pub people_seed: u64,
 }
 

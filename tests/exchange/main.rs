@@ -13,6 +13,7 @@ mod fan_out;
 mod farm;
 mod hang_ups;
 mod immediate;
+mod known_names;
 mod late_names;
 mod monero;
 mod name_pace;

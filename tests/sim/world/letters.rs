@@ -33,7 +33,10 @@ impl World {
         match &letter {
             Letter::Standing { .. } => self.totals.letters_standing += 1,
             Letter::PoolBad { .. } => self.totals.letters_pool_bad += 1,
-            Letter::Conduct { .. } | Letter::KeptOut { .. } | Letter::Vouched { .. } => {}
+            Letter::Conduct { .. }
+            | Letter::KeptOut { .. }
+            | Letter::Vouched { .. }
+            | Letter::NamesTaken(_) => {}
             Letter::JobHeard(_) => self.totals.letters_job_heard += 1,
             Letter::Guest(says) => self.guest_writes(from, to, says),
             Letter::Host(says) => self.host_writes(from, says),
