@@ -34,10 +34,10 @@ pub(crate) enum Pace {
 
 /// A hall of rigs, each under a name of its own. Who is refused asks again after a while.
 pub(crate) struct Rigs {
-    hall: Hall,
+    pub(crate) hall: Hall,
     pace: Pace,
     /// What the pool has to do, in this order.
-    todo: VecDeque<(Duration, u64, String)>,
+    pub(crate) todo: VecDeque<(Duration, u64, String)>,
     /// The most that it had to do at a time.
     todo_max: usize,
     /// How often it was asked for each name.
@@ -47,9 +47,9 @@ pub(crate) struct Rigs {
     /// How often it hung up.
     pub(crate) ends: u32,
     /// Who waits for the answer to which request, and since when.
-    waits: HashMap<u32, u32>,
+    pub(crate) waits: HashMap<u32, u32>,
     again: VecDeque<(Duration, u32)>,
-    pause: Duration,
+    pub(crate) pause: Duration,
     /// Whether they do so on another connection.
     pub(crate) reconnect: bool,
     workers: BTreeMap<u32, (u32, String)>,
@@ -63,7 +63,7 @@ impl Rigs {
         Self::of(Hall::open(|_| {}), pace)
     }
 
-    fn of(hall: Hall, pace: Pace) -> Self {
+    pub(crate) fn of(hall: Hall, pace: Pace) -> Self {
         Self {
             hall,
             pace,
@@ -200,11 +200,11 @@ impl Rigs {
     }
 }
 
-const fn yes(_: &str) -> Does {
+pub(crate) const fn yes(_: &str) -> Does {
     Does::Answers(YES)
 }
 
-fn known_alone(name: &str) -> Does {
+pub(crate) fn known_alone(name: &str) -> Does {
     if name.starts_with("rig") {
         Does::Answers(YES)
     } else {
@@ -212,7 +212,7 @@ fn known_alone(name: &str) -> Does {
     }
 }
 
-const fn millis(millis: u64) -> Duration {
+pub(crate) const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
@@ -382,7 +382,7 @@ fn who_has_waited_long_for_its_turn_waits_on_while_the_link_is_taken_up_again() 
 
 impl Rigs {
     /// As [`Rigs::come`], but the connection may be there.
-    fn come_with(&mut self, rig: u32, home: u32, worker: &str, is_first: bool) {
+    pub(crate) fn come_with(&mut self, rig: u32, home: u32, worker: &str, is_first: bool) {
         self.hall.from(home);
         if is_first {
             self.hall.subscribed(rig);
@@ -458,126 +458,6 @@ fn what_a_backup_pool_said_of_a_hall_is_nothing_to_its_own() {
     farm.pass(1);
     assert!(answer(&mut farm, "a", YES) >= 20);
     assert_eq!(refused(&farm), before);
-}
-
-#[test]
-fn a_name_at_which_the_pool_hangs_up_is_asked_for_a_few_times_and_no_more() {
-    for is_strangers in [true, false] {
-        let mut rigs = Rigs::new(Pace::OneByOne(millis(20)));
-        let hangs_up = |name: &str| match name {
-            "bad" => Does::HangsUp,
-            _ => Does::Answers(YES),
-        };
-        rigs.come_all(1..101, 8);
-        rigs.pass(5, hangs_up);
-        rigs.come(500, if is_strangers { 7 } else { 8 }, "bad");
-        rigs.come_all(101..151, 8);
-        rigs.pass(15, hangs_up);
-        assert_eq!(rigs.mining.len(), 150);
-        assert!((3..=4).contains(&rigs.ends), "{}", rigs.ends);
-        // It asks again all the time: after one minute, two, four and eight it is tried.
-        rigs.reconnect = true;
-        rigs.pass(585, hangs_up);
-        assert!((4..=8).contains(&rigs.ends), "{}", rigs.ends);
-        assert!(rigs.refused(Reject::NameUnanswered) > 10);
-        assert_eq!(rigs.mining.len(), 150);
-    }
-}
-
-#[test]
-fn a_rig_alone_at_which_the_pool_hangs_up_is_told_so_too() {
-    let mut rigs = Rigs::new(Pace::OneByOne(millis(20)));
-    rigs.come(1, 8, "bad");
-    rigs.pass(120, |_| Does::HangsUp);
-    assert!((6..=8).contains(&rigs.ends), "{}", rigs.ends);
-    assert!(rigs.refused(Reject::NameUnanswered) > 0);
-}
-
-#[test]
-fn who_makes_a_pool_hang_up_under_ever_new_names_is_asked_for_none() {
-    let mut rigs = Rigs::new(Pace::OneByOne(millis(20)));
-    let hangs_up = |name: &str| match name.strip_prefix("bad") {
-        Some(_) => Does::HangsUp,
-        None => Does::Answers(YES),
-    };
-    rigs.come_all(1001..1101, 8);
-    for number in 1..=50 {
-        rigs.come(number, 7, &format!("bad{number}"));
-        rigs.pass(6, hangs_up);
-    }
-    assert_eq!(rigs.mining.len(), 100);
-    assert!((3..=8).contains(&rigs.ends), "{}", rigs.ends);
-    assert!(rigs.refused(Reject::TooManyDenied) > 20);
-}
-
-#[test]
-fn a_pool_that_restarts_again_and_again_keeps_no_name_out() {
-    // Those of a hall that mines.
-    let mut rigs = Rigs::of(come_back(400, |_| false), Pace::OneByOne(millis(5)));
-    for _ in 0..4 {
-        rigs.hall.heard();
-        rigs.hall.reconnect();
-    }
-    let restarts = rigs.hall.scene.exchange.counters().link_ends[LinkEnd::Reset as usize];
-    assert_eq!(restarts, 5);
-    assert_eq!(rigs.hall.answer_names(|_| true).len(), 400);
-    assert_eq!(rigs.refused(Reject::NameUnanswered), 0);
-    // And newcomers.
-    let mut rigs = Rigs::new(Pace::OneByOne(millis(5)));
-    rigs.pause = Duration::from_secs(1000);
-    rigs.come_all(1..301, 8);
-    for _ in 0..5 {
-        rigs.hall.heard();
-        rigs.hall.reconnect();
-    }
-    rigs.pass(60, yes);
-    assert_eq!((rigs.mining.len(), rigs.waits.len()), (300, 0));
-}
-
-#[test]
-fn names_that_a_pool_never_answers_stop_nobody_after_its_restarts() {
-    let mut rigs = Rigs::new(Pace::After(millis(50)));
-    for number in 1..=64 {
-        rigs.come(number, number, &format!("guess{number}"));
-    }
-    for round in 0..8 {
-        rigs.pass(3, known_alone);
-        rigs.hall.reconnect();
-        rigs.todo.clear();
-        let first = 1000 + 100 * round;
-        rigs.come_all(first..first + 50, 8);
-        if round > 2 {
-            rigs.pass(30, known_alone);
-            assert_eq!(rigs.mining.range(first..).count(), 50, "{round}");
-        }
-    }
-}
-
-#[test]
-fn a_name_at_which_a_connection_did_not_end_is_no_suspect_any_more() {
-    let mut hall = Hall::open(|_| {});
-    let asked = |hall: &mut Hall| names_of(&hall.heard(), "mining.authorize");
-    let miner = hall.subscribed(1);
-    hall.authorize(miner, "quiet");
-    for _ in 0..2 {
-        assert_eq!(asked(&mut hall), ["quiet"]);
-        hall.reconnect();
-    }
-    // It is asked for alone, and the pool says nothing.
-    assert_eq!(asked(&mut hall), ["quiet"]);
-    let other = hall.subscribed(2);
-    hall.authorize(other, "other");
-    assert_eq!(asked(&mut hall), [""; 0]);
-    hall.tick(5);
-    assert_eq!(hall.answer_names(|_| true), ["other"]);
-    // It is given up after a minute, and remembered for one more.
-    hall.tick(116);
-    // When it may be asked for again it waits for nobody.
-    for (index, name) in [(3, "third"), (4, "quiet"), (5, "fifth")] {
-        let miner = hall.subscribed(index);
-        hall.authorize(miner, name);
-    }
-    assert_eq!(asked(&mut hall), ["third", "quiet", "fifth"]);
 }
 
 #[test]
