@@ -211,8 +211,7 @@ impl Exchange {
         if is_known && self.accounts.is_none() {
             return self.accept_request(token, &id);
         }
-        let person = self.person(who.worker, self.home(self.speaker));
-        if !is_known && self.is_kept_out(now, person) {
+        if !is_known && self.is_kept_out(now, who.worker, self.home(self.speaker)) {
             self.refuse_authorize(token, &id, &Reject::KeptOut.into());
             if is_alone {
                 self.close_miner(token, CloseHow::Graceful, CloseReason::KeptOut);
