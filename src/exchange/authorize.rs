@@ -107,6 +107,8 @@ pub(crate) struct PendingAuthorize {
     password: Box<str>,
     agent: Option<Box<str>>,
     address: MinerAddress,
+    /// When it came.
+    came: Duration,
     /// Since when it waits for the name.
     since: Duration,
     /// What is waited for.
@@ -220,8 +222,7 @@ impl Exchange {
         if is_known && self.accounts.is_none() {
             return self.accept_request(token, &id);
         }
-        let person = self.person(who.worker, self.home(self.speaker));
-        if !is_known && self.is_kept_out(now, person) {
+        if !is_known && self.is_kept_out(now, who.worker, self.home(self.speaker)) {
             self.refuse_authorize(token, &id, &Reject::KeptOut.into());
             if is_alone {
                 self.close_miner(token, CloseHow::Graceful, CloseReason::KeptOut);
@@ -234,6 +235,7 @@ impl Exchange {
             password: who.password.into(),
             agent: who.agent.map(Into::into),
             address: self.speaker,
+            came: now.since_start,
             since: now.since_start,
             step: Step::Check,
             lines: Vec::new(),
@@ -373,7 +375,7 @@ impl Exchange {
             miner.pending -= 1;
             // The time that it waited for us is not its own.
             if !miner.session.is_authorized() {
-                let waited = now.since(pending.since).as_secs();
+                let waited = now.since(pending.came).as_secs();
                 let waited = u32::try_from(waited).unwrap_or(u32::MAX);
                 miner.since = miner.since.saturating_add(waited).min(now.seconds());
             }
@@ -434,9 +436,10 @@ impl Exchange {
             said: denial.said(),
         });
         let limits = self.settings.limits.miner;
-        // Who guesses gets few tries on one connection. One that mines, for others maybe, is not closed for
-        // one of many workers.
-        if matches!(denial.reject, Reject::WorkerDenied | Reject::TooManyDenied)
+        // Who guesses gets few tries on one connection, and who waits for an answer again and again holds a
+        // place without a worker. One that mines, for others maybe, is not closed for one of many workers.
+        // Without a pool it is nobody's doing.
+        if denial.reject != Reject::NoPool
             && let Some(miner) = self.miners.get_mut(token)
             && !miner.session.is_authorized()
             && miner.session.protocol_error(&limits)

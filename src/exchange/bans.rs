@@ -2,7 +2,8 @@
 //!
 //! Not so where somebody of the same name and address mines well, on whatever shard. Whoever bans tells the
 //! others; one that has such a miner answers that it vouches for the name, and whoever banned passes that on.
-//! So each shard hears of a ban and of its end from the same one, in that order.
+//! So each shard hears of a ban and of its end from the same one, in that order. One on which somebody begins
+//! to mine well only later vouches for him when the next one of that name comes.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::hash::BuildHasher;
@@ -24,6 +25,9 @@ struct KeptOut {
     until: Duration,
     /// Whether we have found it out, and not another shard.
     is_ours: bool,
+    /// In which second somebody of its name and address was looked for who mines well: such may be many, and
+    /// whoever is kept out may ask often.
+    looked: Option<u32>,
 }
 
 /// Who is kept out, and for whom that is asked.
@@ -57,11 +61,24 @@ impl Exchange {
         foldhash::quality::FixedState::with_seed(self.settings.authorize.people_seed)
     }
 
-    /// Whether a worker is kept out: not where somebody of its name and address has begun to mine well since.
-    pub(super) fn is_kept_out(&self, now: Now, person: u64) -> bool {
-        let mut kept_out = self.ledger.bans.kept_out.iter();
-        kept_out.any(|kept| kept.person == person && kept.until > now.since_start)
-            && !self.has_good_namesake(person)
+    /// Whether a worker is kept out. Where somebody of its name and address has begun to mine well since, it
+    /// is not any more, on all shards.
+    pub(super) fn is_kept_out(&mut self, now: Now, worker: &str, home: u64) -> bool {
+        let person = self.person(worker, home);
+        let mut kept_out = self.ledger.bans.kept_out.iter_mut();
+        let is_he = |kept: &&mut KeptOut| kept.person == person && kept.until > now.since_start;
+        let Some(kept) = kept_out.find(is_he) else {
+            return false;
+        };
+        let second = Some(now.seconds());
+        if std::mem::replace(&mut kept.looked, second) == second || !self.has_good_namesake(person)
+        {
+            return true;
+        }
+        self.let_in(person);
+        let worker = worker.into();
+        self.tell_all(&Letter::Vouched { worker, home });
+        false
     }
 
     /// Whether somebody of this name and address mines well here.
@@ -113,6 +130,7 @@ impl Exchange {
             person,
             until,
             is_ours,
+            looked: None,
         });
         self.counters.kept_out += 1;
         true
@@ -133,14 +151,20 @@ impl Exchange {
         }
     }
 
-    /// A worker mines well on another shard.
-    pub(super) fn handle_vouched(&mut self, worker: Box<str>, home: u64) {
-        let person = self.person(&worker, home);
+    /// Nobody keeps it out any more. Says whether it was us who had found it out.
+    fn let_in(&mut self, person: u64) -> bool {
         let kept_out = &mut self.ledger.bans.kept_out;
         let was_ours = kept_out
             .iter()
             .any(|kept| kept.person == person && kept.is_ours);
         kept_out.retain(|kept| kept.person != person);
+        was_ours
+    }
+
+    /// A worker mines well on another shard.
+    pub(super) fn handle_vouched(&mut self, worker: Box<str>, home: u64) {
+        let person = self.person(&worker, home);
+        let was_ours = self.let_in(person);
         if was_ours {
             self.tell_all(&Letter::Vouched { worker, home });
         }

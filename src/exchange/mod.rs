@@ -380,9 +380,13 @@ impl Exchange {
     /// Whether no share waits for a pool that could still answer it.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        self.links
-            .iter()
-            .all(|link| (link.is_drained() && link.guests.is_empty()) || !link.is_up())
+        self.links.iter().all(|link| match link.state {
+            // Nobody dials it any more.
+            LinkState::Idle | LinkState::Waiting(_) | LinkState::Asking => true,
+            // Its session may go on, and then what was in flight is sent once more.
+            LinkState::Dialling(_) | LinkState::Handshaking(..) => link.is_drained(),
+            LinkState::Up(..) | LinkState::Lent => link.is_drained() && link.guests.is_empty(),
+        })
     }
 
     /// Answers what is still unanswered, and closes every miner and link.

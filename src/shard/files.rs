@@ -11,6 +11,7 @@ use crate::shard::reload::Outcome;
 use crate::shard::start::shards;
 use crate::shard::started::warn_of_practice;
 use crate::shard::{pool_tls, tls_files};
+use crate::tls::Expiry;
 
 /// What stands in them.
 pub(crate) struct ProxyFiles {
@@ -62,11 +63,11 @@ impl ProxyFiles {
             outcome.stays(name, format_args!("listen[{listener}].tls"));
             format!("listen[{listener}]: the certificates that are in use stay")
         });
-        self.warn_of_expiry(name, now_unix_seconds);
         replace(name, &mut self.access, pool_tls::load(config), |pool| {
             outcome.stays(name, format_args!("pools[{pool}].tls"));
             format!("pools[{pool}] is believed as before")
         });
+        self.warn_of_expiry(name, now_unix_seconds);
         match read_workers(config) {
             // The same file again: what is remembered of passwords stays true.
             Ok(workers) if workers == self.workers => {}
@@ -94,13 +95,23 @@ impl ProxyFiles {
     /// The same for each pool that is shown a certificate of ours.
     pub(crate) fn client_expiries(&self) -> impl Iterator<Item = Option<i64>> {
         let secure = self.access.iter().map(|access| access.secure.as_ref());
-        secure.map(|secure| secure?.client.expires())
+        secure.map(|secure| Some(secure?.expiry.as_ref()?.not_after))
     }
 
-    /// Tells of each certificate of a listener that is not good, or not for long.
+    /// Tells of each certificate of ours that is not good, or not for long.
     pub(crate) fn warn_of_expiry(&self, proxy: &str, now_unix_seconds: u64) {
-        for tls in self.tls.iter().flatten() {
-            tls_files::warn_of_expiry(proxy, &tls.acceptor, now_unix_seconds);
+        let warn = |expiry: &Expiry, then: &str| {
+            if let Some(warning) = expiry.warning(now_unix_seconds, then) {
+                log::warn!("proxy={proxy}: {warning}");
+            }
+        };
+        let listeners = self.tls.iter().flatten();
+        for expiry in listeners.flat_map(|tls| tls.acceptor.expiries()) {
+            warn(expiry, "miners that verify it turn away");
+        }
+        let pools = self.access.iter().filter_map(|it| it.secure.as_ref());
+        for expiry in pools.filter_map(|secure| secure.expiry.as_ref()) {
+            warn(expiry, "the pool that wants to see it turns us away");
         }
     }
 }

@@ -10,9 +10,9 @@
 //! the end of the round in front of what the exchange says, in the order in which it was encrypted.
 //!
 //! Ciphertext can be neither dropped nor made again. So when a socket does not take it whole, the rest is
-//! kept here and the exchange is told that the miner is blocked with nothing of its own left; when the socket
-//! has room the rest goes first, and the exchange hears of the room when all of that was taken. It sends
-//! nothing to a blocked miner, and counts what is kept here with what it keeps itself: one bound is for both.
+//! kept here and the exchange is told that the miner is blocked, and how much is kept; when the socket has
+//! room the rest goes first, and the exchange hears of the room when all of that was taken. It sends nothing
+//! to a blocked miner, and counts what is kept here with what it keeps itself: one bound is for both.
 
 use std::collections::VecDeque;
 use std::time::Duration;

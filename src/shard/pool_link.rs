@@ -20,6 +20,7 @@ use crate::exchange::{LinkEnd, LinkKey};
 use crate::shard::names::Names;
 use crate::shard::pool_stream::PoolTls;
 use crate::shard::state::Shard;
+use crate::tls::Expiry;
 use crate::tls::client::TlsClient;
 
 /// A pool that acknowledges nothing for this long is gone.
@@ -46,6 +47,8 @@ pub(crate) struct Secure {
     pub(crate) client: TlsClient,
     /// Whether it believes anybody.
     pub(crate) insecure: bool,
+    /// Until when the certificate is good that we show, where we have one.
+    pub(crate) expiry: Option<Expiry>,
 }
 
 /// A pool link to be connected by a task of its own.

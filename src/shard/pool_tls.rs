@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::config::{ConfigError, ConfigFile, PoolConfig, PoolTls, PoolUrl, ProxyConfig};
 use crate::shard::pool_link::{PoolAccess, Secure};
+use crate::tls::Expiry;
 use crate::tls::client::{Identity, IdentityError, Pin, TlsClient, Trust};
 use crate::tls::roots::{RootSource, Roots, parse_roots};
 
@@ -36,9 +37,10 @@ fn load_one(
             client(tls, Trust::Anybody, &mut mistakes);
             return Err(mistakes);
         };
-        secure = client(tls, trust, &mut mistakes).map(|client| Secure {
+        secure = client(tls, trust, &mut mistakes).map(|(client, expiry)| Secure {
             client,
             insecure: tls.insecure,
+            expiry,
         });
     }
     let header = matches!(
@@ -120,33 +122,33 @@ fn trust(tls: &PoolTls, machine: Option<&Roots>, mistakes: &mut Vec<ConfigError>
     Some(Trust::Pins(pins, ca))
 }
 
-fn client(tls: &PoolTls, trust: Trust, mistakes: &mut Vec<ConfigError>) -> Option<TlsClient> {
-    let identity = match &tls.identity {
-        None => None,
-        Some((certificate, key)) => {
-            let files = (read(certificate, mistakes), read(key, mistakes));
-            let (Some(certificate_pem), Some(key_pem)) = files else {
-                return None;
-            };
-            let identity = Identity::parse(&certificate_pem, &key_pem);
-            Some(
-                identity
-                    .map_err(|error| mistakes.push(identity_mistake(tls, &error)))
-                    .ok()?,
-            )
-        }
-    };
+/// What connects to a pool, and until when the certificate is good that it shows.
+fn client(
+    tls: &PoolTls,
+    trust: Trust,
+    mistakes: &mut Vec<ConfigError>,
+) -> Option<(TlsClient, Option<Expiry>)> {
+    let (mut identity, mut expiry) = (None, None);
+    if let Some((certificate, key)) = &tls.identity {
+        let (certificate_pem, key_pem) = (read(certificate, mistakes), read(key, mistakes));
+        let parsed = Identity::parse(&certificate_pem?, &key_pem?)
+            .map_err(|error| mistakes.push(identity_mistake(tls, &error)))
+            .ok()?;
+        expiry = parsed.expiry(&certificate.path);
+        identity = Some(parsed);
+    }
     let client = TlsClient::new(trust, identity)
         .map_err(|error| mistakes.push(identity_mistake(tls, &error)))
         .ok()?;
-    match &tls.server_name {
-        None => Some(client),
+    let client = match &tls.server_name {
+        None => client,
         // The config has taken it for a host name already.
         Some(name) => client
             .with_server_name(name)
             .map_err(|error| mistakes.push(general(&error)))
-            .ok(),
-    }
+            .ok()?,
+    };
+    Some((client, expiry))
 }
 
 fn identity_mistake(tls: &PoolTls, error: &IdentityError) -> ConfigError {

@@ -213,9 +213,14 @@ fn serve(
                 let counters: Vec<_> = proxies.iter().map(StartedProxy::counters).collect();
                 let miners = counters.iter().map(|it| it.miners).sum();
                 let unread = counters.iter().map(|it| it.unread_bytes).sum();
-                if freed.is_enough(ended, miners, unread) {
-                    log::debug!("{ended} connections have ended: freed memory goes back");
+                let begun = clock.now().since_start;
+                if freed.is_enough(begun, ended, miners, unread) {
                     ring::give_back_memory();
+                    let took = clock.now().since(begun);
+                    freed.rest(begun, took);
+                    log::debug!(
+                        "freed memory was given back in {took:?}; {ended} connections have ended"
+                    );
                 }
                 if clock.now().since(summed_at) < SUMMARY_INTERVAL {
                     continue;
@@ -257,6 +262,8 @@ struct FreedMemory {
     given_back: u64,
     /// Since then, the most bytes that waited for miners who did not read.
     unread: u64,
+    /// None is given back before.
+    rests_until: Duration,
 }
 
 impl FreedMemory {
@@ -266,22 +273,31 @@ impl FreedMemory {
     /// And so many bytes that a few did not read are little, too.
     const UNREAD: u64 = 1024 * 1024;
 
+    /// Shards that want memory meanwhile wait, so that no more than one part in so many is spent on it,
+    /// whoever comes and goes.
+    const REST: u32 = 1000;
+
     /// Whether to give back now, when so many connections have ended since the start, so many miners are
     /// here, and so many bytes wait for those that do not read. Where a farm is large, a few of it come and
     /// go all the time.
-    fn is_enough(&mut self, ended: u64, miners: u64, unread: u64) -> bool {
+    fn is_enough(&mut self, now: Duration, ended: u64, miners: u64, unread: u64) -> bool {
         let lately = ended.saturating_sub(self.ended);
         self.ended = ended;
         self.unread = self.unread.max(unread);
         let left = ended.saturating_sub(self.given_back);
         let is_crowd = left >= Self::CROWD.max(miners / 16) && lately <= left / 8;
         let is_read = self.unread >= Self::UNREAD && unread <= self.unread / 8;
-        let is_enough = is_crowd || is_read;
+        let is_enough = (is_crowd || is_read) && now >= self.rests_until;
         if is_enough {
             self.given_back = ended;
             self.unread = unread;
         }
         is_enough
+    }
+
+    /// It was given back, and took so long.
+    fn rest(&mut self, begun: Duration, took: Duration) {
+        self.rests_until = begun + took * Self::REST;
     }
 }
 
@@ -358,6 +374,8 @@ fn watch_signals(events: &mpsc::Sender<ShardEvent>) -> Result<(), StartError> {
 mod tests {
     use super::*;
 
+    const NOW: Duration = Duration::ZERO;
+
     #[test]
     fn certificates_are_told_of_once_a_day() {
         let hour = |hour: u32| Duration::from_secs(3600) * hour;
@@ -376,15 +394,15 @@ mod tests {
     #[test]
     fn memory_goes_back_once_when_a_crowd_has_left() {
         let mut freed = FreedMemory::default();
-        assert!(!freed.is_enough(255, 10, 0), "a few");
-        assert!(!freed.is_enough(10_000, 10, 0), "they are leaving");
-        assert!(!freed.is_enough(20_000, 10, 0), "they are leaving");
+        assert!(!freed.is_enough(NOW, 255, 10, 0), "a few");
+        assert!(!freed.is_enough(NOW, 10_000, 10, 0), "they are leaving");
+        assert!(!freed.is_enough(NOW, 20_000, 10, 0), "they are leaving");
         assert!(
-            freed.is_enough(20_100, 10, 0),
+            freed.is_enough(NOW, 20_100, 10, 0),
             "all but some latecomers are gone"
         );
-        assert!(!freed.is_enough(20_100, 10, 0), "once");
-        assert!(!freed.is_enough(20_355, 10, 0), "a few");
+        assert!(!freed.is_enough(NOW, 20_100, 10, 0), "once");
+        assert!(!freed.is_enough(NOW, 20_355, 10, 0), "a few");
     }
 
     #[test]
@@ -392,11 +410,14 @@ mod tests {
         let mut freed = FreedMemory::default();
         let looks = 1..=80;
         let times = looks
-            .filter(|look| freed.is_enough(look * 1000, 10, 0))
+            .filter(|look| freed.is_enough(NOW, look * 1000, 10, 0))
             .count();
         assert_eq!(times, 10);
-        assert!(!freed.is_enough(84_000, 65_536, 0), "a sixteenth of a farm");
-        assert!(freed.is_enough(84_500, 65_536, 0));
+        assert!(
+            !freed.is_enough(NOW, 84_000, 65_536, 0),
+            "a sixteenth of a farm"
+        );
+        assert!(freed.is_enough(NOW, 84_500, 65_536, 0));
     }
 
     #[test]
@@ -407,10 +428,28 @@ mod tests {
             0, 900_000, 4_000_000, 600_000, 400_000, 300_000, 0, 2_000_000, 0,
         ];
         for (look, unread) in unread.into_iter().enumerate() {
-            if freed.is_enough(3, 10, unread) {
+            if freed.is_enough(NOW, 3, 10, unread) {
                 times.push(look);
             }
         }
         assert_eq!(times, [4, 8]);
+    }
+
+    #[test]
+    fn giving_memory_back_takes_a_thousandth_of_the_time_at_most() {
+        let second = Duration::from_secs;
+        let mut freed = FreedMemory::default();
+        let mut times = Vec::new();
+        // Somebody fills it and reads at each look.
+        for look in 1..=60 {
+            freed.is_enough(second(2 * look), 3, 10, 4_000_000);
+            if freed.is_enough(second(2 * look), 3, 10, 0) {
+                freed.rest(second(2 * look), Duration::from_millis(30));
+                times.push(2 * look);
+            }
+        }
+        assert_eq!(times, [2, 32, 62, 92]);
+        // What was put off is not forgotten.
+        assert!(freed.is_enough(second(122), 3, 10, 0));
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::config::{ConfigError, ConfigFile, ListenConfig, ListenTls, ProxyConfig};
 use crate::shard::miner_tls::ListenerTls;
-use crate::tls::{Acceptor, CertificateFile, Expiry, KeyPairFiles, PemFile, ServerFiles};
+use crate::tls::{Acceptor, CertificateFile, KeyPairFiles, PemFile, ServerFiles};
 
 /// How one comes by a certificate and its key.
 const PAIR_CURE: &str = "; `stratum-uring gen-cert` makes a certificate and its key";
@@ -66,13 +66,5 @@ fn file_of(tls: &ListenTls, file: CertificateFile) -> Option<&ConfigFile> {
         CertificateFile::Certificate(index) => Some(&tls.certificates.get(index)?.certificate),
         CertificateFile::Key(index) => Some(&tls.certificates.get(index)?.key),
         CertificateFile::ClientCa => tls.client_ca.as_ref(),
-    }
-}
-
-/// Tells of each certificate that is not good, or not for long.
-pub(crate) fn warn_of_expiry(proxy: &str, acceptor: &Acceptor, now_unix_seconds: u64) {
-    let expiries = acceptor.expiries().iter();
-    for warning in expiries.filter_map(|it: &Expiry| it.warning(now_unix_seconds)) {
-        log::warn!("proxy={proxy}: {warning}");
     }
 }

@@ -4,7 +4,7 @@
 //! config that all shards share. A new one takes over for new handshakes; sessions that go on keep theirs.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::crypto::ring;
@@ -17,8 +17,8 @@ use rustls::server::{
 };
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
-use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::expiry::Expiry;
 use super::server::ServerSession;
 use super::words::{of_key, of_pem};
 
@@ -74,57 +74,6 @@ pub struct FileError {
     pub file: CertificateFile,
     /// What is wrong, and what would be right. Never shows what is in the file.
     pub text: String,
-}
-
-/// From when to when a certificate is good, in seconds since 1970.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Expiry {
-    /// Which one.
-    pub file: CertificateFile,
-    /// Its path.
-    pub path: PathBuf,
-    /// It is good from then on.
-    pub not_before: i64,
-    /// And until then.
-    pub not_after: i64,
-}
-
-impl Expiry {
-    /// What an operator is to know of it now: that it is not good, or not for long.
-    #[must_use]
-    pub fn warning(&self, now_unix_seconds: u64) -> Option<String> {
-        let now = i64::try_from(now_unix_seconds).unwrap_or(i64::MAX);
-        let path = self.path.display();
-        if now < self.not_before {
-            return Some(format!(
-                "{path}: this certificate is good only from {} on; miners that verify it turn away",
-                date(self.not_before)
-            ));
-        }
-        let days = (self.not_after - now).div_euclid(SECONDS_PER_DAY);
-        let date = date(self.not_after);
-        match days {
-            ..0 => Some(format!(
-                "{path}: this certificate EXPIRED on {date}; miners that verify it turn away; renew it, \
-                 then SIGHUP"
-            )),
-            0..7 => Some(format!(
-                "{path}: this certificate EXPIRES IN {days} DAYS, on {date}; renew it, then SIGHUP"
-            )),
-            7..30 => Some(format!(
-                "{path}: this certificate expires in {days} days, on {date}; renew it, then SIGHUP"
-            )),
-            _ => None,
-        }
-    }
-}
-
-const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
-
-/// A day as people write it, of seconds since 1970.
-fn date(unix_seconds: i64) -> String {
-    let time = x509_parser::time::ASN1Time::from_timestamp(unix_seconds);
-    time.map_or_else(|_| format!("{unix_seconds} s"), |time| time.to_string())
 }
 
 /// The key under which tickets are sealed: whoever comes back with one spares a part of the handshake. It
@@ -281,8 +230,13 @@ fn load_pair(index: usize, files: &KeyPairFiles) -> Result<(CertifiedKey, Expiry
             return Err(errors.into_iter().flatten().collect());
         }
     };
-    let expiry = expiry_of(certificate, &files.certificate.path, &chain);
-    let expiry = expiry.map_err(|error| vec![error])?;
+    let path = &files.certificate.path;
+    let expiry = Expiry::of(path, &chain).ok_or_else(|| {
+        vec![FileError {
+            file: certificate,
+            text: format!("{}: this certificate can't be read", path.display()),
+        }]
+    })?;
     let provider = ring::default_provider();
     let certified = CertifiedKey::from_der(chain.clone(), private_key, &provider);
     let certified = certified.map_err(|error| {
@@ -360,35 +314,6 @@ fn load_client_ca(
     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
         .build()
         .map_err(|error| failed(&error))
-}
-
-fn expiry_of(
-    file: CertificateFile,
-    path: &Path,
-    chain: &[CertificateDer<'_>],
-) -> Result<Expiry, FileError> {
-    let Some((not_before, not_after)) = chain.first().and_then(validity) else {
-        return Err(FileError {
-            file,
-            text: format!("{}: this certificate can't be read", path.display()),
-        });
-    };
-    Ok(Expiry {
-        file,
-        path: path.to_owned(),
-        not_before,
-        not_after,
-    })
-}
-
-/// From when to when a certificate is good, in seconds since 1970; `None` where it can't be read.
-pub(super) fn validity(certificate: &CertificateDer<'_>) -> Option<(i64, i64)> {
-    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
-    let validity = certificate.validity();
-    Some((
-        validity.not_before.timestamp(),
-        validity.not_after.timestamp(),
-    ))
 }
 
 #[cfg(test)]

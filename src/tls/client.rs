@@ -12,6 +12,7 @@
 //! A stream keeps only the tail of a record that is not whole yet, so an idle one owns no buffer.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::client::{Resumption, UnbufferedClientConnection};
@@ -24,7 +25,7 @@ use rustls::{
     RootCertStore, SupportedCipherSuite,
 };
 
-use super::certificates::validity;
+use super::expiry::Expiry;
 use super::records::{Event, Records, RecordsError, encrypted_len_max};
 use super::trust::Verifier;
 use super::words::{of_key, of_pem};
@@ -103,14 +104,18 @@ impl Identity {
         })?;
         Ok(Self { certificates, key })
     }
+
+    /// Until when it is good, where it stands in this file.
+    #[must_use]
+    pub fn expiry(&self, path: &Path) -> Option<Expiry> {
+        Expiry::of(path, &self.certificates)
+    }
 }
 
 /// Connects to one pool as often as it is asked to.
 #[derive(Clone, Debug)]
 pub struct TlsClient {
     config: Arc<ClientConfig>,
-    /// When our certificate runs out.
-    expires: Option<i64>,
     /// The name to ask for in place of the host.
     server_name: Option<ServerName<'static>>,
 }
@@ -130,10 +135,6 @@ impl TlsClient {
             .expect("ring speaks TLS 1.2 and 1.3")
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier));
-        let ours = identity
-            .as_ref()
-            .and_then(|identity| identity.certificates.first());
-        let expires = ours.and_then(validity).map(|(_, until)| until);
         let mut config = match identity {
             None => builder.with_no_client_auth(),
             Some(Identity { certificates, key }) => builder
@@ -151,15 +152,8 @@ impl TlsClient {
         config.resumption = Resumption::in_memory_sessions(SESSIONS_KEPT);
         Ok(Self {
             config: Arc::new(config),
-            expires,
             server_name: None,
         })
-    }
-
-    /// When the certificate that we show runs out, in seconds since 1970; `None` where there is none.
-    #[must_use]
-    pub const fn expires(&self) -> Option<i64> {
-        self.expires
     }
 
     /// Asks for this name in place of the host that is connected to.

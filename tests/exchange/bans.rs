@@ -77,6 +77,7 @@ impl Hall {
             farm.scene.connect(90);
             let told = farm.introduce(90, worker, address);
             is_kept_out.push(told.contains("Kept out for a while"));
+            farm.leave(90);
         }
         is_kept_out
     }
@@ -129,6 +130,24 @@ fn a_worker_is_kept_out_on_all_shards_unless_it_mines_well_on_one() {
     hall.farms[1].join(50, "hall", 70);
     hall.farms[1].share(50, "hall", ACCEPTED);
     hall.farms[0].shares(50, "hall", WINDOW, LOW);
+    hall.deliver();
+    assert_eq!(hall.is_kept_out("hall", 70), [false; 3]);
+}
+
+#[test]
+fn a_worker_is_let_in_on_all_shards_when_somebody_begins_to_mine_well_on_one() {
+    let mut hall = Hall::new(&[20, 20, 20]);
+    for shard in 0..2 {
+        hall.farms[shard].join(50, "hall", 70);
+    }
+    hall.farms[0].shares(50, "hall", WINDOW, LOW);
+    hall.deliver();
+    assert_eq!(hall.is_kept_out("hall", 70), [true; 3]);
+    hall.farms[1].share(50, "hall", ACCEPTED);
+    for farm in &mut hall.farms {
+        farm.scene.pass(Duration::from_secs(1));
+    }
+    assert_eq!(hall.is_kept_out("hall", 70), [true, false, true]);
     hall.deliver();
     assert_eq!(hall.is_kept_out("hall", 70), [false; 3]);
 }

@@ -424,6 +424,10 @@ fn a_name_that_is_kept_out_comes_in_again_once_somebody_mines_well_under_it() {
     farm.scene.connect(42);
     assert!(farm.introduce(42, "hall", 7).contains("Kept out"));
     farm.share(41, "hall", ACCEPTED);
+    // Namesakes may be thousands: they are looked through once a second, however often somebody asks.
+    farm.scene.connect(45);
+    assert!(farm.introduce(45, "hall", 7).contains("Kept out"));
+    farm.scene.pass(Duration::from_secs(1));
     farm.scene.connect(43);
     assert!(!farm.introduce(43, "hall", 7).contains("Kept out"));
     farm.scene.connect(44);

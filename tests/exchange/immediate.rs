@@ -139,3 +139,40 @@ fn a_miner_answered_at_once_is_bounded_in_what_the_pool_has_not_answered() {
     scene.miner_says(miner, share_with(&job, 43).as_bytes());
     assert!(scene.flush().text.contains(TRUE));
 }
+
+#[test]
+fn a_share_on_a_link_that_comes_back_holds_the_end_up_and_counts() {
+    for comes_back in [true, false] {
+        let (mut scene, link, miner, job) = answered_at_once();
+        scene.miner_says(miner, share_with(&job, 40).as_bytes());
+        scene.written(link);
+        let (now, end) = (scene.now, LinkEnd::Reset);
+        scene.exchange.handle_link_closed(now, link, end, "");
+        scene.pass(Duration::from_millis(500));
+        scene.exchange.handle_tick(scene.now);
+        scene.exchange.begin_shutdown();
+        assert!(!scene.exchange.is_drained(), "it is dialled");
+        if comes_back {
+            let link = scene.expect_connected();
+            assert!(!scene.exchange.is_drained(), "it shakes hands");
+            scene.written(link);
+            scene.shake_hands(link);
+            scene.written(link);
+            assert!(scene.written(link).contains("mining.submit"));
+            scene.pool_says(link, br#"{"id":16,"result":true,"error":null}"#);
+        } else {
+            let (link, _) = scene.poll_dial().unwrap();
+            let end = LinkEnd::ConnectFailed;
+            scene
+                .exchange
+                .handle_link_closed(scene.now, link, end, "refused");
+        }
+        assert!(scene.exchange.is_drained());
+        let counters = scene.exchange.counters();
+        let lost = u64::from(!comes_back);
+        assert_eq!(
+            (counters.immediate_lost, counters.unanswered()),
+            (lost, lost)
+        );
+    }
+}

@@ -599,6 +599,37 @@ fn who_is_denied_again_and_again_gains_no_time_by_it() {
 }
 
 #[test]
+fn who_is_told_again_and_again_to_try_later_holds_no_place_without_a_worker() {
+    let mut hall = Hall::open(local);
+    let miner = hall.subscribed(0);
+    for _ in 0..9 {
+        assert_eq!(hall.closed(), []);
+        hall.authorize(miner, "nobody");
+        hall.tick(40);
+        let (now, exchange) = (hall.scene.now, &mut hall.scene.exchange);
+        let check = exchange.poll_check().unwrap();
+        exchange.handle_worker_checked(now, check.miner, check.number, CheckEnd::Busy);
+    }
+    assert_eq!(hall.closed(), [CloseReason::Denied]);
+}
+
+#[test]
+fn the_time_that_its_password_waited_for_is_not_the_miners_own_whatever_its_pool_says_then() {
+    let mut hall = Hall::open(|settings| settings.authorize.is_local = true);
+    let miner = hall.subscribed(0);
+    hall.authorize(miner, "rig");
+    hall.tick(40);
+    let (now, exchange) = (hall.scene.now, &mut hall.scene.exchange);
+    let check = exchange.poll_check().unwrap();
+    exchange.handle_worker_checked(now, check.miner, check.number, CheckEnd::Right);
+    hall.answer_names(|_| false);
+    hall.tick(1);
+    assert_eq!(hall.closed(), []);
+    hall.tick(31);
+    assert_eq!(hall.closed(), [CloseReason::AuthorizeTimeout]);
+}
+
+#[test]
 fn who_asks_and_reads_a_little_is_timed_out_all_the_same() {
     let mut hall = Hall::open(|_| {});
     hall.miner(0, "a");

@@ -55,6 +55,20 @@ fn a_certificate_out_of_date_is_a_warning_as_at_the_start() {
 }
 
 #[test]
+fn our_own_certificate_out_of_date_is_a_warning_too() {
+    let certificates = Certificates::new();
+    certificates.make_until("farm", "farm.example", (2020, 5, 1));
+    let ours = format!(
+        "tls: {{ insecure: true, certificate: \"{}\", key: \"{}\" }}",
+        certificates.path("farm.pem"),
+        certificates.path("farm.key")
+    );
+    let config = Config::new("stratum+tls://127.0.0.1:1").pool_key(&ours);
+    let words = ["farm.pem", "EXPIRED on May  1", "turns us away"];
+    warns(&config.yaml(), &words);
+}
+
+#[test]
 fn whom_nobody_looks_at_and_work_for_nobody_are_told_of() {
     let config = Config::new("stratum+tls://127.0.0.1:1").pool_key("tls: { insecure: true }");
     warns(&config.yaml(), &["INSECURE", "stratum+tls://127.0.0.1:1"]);

@@ -315,6 +315,13 @@ fn when_certificates_run_out_is_told_and_told_anew_after_a_reload() {
     proxy.reread(&yaml);
     let scrape = admin.scrape_until(|it| it.value(&farm) == 2_019_686_400.0);
     assert_eq!(scrape.value(&listener), 1_924_992_000.0);
+
+    // What can't be read takes nobody's place.
+    certificates.make_until("farm", "farm.example", (2035, 1, 1));
+    std::fs::write(certificates.path("other.pem"), "nothing").unwrap();
+    proxy.reread(&yaml);
+    let scrape = admin.scrape_until(|it| it.value(&farm) == 2_051_222_400.0);
+    assert_eq!(scrape.value(&listener), 1_924_992_000.0);
 }
 
 #[test]

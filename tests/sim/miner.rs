@@ -52,6 +52,8 @@ pub(crate) struct Socket {
     pub(crate) room: usize,
     pub(crate) blocked: Blocked,
     pub(crate) refused: Vec<Refused>,
+    /// What the shell keeps of sends that were not taken whole, where it can't give them back, as with TLS.
+    pub(crate) kept: Option<Vec<u8>>,
     pub(crate) inbox: Vec<u8>,
     pub(crate) sends_in_flush: u32,
 }
@@ -68,6 +70,7 @@ impl Socket {
             room,
             blocked: Blocked::No,
             refused: Vec::new(),
+            kept: (room % 2 == 0).then(Vec::new),
             inbox: Vec::new(),
             sends_in_flush: 0,
         }
@@ -75,6 +78,16 @@ impl Socket {
 
     pub(crate) fn is_settled(&self) -> bool {
         self.blocked == Blocked::No
+    }
+
+    /// Takes as many bytes as there is room for; gives how many.
+    pub(crate) fn take(&mut self, bytes: &[u8]) -> usize {
+        let taken = bytes.len().min(self.room);
+        self.inbox.extend_from_slice(&bytes[..taken]);
+        if self.room != usize::MAX {
+            self.room -= taken;
+        }
+        taken
     }
 }
 

@@ -66,6 +66,8 @@ totals! {
     pool_silent,
     blocked,
     blocked_twice,
+    kept,
+    kept_twice,
     outbox_full,
     blocked_too_long,
     full,

@@ -62,45 +62,6 @@ fn a_key_of_another_certificate_is_told_of_whatever_its_kind() {
 }
 
 #[test]
-fn an_operator_hears_of_a_certificate_when_it_runs_out_and_before_it_is_good() {
-    const DAY: i64 = 24 * 60 * 60;
-    // 2026-06-01 and 2026-09-01, both 00:00.
-    let (from, until) = (1_780_272_000, 1_788_220_800);
-    let expiry = Expiry {
-        file: CertificateFile::Certificate(0),
-        path: "hall.pem".into(),
-        not_before: from,
-        not_after: until,
-    };
-    let at = |time: i64| expiry.warning(u64::try_from(time).expect("after 1970"));
-    for (time, text) in [
-        (from - 1, Some("good only from Jun  1")),
-        (from, None),
-        (until - 30 * DAY, None),
-        (until - 30 * DAY + 1, Some("expires in 29 days, on Sep  1")),
-        (until - 7 * DAY, Some("expires in 7 days, on Sep  1")),
-        (until - 7 * DAY + 1, Some("EXPIRES IN 6 DAYS, on Sep  1")),
-        (until - 1, Some("EXPIRES IN 0 DAYS, on Sep  1")),
-        (until, Some("EXPIRES IN 0 DAYS, on Sep  1")),
-        (until + 1, Some("EXPIRED on Sep  1")),
-        (until + 1000 * DAY, Some("EXPIRED on Sep  1")),
-    ] {
-        let told = at(time);
-        let days = (time - until).div_euclid(DAY);
-        match text {
-            None => assert_eq!(told, None, "{days} days"),
-            Some(text) => {
-                let told = told.unwrap_or_else(|| panic!("nothing told at {days} days"));
-                assert!(
-                    told.starts_with("hall.pem: ") && told.contains(text),
-                    "{told}"
-                );
-            }
-        }
-    }
-}
-
-#[test]
 fn what_a_certificate_says_of_its_time_is_read() {
     let key = KeyPair::generate().expect("a key");
     let mut params = CertificateParams::new(vec!["a".to_owned()]).expect("a name");

@@ -361,13 +361,46 @@ impl World {
         socket.blocked = Blocked::Reported;
         self.totals.blocked_twice += u64::from(refused.len() > 1);
         for send in refused {
-            let pieces = send.pieces.iter().copied();
             let exchange = &mut self.shards[shard].exchange;
-            exchange.handle_blocked(now, token, send.sent, pieces, &send.bytes);
+            if let Some(kept) = &mut self.miners[miner].socket.kept {
+                kept.extend_from_slice(&send.bytes[send.sent..]);
+                exchange.handle_kept(now, token, kept.len());
+                self.totals.kept += 1;
+            } else {
+                let pieces = send.pieces.iter().copied();
+                exchange.handle_blocked(now, token, send.sent, pieces, &send.bytes);
+            }
         }
         if self.miners[miner].socket.reading != Reading::Never {
             let after = self.random.u64(1..2500);
             self.at(after, Event::Writable(shard, token));
         }
+    }
+
+    /// A socket has room: first what the shell kept goes out, and then the exchange may say more.
+    pub(super) fn has_room(&mut self, shard: usize, token: MinerToken) {
+        let now = self.now();
+        let Some(miner) = self.shards[shard].miner_of(token) else {
+            return;
+        };
+        let more = self.random.usize(1..1500);
+        let socket = &mut self.miners[miner].socket;
+        socket.room = socket.room.saturating_add(more);
+        let mut kept = socket.kept.as_mut().map(std::mem::take).unwrap_or_default();
+        let taken = socket.take(&kept);
+        kept.drain(..taken);
+        let exchange = &mut self.shards[shard].exchange;
+        exchange.handle_writable(token);
+        if kept.is_empty() {
+            socket.blocked = Blocked::No;
+        } else {
+            // It took something, so it counts as blocked from now on.
+            exchange.handle_kept(now, token, kept.len());
+            socket.kept = Some(kept);
+            self.totals.kept_twice += 1;
+            let after = self.random.u64(1..2500);
+            self.at(after, Event::Writable(shard, token));
+        }
+        self.miner_hears(miner);
     }
 }

@@ -312,13 +312,7 @@ impl World {
                 Some(shard)
             }
             Event::Writable(shard, token) => {
-                if let Some(miner) = self.shards[shard].miner_of(token) {
-                    let more = self.random.usize(1..1500);
-                    let socket = &mut self.miners[miner].socket;
-                    socket.room = socket.room.saturating_add(more);
-                    socket.blocked = Blocked::No;
-                    self.shards[shard].exchange.handle_writable(token);
-                }
+                self.has_room(shard, token);
                 Some(shard)
             }
             Event::Dialled(key) => {

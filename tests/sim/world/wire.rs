@@ -39,11 +39,7 @@ impl Wire<'_> {
                 bytes,
             }),
             Blocked::No => {
-                let sent = bytes.len().min(socket.room);
-                socket.inbox.extend_from_slice(&bytes[..sent]);
-                if socket.room != usize::MAX {
-                    socket.room -= sent;
-                }
+                let sent = socket.take(&bytes);
                 if sent < bytes.len() {
                     socket.blocked = Blocked::Unreported;
                     self.short.push(token);
