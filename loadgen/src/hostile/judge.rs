@@ -68,7 +68,13 @@ impl Rules {
                 // All of them, and at least one that came back and was kept out.
                 it.connections(miners) as u64 + 1
             } else {
-                u64::from(it.is_turned_away && play >= LONG_ENOUGH)
+                // Half as many as there are at a time: a bound that holds for some of them alone is none.
+                let many = if play >= 2 * LONG_ENOUGH {
+                    it.connections(miners).div_ceil(2) as u64
+                } else {
+                    1
+                };
+                many * u64::from(it.is_turned_away && play >= LONG_ENOUGH)
             }
         });
         let half = play / 2;
@@ -291,7 +297,7 @@ mod tests {
             deeds: Deeds {
                 connects: 200,
                 connects_failed: 0,
-                closed: 101,
+                closed: 1300,
                 bytes_sent: 1,
                 bytes_read: 0,
             },
@@ -423,6 +429,7 @@ mod tests {
         ] {
             breaks(name, "closed", |_, it| it.deeds.closed = 0);
         }
+        breaks("slow-loris", "closed", |_, it| it.deeds.closed = 999);
         // A hundred of them, of whom one must have come back.
         breaks("invalid-shares", "closed", |_, it| it.deeds.closed = 100);
         let short = Duration::from_secs(1);
