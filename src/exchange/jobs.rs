@@ -121,10 +121,10 @@ pub(crate) struct Jobs {
 }
 
 impl Jobs {
-    /// The current job.
+    /// Whether none is known.
     #[must_use]
-    pub(crate) fn newest(&self) -> Option<&Job> {
-        self.known.back().map(|known| &known.job)
+    pub(crate) fn is_empty(&self) -> bool {
+        self.known.is_empty()
     }
 
     /// The sequence of the oldest job that is known.

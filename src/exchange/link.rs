@@ -79,6 +79,8 @@ pub(crate) enum Role {
 /// The lines that all miners of a link are sent alike, each encoded once.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
+    /// The id of the current job, while its session lasts.
+    pub(crate) job_id: Option<JobId>,
     /// The current job as the pool flagged it.
     pub(crate) job: Option<Rc<[u8]>>,
     /// The current job, flagged clean.
@@ -383,6 +385,7 @@ impl Link {
             Rc::from(scratch.as_slice())
         };
         let clean: Rc<[u8]> = line(true);
+        self.lines.job_id = Some(id);
         self.lines.job = Some(if job.clean {
             Rc::clone(&clean)
         } else {
@@ -411,7 +414,7 @@ impl Link {
             return;
         }
         // Without either the lines are empty, or hold what keeps the miners warm.
-        if self.jobs.newest().is_some() || self.target.is_some() {
+        if !self.jobs.is_empty() || self.target.is_some() {
             self.end_epoch();
             self.fresh = true;
         }

@@ -41,11 +41,13 @@ impl Link {
     /// Keeps the last job of an epoch that is about to end. One that is kept already stays: the link was
     /// not ready since.
     pub(crate) fn keep_last_job(&mut self) {
+        // Not the one that was known last: a neighbour may have announced another one ahead of it.
         if self.warm.is_none()
-            && let Some(job) = self.jobs.newest()
+            && let Some(id) = self.lines.job_id
+            && let Some(known) = self.jobs.find(id)
         {
             self.warm = Some(Warm {
-                job: job.clone(),
+                job: known.job.clone(),
                 target: self.lines.target.clone(),
                 due: None,
                 begun: None,
@@ -110,6 +112,7 @@ impl Exchange {
             .write_job(&mut self.scratch, &warm.job, id, true);
         let line: Rc<[u8]> = Rc::from(self.scratch.as_slice());
         link.lines = Lines {
+            job_id: None,
             job: Some(Rc::clone(&line)),
             clean_job: Some(line),
             target: warm.target.clone(),

@@ -1145,3 +1145,30 @@ fn whatever_the_links_announce_each_share_goes_out_for_its_own_job_and_is_answer
     assert!(sum.shares_held > 500 && held_in_vain > 50, "{sum:?}");
     assert!(sum.shares_held > 2 * held_in_vain, "{sum:?}");
 }
+
+#[test]
+fn miners_are_kept_warm_with_the_job_that_they_were_told_last_though_another_was_known_later() {
+    let mut two = Two::believing_with(|settings| settings.keep_warm = true);
+    two.start_early();
+    let early = two.job;
+    // Their own link announces another one first, and then that one after all.
+    two.job += 100;
+    two.announce(1);
+    assert!(is_job(&two.heard(), two.job, true));
+    two.job = early;
+    assert!(is_job(&two.follow(), early, true));
+    two.lose_link(0);
+    two.lose_link(1);
+    let mut told = String::new();
+    while !told.contains("mining.notify") {
+        two.pass(Duration::from_millis(250));
+        while let Some((link, _)) = two.shards[1].poll_dial() {
+            let (now, end) = (two.shards[1].now, LinkEnd::ConnectFailed);
+            two.shards[1]
+                .exchange
+                .handle_link_closed(now, link, end, "");
+        }
+        told.push_str(&two.heard());
+    }
+    assert!(is_job(&told, early, true), "{told}");
+}
