@@ -11,6 +11,8 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 pub struct Expiry {
     /// The file in which it stands.
     pub path: PathBuf,
+    /// Whose certificate runs out first, as it says of itself.
+    pub subject: String,
     /// It is good from then on.
     pub not_before: i64,
     /// And until then.
@@ -24,6 +26,7 @@ impl Expiry {
         let (_, first) = X509Certificate::from_der(first).ok()?;
         let mut expiry = Self {
             path: path.to_owned(),
+            subject: name_of(&first),
             not_before: first.validity().not_before.timestamp(),
             not_after: first.validity().not_after.timestamp(),
         };
@@ -37,7 +40,10 @@ impl Expiry {
             }
             let validity = other.validity();
             expiry.not_before = expiry.not_before.max(validity.not_before.timestamp());
-            expiry.not_after = expiry.not_after.min(validity.not_after.timestamp());
+            if validity.not_after.timestamp() < expiry.not_after {
+                expiry.not_after = validity.not_after.timestamp();
+                expiry.subject = name_of(&other);
+            }
         }
         Some(expiry)
     }
@@ -47,7 +53,7 @@ impl Expiry {
     #[must_use]
     pub fn warning(&self, now_unix_seconds: u64, then: &str) -> Option<String> {
         let now = i64::try_from(now_unix_seconds).unwrap_or(i64::MAX);
-        let path = self.path.display();
+        let (path, subject) = (self.path.display(), &self.subject);
         if now < self.not_before {
             let date = date(self.not_before);
             return Some(format!(
@@ -58,17 +64,24 @@ impl Expiry {
         let date = date(self.not_after);
         match days {
             ..0 => Some(format!(
-                "{path}: a certificate in it EXPIRED on {date}; {then}; renew it, then SIGHUP"
+                "{path}: the certificate of {subject} EXPIRED on {date}; {then}; renew it, then SIGHUP"
             )),
             0..7 => Some(format!(
-                "{path}: a certificate in it EXPIRES IN {days} DAYS, on {date}; renew it, then SIGHUP"
+                "{path}: the certificate of {subject} EXPIRES IN {days} DAYS, on {date}; renew it, then \
+                 SIGHUP"
             )),
             7..30 => Some(format!(
-                "{path}: a certificate in it expires in {days} days, on {date}; renew it, then SIGHUP"
+                "{path}: the certificate of {subject} expires in {days} days, on {date}; renew it, then \
+                 SIGHUP"
             )),
             _ => None,
         }
     }
+}
+
+/// Whose it is, in one line.
+fn name_of(certificate: &X509Certificate<'_>) -> String {
+    certificate.subject().to_string().escape_debug().to_string()
 }
 
 const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
@@ -94,6 +107,7 @@ mod tests {
     fn an_operator_hears_of_a_certificate_when_it_runs_out_and_before_it_is_good() {
         let expiry = Expiry {
             path: "hall.pem".into(),
+            subject: "CN=hall".to_owned(),
             not_before: FROM,
             not_after: UNTIL,
         };
@@ -113,7 +127,10 @@ mod tests {
             (UNTIL - 7 * DAY + 1, Some("EXPIRES IN 6 DAYS, on Sep  1")),
             (UNTIL - 1, Some("EXPIRES IN 0 DAYS, on Sep  1")),
             (UNTIL, Some("EXPIRES IN 0 DAYS, on Sep  1")),
-            (UNTIL + 1, Some("EXPIRED on Sep  1")),
+            (
+                UNTIL + 1,
+                Some("the certificate of CN=hall EXPIRED on Sep  1"),
+            ),
             (UNTIL + 1000 * DAY, Some("; the pool turns us away; renew")),
         ] {
             let told = at(time);
@@ -144,10 +161,9 @@ mod tests {
         params
     }
 
-    fn times(chain: &[&Certificate]) -> Option<(i64, i64)> {
+    fn read(chain: &[&Certificate]) -> Option<Expiry> {
         let chain: Vec<_> = chain.iter().map(|it| it.der().clone()).collect();
-        let expiry = Expiry::of(Path::new("hall.pem"), &chain)?;
-        Some((expiry.not_before, expiry.not_after))
+        Expiry::of(Path::new("hall.pem"), &chain)
     }
 
     #[test]
@@ -163,12 +179,15 @@ mod tests {
         let leaf = months("leaf", 5, 12).signed_by(&key, &issuer);
         let leaf = leaf.expect("a certificate");
 
-        assert_eq!(times(&[&leaf, &between, &root]), Some((FROM, UNTIL)));
-        let alone = times(&[&leaf]).expect("read");
-        assert!(alone.0 < FROM && alone.1 > UNTIL, "{alone:?}");
-        let of_root = times(&[&root]).expect("read");
-        assert!(of_root.1 < FROM, "one that stands for itself: {of_root:?}");
-        assert_eq!(times(&[]), None);
+        let whole = read(&[&leaf, &between, &root]).expect("good");
+        assert_eq!((whole.not_before, whole.not_after), (FROM, UNTIL));
+        assert_eq!(whole.subject, "CN=between");
+        let alone = read(&[&leaf]).expect("good");
+        assert!(alone.not_before < FROM && alone.not_after > UNTIL);
+        assert_eq!(alone.subject, "CN=leaf");
+        let of_root = read(&[&root]).expect("good");
+        assert!(of_root.not_after < FROM, "one that stands for itself");
+        assert_eq!(read(&[]), None);
     }
 
     #[test]
