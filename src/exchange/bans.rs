@@ -3,7 +3,8 @@
 //! Not so where somebody of the same name and address mines well, on whatever shard. Whoever bans tells the
 //! others; one that has such a miner answers that it vouches for the name, and whoever banned passes that on.
 //! So each shard hears of a ban and of its end from the same one, in that order. One on which somebody begins
-//! to mine well only later vouches for him when the next one of that name comes.
+//! to mine well only later tells all of it when the next one of that name comes, and whoever banned says it
+//! once more.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::hash::BuildHasher;

@@ -382,7 +382,9 @@ impl Exchange {
     pub fn is_drained(&self) -> bool {
         self.links.iter().all(|link| match link.state {
             // Nobody dials it any more.
-            LinkState::Idle | LinkState::Waiting(_) | LinkState::Asking => true,
+            LinkState::Idle | LinkState::Waiting(_) => true,
+            // What was lent may come back with the link that it is a part of.
+            LinkState::Asking => link.lost.is_none() || link.is_drained(),
             // Its session may go on, and then what was in flight is sent once more.
             LinkState::Dialling(_) | LinkState::Handshaking(..) => link.is_drained(),
             LinkState::Up(..) | LinkState::Lent => link.is_drained() && link.guests.is_empty(),

@@ -64,7 +64,8 @@ impl Link {
 
     /// Takes the old job from the link's lines: the pool that speaks now has its own.
     pub(crate) fn put_warm_job_away(&mut self) {
-        if self.is_kept_warm() {
+        // It may have said one already.
+        if self.is_kept_warm() && self.lines.job_id.is_none() {
             self.lines = Lines::default();
             self.target = None;
         }

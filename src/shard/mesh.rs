@@ -203,7 +203,8 @@ struct Post {
     neighbour: Connected,
     /// Letters that the channel had no room for, oldest first. There is no bound here: letters may not be
     /// lost, and what an exchange writes is bounded by what it writes about: the jobs of its links, the
-    /// shares that wait for an answer (`pending_shares_max`), the slots of a link.
+    /// shares that wait for an answer (`pending_shares_max`), the slots of a link, and names that pools have
+    /// just taken.
     waiting: VecDeque<Parcel>,
     /// Letters that were put into the channel, and taken out of the other one.
     posted: u64,

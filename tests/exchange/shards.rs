@@ -371,6 +371,44 @@ fn the_one_link_taken_up_again_loses_nobodys_share() {
 }
 
 #[test]
+fn a_shutdown_waits_for_the_one_link_that_comes_back_with_shares_of_other_shards() {
+    let (mut shards, link) = one_link(|_| {});
+    let job = shards.job(1);
+    shards.submit(1, link, &job, 40);
+    let scene = &mut shards.0[0].scene;
+    let (now, end) = (scene.now, LinkEnd::Reset);
+    scene.exchange.handle_link_closed(now, link, end, "");
+    shards.deliver();
+    for farm in &mut shards.0 {
+        farm.scene.pass(std::time::Duration::from_millis(500));
+        farm.scene.exchange.handle_tick(farm.scene.now);
+        farm.scene.exchange.begin_shutdown();
+    }
+    let drained = |shards: &Shards| -> Vec<bool> {
+        let farms = shards.0.iter();
+        farms.map(|farm| farm.scene.exchange.is_drained()).collect()
+    };
+    assert_eq!(drained(&shards), [false, false, true]);
+    scene_resumes(&mut shards, false);
+    let link = shards.0[0].link_to("a");
+    assert!(shards.0[0].scene.written(link).contains("mining.submit"));
+    assert_eq!(drained(&shards), [false, false, true]);
+    let answer = br#"{"id":16,"result":true,"error":null}"#;
+    shards.0[0].scene.pool_says(link, answer);
+    shards.deliver();
+    assert_eq!(
+        drained(&shards)[1..],
+        [true; 2],
+        "and the host waits for its guests"
+    );
+    assert!(
+        shards
+            .told(1)
+            .contains(r#"{"id":40,"result":true,"error":null}"#)
+    );
+}
+
+#[test]
 fn a_job_that_comes_before_the_one_link_is_ready_again_reaches_all_shards() {
     let (mut shards, link) = one_link(|_| {});
     let before = [0, 1, 2].map(|shard| shards.job(shard));
