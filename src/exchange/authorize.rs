@@ -371,18 +371,19 @@ impl Exchange {
             return;
         };
         let token = waiter.0;
+        let mut waited = 0;
         if let Some(miner) = self.miners.get_mut(token) {
             miner.pending -= 1;
             // The time that it waited for us is not its own.
             if !miner.session.is_authorized() {
-                let waited = now.since(pending.came).as_secs();
+                waited = now.since(pending.came).as_secs();
                 let waited = u32::try_from(waited).unwrap_or(u32::MAX);
                 miner.since = miner.since.saturating_add(waited).min(now.seconds());
             }
         }
         match denial {
             None => self.finish_authorize(now, token, &pending),
-            Some(denial) => self.deny(token, &pending, denial),
+            Some(denial) => self.deny(token, &pending, denial, waited > 0),
         }
         self.read_kept_lines(now, token, &pending);
     }
@@ -426,8 +427,14 @@ impl Exchange {
         self.ask_names_of_miner(now, token);
     }
 
-    /// The worker may not mine, at least for now.
-    fn deny(&mut self, token: MinerToken, pending: &PendingAuthorize, denial: &Denial) {
+    /// The worker may not mine, at least for now. `was_kept` says whether it was kept waiting.
+    fn deny(
+        &mut self,
+        token: MinerToken,
+        pending: &PendingAuthorize,
+        denial: &Denial,
+        was_kept: bool,
+    ) {
         self.refuse_authorize(token, &pending.id, denial);
         self.fact(Fact::WorkerDenied {
             miner: token,
@@ -436,10 +443,15 @@ impl Exchange {
             said: denial.said(),
         });
         let limits = self.settings.limits.miner;
-        // Who guesses gets few tries on one connection, and who waits for an answer again and again holds a
-        // place without a worker. One that mines, for others maybe, is not closed for one of many workers.
-        // Without a pool it is nobody's doing.
-        if denial.reject != Reject::NoPool
+        // Who guesses gets few tries on one connection, and so does who is kept waiting, or it could hold its
+        // place for ever. One that mines, for others maybe, is not closed for one of many workers. Without a
+        // pool it is nobody's doing.
+        let counts = match denial.reject {
+            Reject::WorkerDenied | Reject::TooManyDenied => true,
+            Reject::AuthorizeBusy | Reject::NameUnanswered => was_kept,
+            _ => false,
+        };
+        if counts
             && let Some(miner) = self.miners.get_mut(token)
             && !miner.session.is_authorized()
             && miner.session.protocol_error(&limits)

@@ -139,6 +139,8 @@ impl MinerSession {
         }
         if self.worker.is_none() {
             self.worker = Some(worker.into());
+            // What it did while it was nobody is no reason to close it later.
+            self.protocol_errors = 0;
             return Ok(());
         }
         let more = self.more_workers.get_or_insert_default();
@@ -211,7 +213,8 @@ impl MinerSession {
         self.place_of(Some(worker)).is_some()
     }
 
-    /// Counts a line that can't be read. Returns whether the link has now sent too many of them.
+    /// Counts a line that can't be read, or a try that led to no worker. Returns whether there were too many
+    /// of them now.
     pub fn protocol_error(&mut self, limits: &MinerLimits) -> bool {
         self.protocol_errors = self.protocol_errors.saturating_add(1);
         self.protocol_errors > limits.protocol_errors_max

@@ -176,6 +176,13 @@ impl Hall {
         self.scene.exchange.wrote(self.scene.now, link, len);
     }
 
+    /// What is asked for its password first was checked.
+    fn check(&mut self, end: CheckEnd) {
+        let (now, exchange) = (self.scene.now, &mut self.scene.exchange);
+        let check = exchange.poll_check().unwrap();
+        exchange.handle_worker_checked(now, check.miner, check.number, end);
+    }
+
     fn closed(&mut self) -> Vec<CloseReason> {
         self.scene.flush();
         let facts = std::iter::from_fn(|| self.scene.exchange.poll_fact());
@@ -599,18 +606,46 @@ fn who_is_denied_again_and_again_gains_no_time_by_it() {
 }
 
 #[test]
-fn who_is_told_again_and_again_to_try_later_holds_no_place_without_a_worker() {
+fn who_is_kept_waiting_again_and_again_holds_no_place_without_a_worker() {
     let mut hall = Hall::open(local);
     let miner = hall.subscribed(0);
-    for _ in 0..9 {
+    for worker in 0..9 {
         assert_eq!(hall.closed(), []);
-        hall.authorize(miner, "nobody");
+        hall.authorize(miner, &format!("rig-{worker}"));
         hall.tick(40);
-        let (now, exchange) = (hall.scene.now, &mut hall.scene.exchange);
-        let check = exchange.poll_check().unwrap();
-        exchange.handle_worker_checked(now, check.miner, check.number, CheckEnd::Busy);
+        hall.check(CheckEnd::Busy);
     }
     assert_eq!(hall.closed(), [CloseReason::Denied]);
+}
+
+#[test]
+fn a_queue_that_is_full_closes_nobody_who_asks_for_many_before_its_time_is_over() {
+    let mut hall = Hall::open(local);
+    let miner = hall.subscribed(0);
+    for worker in 0..30 {
+        hall.authorize(miner, &format!("rig-{worker}"));
+        hall.check(CheckEnd::Busy);
+    }
+    hall.tick(20);
+    assert_eq!(hall.closed(), []);
+    hall.tick(11);
+    assert_eq!(hall.closed(), [CloseReason::AuthorizeTimeout]);
+}
+
+#[test]
+fn what_a_miner_was_refused_before_it_had_a_worker_is_forgiven() {
+    let mut hall = Hall::open(local);
+    let miner = hall.subscribed(0);
+    for end in [CheckEnd::Wrong; 8].into_iter().chain([CheckEnd::Right]) {
+        hall.authorize(miner, "rig");
+        hall.check(end);
+    }
+    for _ in 0..8 {
+        hall.scene.miner_says(miner, b"rubbish");
+        assert_eq!(hall.closed(), []);
+    }
+    hall.scene.miner_says(miner, b"rubbish");
+    assert_eq!(hall.closed(), [CloseReason::Violation]);
 }
 
 #[test]
@@ -619,9 +654,7 @@ fn the_time_that_its_password_waited_for_is_not_the_miners_own_whatever_its_pool
     let miner = hall.subscribed(0);
     hall.authorize(miner, "rig");
     hall.tick(40);
-    let (now, exchange) = (hall.scene.now, &mut hall.scene.exchange);
-    let check = exchange.poll_check().unwrap();
-    exchange.handle_worker_checked(now, check.miner, check.number, CheckEnd::Right);
+    hall.check(CheckEnd::Right);
     hall.answer_names(|_| false);
     hall.tick(1);
     assert_eq!(hall.closed(), []);
