@@ -440,6 +440,13 @@ fn find_binary() -> Result<PathBuf, String> {
             .args(["build", "--locked", "--package", BINARY, "--package", "loadgen"])
             .args(["--bin", BINARY])
             .stdin(Stdio::null());
+        // What cargo says of the package that it runs, ring's build script takes for news: all would be built
+        // anew here, and then again by the next cargo outside.
+        for (name, _) in env::vars_os() {
+            if name.to_str().is_some_and(is_of_package) {
+                build.env_remove(name);
+            }
+        }
         match directory.file_name().and_then(|name| name.to_str()) {
             Some("debug") | None => {}
             Some(profile) => drop(build.args(["--profile", profile])),
@@ -456,6 +463,12 @@ fn find_binary() -> Result<PathBuf, String> {
         "{} is not there: build it with `cargo build --release`, or name a running one with --connect",
         binary.display()
     ))
+}
+
+/// Whether cargo tells a program with this variable which package it is of.
+fn is_of_package(name: &str) -> bool {
+    let kinds = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"];
+    kinds.iter().any(|kind| name.starts_with(kind))
 }
 
 #[cfg(test)]
@@ -483,6 +496,23 @@ mod tests {
                 let config = stratum_uring::config::Config::load(&text);
                 assert!(config.is_ok(), "{config:?}\n{text}");
             }
+        }
+    }
+
+    #[test]
+    fn a_build_is_told_nothing_of_our_own_package_and_all_else() {
+        // Whoever runs the tests has these from cargo.
+        let named = ["CARGO_PKG_NAME", "CARGO_MANIFEST_DIR"];
+        assert!(named.iter().all(|name| env::var_os(name).is_some()));
+        assert!(named.into_iter().all(is_of_package));
+        for name in [
+            "CARGO",
+            "CARGO_HOME",
+            "CARGO_TARGET_DIR",
+            "CARGO_INCREMENTAL",
+            "PATH",
+        ] {
+            assert!(!is_of_package(name), "{name}");
         }
     }
 
